@@ -1,0 +1,239 @@
+#include "base/process.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+
+namespace hako {
+
+std::string ExitStatus::describe() const {
+  if (!known) return "ended";
+  if (signal != 0) return std::string("killed by signal ") + ::strsignal(signal);
+  return "exit status " + std::to_string(code);
+}
+
+Process::Process(asio::any_io_executor executor, pid_t pid, Fd pidfd, bool is_child)
+    : pid_(pid),
+      is_child_(is_child),
+      pidfd_(std::make_unique<asio::posix::stream_descriptor>(executor, pidfd.release())) {
+  if (auto time = process_start_time(pid)) start_time_ = time.value();
+}
+
+Process::Process(Process&& other) noexcept { *this = std::move(other); }
+
+Process& Process::operator=(Process&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  std::swap(start_time_, other.start_time_);
+  std::swap(is_child_, other.is_child_);
+  std::swap(owned_, other.owned_);
+  std::swap(status_, other.status_);
+  std::swap(pidfd_, other.pidfd_);
+  return *this;
+}
+
+Process::~Process() {
+  if (!pidfd_ || !owned_ || status_) return;
+  send_signal(SIGKILL);
+  if (is_child_) reap();
+}
+
+void Process::reap() {
+  if (status_) return;
+  if (!is_child_) {
+    status_ = ExitStatus{.known = false};
+    return;
+  }
+  siginfo_t info{};
+  int result;
+  do {
+    result = ::waitid(P_PIDFD, static_cast<id_t>(pidfd_->native_handle()), &info, WEXITED);
+  } while (result < 0 && errno == EINTR);
+  ExitStatus status;
+  if (result < 0) {
+    status.known = false;
+  } else if (info.si_code == CLD_EXITED) {
+    status.code = info.si_status;
+  } else {
+    status.signal = info.si_status;
+  }
+  status_ = status;
+}
+
+Task<ExitStatus> Process::wait() {
+  // A pidfd becomes readable when the process has ended.
+  while (!ended()) co_await pidfd_->async_wait(asio::posix::stream_descriptor::wait_read,
+                                               asio::use_awaitable);
+  reap();
+  co_return *status_;
+}
+
+bool Process::ended() {
+  if (status_) return true;
+  pollfd poll_fd{pidfd_->native_handle(), POLLIN, 0};
+  int n = ::poll(&poll_fd, 1, 0);
+  return n == 1 && (poll_fd.revents & POLLIN);
+}
+
+void Process::send_signal(int signal) {
+  if (pidfd_ && !status_) ::pidfd_send_signal(pidfd_->native_handle(), signal, nullptr, 0);
+}
+
+Task<void> Process::kill() {
+  send_signal(SIGKILL);
+  co_await wait();
+}
+
+void Process::release() { owned_ = false; }
+
+Result<Process> Process::adopt(asio::any_io_executor executor, pid_t pid, uint64_t start_time) {
+  Fd pidfd(::pidfd_open(pid, 0));
+  if (!pidfd) return Error::from_errno(errno, "find process " + std::to_string(pid));
+  // Read after pidfd_open: if the start time matches now, the pidfd is that process's.
+  HAKO_TRY(auto actual, process_start_time(pid));
+  if (actual != start_time)
+    return Error(ErrorCode::not_found, "process " + std::to_string(pid) + " is another one now");
+  return Process(executor, pid, std::move(pidfd), false);
+}
+
+Result<uint64_t> process_start_time(pid_t pid) {
+  HAKO_TRY(auto stat, read_file("/proc/" + std::to_string(pid) + "/stat"));
+  // The name in field 2 may hold spaces and parentheses: count from the last ')'.
+  size_t position = stat.rfind(')');
+  if (position == std::string::npos) return Error(ErrorCode::internal, "malformed /proc stat");
+  for (int field = 2; field < 22; ++field) {
+    position = stat.find(' ', position + 1);
+    if (position == std::string::npos) return Error(ErrorCode::internal, "malformed /proc stat");
+  }
+  uint64_t ticks = 0;
+  std::from_chars(stat.data() + position + 1, stat.data() + stat.size(), ticks);
+  return ticks;
+}
+
+namespace {
+
+struct ChildFailure {
+  int os_error;
+  char what[64];
+};
+
+/// Everything the child needs, prepared before fork: afterwards it must not allocate.
+struct ChildPlan {
+  const char* path;
+  std::vector<char*> argv, env;
+  std::vector<FdMapping> fds;
+  int failure_fd;
+  ChildSetup setup;
+};
+
+[[noreturn]] void child_fail(int failure_fd, int os_error, const char* what) {
+  ChildFailure failure{os_error, {}};
+  ::strncpy(failure.what, what, sizeof failure.what - 1);
+  [[maybe_unused]] ssize_t n = ::write(failure_fd, &failure, sizeof failure);
+  ::_exit(127);
+}
+
+[[noreturn]] void run_child(ChildPlan& plan) {
+  // Undo what the parent set up for itself.
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  for (int signal = 1; signal < 32; ++signal) ::sigaction(signal, &standard, nullptr);
+  ::setsid();
+
+  // First move every source out of the way of every target, then put each in its place.
+  int lowest = 3;
+  for (const FdMapping& map : plan.fds) lowest = map.childs >= lowest ? map.childs + 1 : lowest;
+  int failure_fd = ::fcntl(plan.failure_fd, F_DUPFD_CLOEXEC, lowest);
+  if (failure_fd < 0) child_fail(plan.failure_fd, errno, "move descriptor");
+  for (FdMapping& map : plan.fds) {
+    map.ours = ::fcntl(map.ours, F_DUPFD, lowest);
+    if (map.ours < 0) child_fail(failure_fd, errno, "move descriptor");
+  }
+  bool standard_given[3] = {};
+  for (const FdMapping& map : plan.fds) {
+    if (map.childs < 3) standard_given[map.childs] = true;
+    if (::dup2(map.ours, map.childs) < 0) child_fail(failure_fd, errno, "place descriptor");
+  }
+  for (int fd = 0; fd < 3; ++fd) {
+    if (standard_given[fd]) continue;
+    int null = ::open("/dev/null", O_RDWR);
+    if (null < 0) child_fail(failure_fd, errno, "open /dev/null");
+    if (null != fd) {
+      ::dup2(null, fd);
+      ::close(null);
+    }
+  }
+  if (plan.setup.run) {
+    const char* what = "prepare child";
+    if (int os_error = plan.setup.run(plan.setup.context, &what))
+      child_fail(failure_fd, os_error, what);
+  }
+  // Close all but the standard three, the targets and (close-on-exec) the failure pipe.
+  int first = 3;
+  while (true) {
+    int next = -1;
+    for (const FdMapping& map : plan.fds)
+      if (map.childs >= first && (next < 0 || map.childs < next)) next = map.childs;
+    if (failure_fd >= first && (next < 0 || failure_fd < next)) next = failure_fd;
+    if (next < 0) break;
+    if (next > first) ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(next - 1), 0);
+    first = next + 1;
+  }
+  ::close_range(static_cast<unsigned>(first), ~0u, 0);
+  ::execve(plan.path, plan.argv.data(), plan.env.data());
+  child_fail(failure_fd, errno, "exec");
+}
+
+}  // namespace
+
+Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, ChildSetup setup) {
+  int pipe_fds[2];
+  if (::pipe2(pipe_fds, O_CLOEXEC) < 0) return Error::from_errno(errno, "pipe");
+  Fd failure_read(pipe_fds[0]), failure_write(pipe_fds[1]);
+
+  ChildPlan plan{spec.path.c_str(), {}, {}, spec.fds, failure_write.get(), setup};
+  for (const auto& argument : spec.argv) plan.argv.push_back(const_cast<char*>(argument.c_str()));
+  plan.argv.push_back(nullptr);
+  for (const auto& variable : spec.env) plan.env.push_back(const_cast<char*>(variable.c_str()));
+  plan.env.push_back(nullptr);
+
+  // No signal handler of ours may run in the child before it has reset them.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t pid = ::fork();
+  int fork_error = errno;
+  if (pid == 0) run_child(plan);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (pid < 0) return Error::from_errno(fork_error, "fork");
+  failure_write.reset();
+
+  // Until we reap it the pid cannot be reused, so this names our child.
+  Fd pidfd(::pidfd_open(pid, 0));
+  ChildFailure failure{};
+  ssize_t n;
+  do {
+    n = ::read(failure_read.get(), &failure, sizeof failure);
+  } while (n < 0 && errno == EINTR);
+  if (n == sizeof failure || !pidfd) {
+    if (!pidfd) ::kill(pid, SIGKILL);
+    int status;
+    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (n != sizeof failure) return Error(ErrorCode::internal, "pidfd_open failed");
+    failure.what[sizeof failure.what - 1] = 0;
+    return Error::from_errno(failure.os_error, std::string(failure.what) + " " + spec.path);
+  }
+  return Process(executor, pid, std::move(pidfd), true);
+}
+
+}  // namespace hako

@@ -1,0 +1,126 @@
+// Virtual machine monitors behind one interface. The rest of the system cannot tell which one runs.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/async/task.h"
+#include "base/fd.h"
+#include "base/process.h"
+#include "base/result.h"
+
+namespace hako::engine {
+
+/// Which wall stands between a guest and the host.
+enum class Isolation { hardware, emulated };
+std::string_view to_string(Isolation isolation);
+
+enum class AccelMode { automatic, kvm, tcg };
+
+/// Starts a VMM process. The node hands in one that jails it; tests may start it plainly.
+/// The spec's descriptors stay the caller's.
+using Launcher = std::function<Result<Process>(const ProcessSpec&)>;
+
+struct MachineSize {
+  int vcpus = 1;
+  int memory_mib = 256;
+};
+
+/// What a guest of ours boots from. Paths are the operator's, never a tenant's.
+struct BootImage {
+  std::string kernel;   ///< uncompressed ELF with a PVH note
+  std::string initrd;   ///< uncompressed cpio
+  std::string cmdline;  ///< extra kernel arguments; the engine adds its own
+};
+
+/// Descriptors a machine is started with; the machine takes its own copies.
+struct MachineDevices {
+  int rootfs = -1;   ///< read-only raw image, becomes /dev/vda
+  int scratch = -1;  ///< read-write raw image, becomes /dev/vdb
+  int tap = -1;      ///< opened with IFF_TAP|IFF_NO_PI|IFF_VNET_HDR
+  std::string mac;   ///< of the guest's interface
+};
+
+/// Everything a restored machine must share with the one that was captured.
+/// A snapshot is used only where all of it is equal (tsc_khz: within 500 ppm).
+struct Fingerprint {
+  std::string engine;       ///< "qemu"
+  std::string vmm_build;    ///< version and build of the VMM binary
+  Isolation isolation = Isolation::emulated;
+  std::string cpu;          ///< host CPU model; matters to a restored guest
+  int64_t tsc_khz = 0;
+  bool compatible_with(const Fingerprint& other) const;
+};
+
+/// A captured template: device state, and memory that clones map privately.
+/// Immutable; shared by all its clones.
+struct Snapshot {
+  MachineSize size;
+  Fingerprint fingerprint;
+  std::string device_state;  ///< opaque to us, made by the VMM
+  Fd memory;                 ///< sealed memfd of exactly the RAM size
+};
+
+/// How to find a running machine again after this daemon has restarted.
+struct MachineRecord {
+  pid_t pid = -1;
+  uint64_t start_time = 0;
+  std::string control_path;  ///< unix socket of the VMM's control channel
+};
+
+/// A running (or paused) machine. The destructor kills the VMM unless release() was called.
+/// Calls on one machine must not overlap, except kill() and wait_end(). Every call has a deadline.
+class Machine {
+ public:
+  virtual ~Machine() = default;
+  virtual MachineRecord record() const = 0;
+  /// Stops the virtual CPUs. Errors: timed_out, unavailable (VMM gone or in an internal error).
+  virtual Task<Result<void>> pause() = 0;
+  virtual Task<Result<void>> resume() = 0;
+  /// ok while the VMM answers and its run state is sane; says what is wrong otherwise.
+  virtual Task<Result<void>> check_health() = 0;
+  /// The last of what the guest wrote to its console, at most 64 KiB; hostile text.
+  virtual Task<Result<std::string>> console_tail() = 0;
+  /// Ends the VMM and waits until it has gone. Never fails.
+  virtual Task<void> kill() = 0;
+  /// Returns when the VMM has ended, for whatever reason.
+  virtual Task<ExitStatus> wait_end() = 0;
+  /// Leaves the VMM running when this object goes (see MachineRecord).
+  virtual void release() = 0;
+};
+
+/// A booting template: a machine whose memory is a fresh memfd of its own.
+struct Booted {
+  std::unique_ptr<Machine> machine;
+  Fd memory;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  virtual const Fingerprint& fingerprint() const = 0;
+
+  /// Starts a machine from its kernel. `control_path`: where the VMM's control socket is made; its
+  /// folder must exist and be closed to others. Returns when the virtual CPUs run; whether the
+  /// guest comes up is for the caller to see.
+  virtual Task<Result<Booted>> boot(const BootImage& image, const MachineSize& size,
+                                    const MachineDevices& devices,
+                                    const std::string& control_path) = 0;
+
+  /// Stops a booted machine, saves its devices, ends its VMM and seals its memory.
+  /// The scratch disk may be copied once this has returned.
+  virtual Task<Result<Snapshot>> capture(Booted booted, const MachineSize& size) = 0;
+
+  /// A copy-on-write clone of `snapshot`, restored and paused: resume() sets it going.
+  /// Errors: failed_precondition (fingerprint does not fit), corrupted, timed_out, unavailable.
+  virtual Task<Result<std::unique_ptr<Machine>>> clone(const Snapshot& snapshot,
+                                                       const MachineDevices& devices,
+                                                       const std::string& control_path) = 0;
+
+  /// Finds a machine that an earlier run of this daemon released.
+  virtual Task<Result<std::unique_ptr<Machine>>> adopt(const MachineRecord& record) = 0;
+};
+
+}  // namespace hako::engine

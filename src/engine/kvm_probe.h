@@ -1,0 +1,22 @@
+// Whether /dev/kvm can really run an ordinary kernel: found out by running guest code.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace hako::engine {
+
+struct KvmProbe {
+  bool usable = false;
+  /// In plain words: why not, or what was seen ("exit 17 at lock cmpxchg16b", "permission denied").
+  std::string reason;
+  /// Mean cost of a port exit in microseconds; above 20 suggests nested virtualisation. 0: unknown.
+  double exit_microseconds = 0;
+};
+
+/// Runs a small guest in a forked child that has at most 500 ms. Blocking; a few ms when healthy.
+/// `device`: usually /dev/kvm.
+KvmProbe probe_kvm(const std::string& device = "/dev/kvm");
+
+}  // namespace hako::engine

@@ -1,0 +1,26 @@
+// Passing one exchange on to another server.
+#pragma once
+
+#include "http/client.h"
+#include "http/server.h"
+
+namespace hako::http {
+
+enum class RelayOutcome {
+  reusable,      ///< done; the upstream connection may carry another request
+  finished,      ///< done; the upstream connection is used up
+  refused,       ///< upstream broke before any byte of a response: nothing was sent to the client
+  cut,           ///< upstream broke in mid-response: the client was cut off too
+  client_gone,   ///< the client went away: upstream was cut
+};
+
+/// Sends `exchange`'s request, with `head` in place of its own head, over `upstream`, and streams
+/// the response back as it comes, with back-pressure both ways. Hop-by-hop headers are removed;
+/// upgrades (101, WebSockets) become a byte tunnel. Bodies of any length; nothing is gathered.
+/// Framing is written anew on both sides, so a strange message cannot smuggle another.
+Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream);
+
+/// Copies bytes both ways until both directions have ended or one breaks.
+Task<void> tunnel(Stream a, std::string pending_from_a, Stream b, std::string pending_from_b);
+
+}  // namespace hako::http

@@ -1,0 +1,71 @@
+// An HTTP/1.1 server on one executor: keep-alive, chunked bodies both ways, streaming responses.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/async/task_group.h"
+#include "http/message.h"
+#include "http/stream.h"
+
+namespace hako::http {
+
+struct ServerLimits {
+  size_t header_bytes = 32 << 10;
+  std::chrono::seconds idle{620};        ///< between requests
+  std::chrono::seconds header_time{30};  ///< from the first byte of a head to its last
+  size_t connections = 4096;             ///< further ones get 503 and are closed
+};
+
+/// One request and the response to it. Valid only inside the handler.
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  virtual const RequestHead& head() const = 0;
+  /// The other end's address text ("127.0.0.1"), empty for unix sockets.
+  virtual std::string peer_address() const = 0;
+
+  /// The next piece of the (decoded) body; 0 at its end. Sends 100-continue first if asked for.
+  virtual Task<Result<size_t>> read_some(asio::mutable_buffer into) = 0;
+  /// The rest of the body. too_large past `limit` bytes.
+  virtual Task<Result<std::string>> read_body(size_t limit) = 0;
+
+  /// A whole response at once.
+  virtual Task<Result<void>> respond(Response response) = 0;
+  /// Or piece by piece: begin, write..., end. Chunked unless `head` has Content-Length.
+  virtual Task<Result<void>> begin(ResponseHead head) = 0;
+  virtual Task<Result<void>> write(asio::const_buffer piece) = 0;
+  virtual Task<Result<void>> end() = 0;
+  /// Breaks the connection with a reset: the client must not take what it got for whole.
+  virtual void abort() = 0;
+  virtual bool responded() const = 0;  ///< a status has been sent
+
+  /// Completes when the client has closed or reset its connection (for handlers that wait a long
+  /// time without writing). Only after the body was read. Cancel: safe.
+  virtual Task<void> closed_by_client() = 0;
+
+  /// For upgrades and tunnels: takes the connection out of HTTP, with bytes already read.
+  /// The handler must not use this exchange for anything else afterwards.
+  struct Raw {
+    Stream stream;
+    std::string pending;
+  };
+  virtual Raw take_connection() = 0;
+};
+
+using Handler = std::function<Task<void>(Exchange&)>;
+
+/// Serves one connection until it ends. Exceptions that leave the handler are logged and answered
+/// with a 500 that says nothing internal (or a reset, if a response had begun).
+/// A handler that returns without a response gets a 500 sent for it.
+Task<void> serve_connection(Stream stream, Handler handler, ServerLimits limits = {});
+
+/// A listening TCP socket. failed_precondition ("port 3000 is in use ...") or permission_denied.
+Result<Fd> listen_tcp(const std::string& address, uint16_t port);
+/// The port a listening socket has (for port 0).
+uint16_t local_port(const Fd& listener);
+
+/// Accepts until cancelled and serves each connection; on cancel cuts all and waits for them.
+Task<void> serve(Fd listener, Handler handler, ServerLimits limits = {});
+
+}  // namespace hako::http
