@@ -24,7 +24,9 @@ std::string to_rfc3339(WallTime time) {
   return text;
 }
 
-std::string rfc3339_now() { return to_rfc3339(WallClock::now()); }
+std::string rfc3339_now() {
+  return to_rfc3339(WallClock::now());
+}
 
 namespace {
 
@@ -61,7 +63,7 @@ std::optional<WallTime> from_rfc3339(std::string_view text) {
   auto second = take_number(text, 2);
   if (!second) return std::nullopt;
   if (*month < 1 || *month > 12 || *day < 1 || *day > 31 || *hour > 23 || *minute > 59 ||
-      *second > 60)
+      *second > 60 || *year < 1700 || *year > 2200)
     return std::nullopt;
   int64_t nanoseconds = 0;
   if (take(text, '.', '.')) {
@@ -94,9 +96,11 @@ std::optional<WallTime> from_rfc3339(std::string_view text) {
   parts.tm_min = *minute;
   parts.tm_sec = *second;
   std::time_t whole = ::timegm(&parts);
-  return WallTime(std::chrono::seconds(whole - offset_seconds) +
-                  std::chrono::duration_cast<WallClock::duration>(
-                      std::chrono::nanoseconds(nanoseconds)));
+  // timegm makes the 31st of June the 1st of July; only a leap second may carry over.
+  if (*second < 60 && parts.tm_mday != *day) return std::nullopt;
+  return WallTime(
+      std::chrono::seconds(whole - offset_seconds) +
+      std::chrono::duration_cast<WallClock::duration>(std::chrono::nanoseconds(nanoseconds)));
 }
 
 }  // namespace hako

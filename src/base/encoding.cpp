@@ -79,9 +79,10 @@ void base64_append(std::string& out, std::string_view bytes) {
 }
 
 std::optional<std::string> base64_decode(std::string_view text) {
-  for (int padding = 0; padding < 2 && !text.empty() && text.back() == '='; ++padding)
-    text.remove_suffix(1);
+  size_t padding = 0;
+  for (; padding < 2 && !text.empty() && text.back() == '='; ++padding) text.remove_suffix(1);
   if (text.size() % 4 == 1) return std::nullopt;
+  if (padding != 0 && (text.size() + padding) % 4 != 0) return std::nullopt;
   std::string bytes;
   bytes.resize(text.size() / 4 * 3 + (text.size() % 4 ? text.size() % 4 - 1 : 0));
   char* to = bytes.data();

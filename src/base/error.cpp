@@ -38,7 +38,8 @@ ErrorCode code_of_errno(int os_error) {
     case EBUSY: case EADDRINUSE: case ENOTEMPTY: return ErrorCode::failed_precondition;
     case ETIMEDOUT: return ErrorCode::timed_out;
     case ECANCELED: return ErrorCode::cancelled;
-    case ECONNREFUSED: case ECONNRESET: case EPIPE: case EAGAIN: return ErrorCode::unavailable;
+    case ECONNREFUSED: case ECONNRESET: case EPIPE: case EAGAIN:
+    case ENETUNREACH: case EHOSTUNREACH: return ErrorCode::unavailable;
     case ENOSYS: case EOPNOTSUPP: return ErrorCode::unsupported;
     default: return ErrorCode::internal;
   }

@@ -58,14 +58,15 @@ Result<std::string> read_file(const std::string& path, size_t limit) {
   }
 }
 
-Result<void> write_file_atomically(const std::string& path, std::string_view content,
-                                   mode_t mode) {
+Result<void> write_file_atomically(const std::string& path, std::string_view content, mode_t mode,
+                                   Durability durability) {
   std::string temporary = path + ".tmp-" + random_hex(6);
   auto write = [&]() -> Result<void> {
     HAKO_TRY(auto fd, open_file(temporary, O_WRONLY | O_CREAT | O_EXCL, mode));
     if (::fchmod(fd.get(), mode) < 0) return Error::from_errno(errno, "chmod " + temporary);
     HAKO_TRYV(write_all(fd.get(), content));
-    if (::fsync(fd.get()) < 0) return Error::from_errno(errno, "fsync " + temporary);
+    if (durability == Durability::power_cut && ::fsync(fd.get()) < 0)
+      return Error::from_errno(errno, "fsync " + temporary);
     if (::rename(temporary.c_str(), path.c_str()) < 0)
       return Error::from_errno(errno, "rename to " + path);
     return ok();

@@ -41,9 +41,13 @@ class Fd {
 Result<Fd> open_file(const std::string& path, int flags, mode_t mode = 0);
 /// Whole file as text. Errors: as open; too_large past `limit` bytes.
 Result<std::string> read_file(const std::string& path, size_t limit = 1 << 20);
-/// Replaces `path` by writing a temporary sibling, fsync and rename; `mode` as given, umask ignored.
-/// After a crash the file holds the old or the new content, never a part.
-Result<void> write_file_atomically(const std::string& path, std::string_view content, mode_t mode);
+/// Whether a write must survive a power cut, or only the end of this process.
+enum class Durability { power_cut, process_end };
+/// Replaces `path` by writing a temporary sibling and renaming it; `mode` as given, umask ignored.
+/// After a crash the file holds the old or the new content, never a part. `process_end` spares the
+/// fsync: for records of things that a power cut ends too.
+Result<void> write_file_atomically(const std::string& path, std::string_view content, mode_t mode,
+                                   Durability durability = Durability::power_cut);
 /// Writes all bytes, retrying short writes and EINTR.
 Result<void> write_all(int fd, std::span<const std::byte> bytes);
 Result<void> write_all(int fd, std::string_view text);

@@ -3,9 +3,13 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
-#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+// glibc 2.36 forgot to declare these with C linkage.
+extern "C" {
+#include <sys/pidfd.h>
+}
 
 #include <cerrno>
 #include <charconv>

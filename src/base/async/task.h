@@ -26,6 +26,13 @@ using Duration = std::chrono::steady_clock::duration;
 /// Waits; ends early (throwing operation_aborted) when cancelled.
 Task<void> sleep_for(Duration duration);
 
+/// `co_await shield_from_cancellation();` before an asynchronous cleanup: once a coroutine has been
+/// cancelled each further co_await throws, that of the cleanup included. From then on the coroutine
+/// can no longer be cancelled, so let only bounded work follow.
+inline auto shield_from_cancellation() {
+  return asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+}
+
 namespace detail {
 
 template <class T>
@@ -55,28 +62,35 @@ Task<Result<T>> with_deadline(Duration limit, Task<Result<T>> task) {
   co_return std::move(*value);
 }
 
-/// Runs `work` on `pool` and resumes here with what it returns. Cannot be cancelled: the caller
-/// waits until the work is done. For calls that block (files, namespaces).
+/// Runs `work` on `pool` and resumes here with what it returns. Cannot be cancelled once begun: the
+/// caller waits until the work is done, and a cancellation meanwhile shows at its next co_await.
+/// For calls that block (files, namespaces).
 /// `work` must be a named object when awaited (see result.h on GCC 12).
 template <class Work>
 auto run_blocking(asio::thread_pool& pool, Work& work) -> Task<decltype(work())> {
   using T = decltype(work());
-  auto executor = co_await asio::this_coro::executor;
-  // Once on the pool the work always runs to its end, so cancelling must not abandon it.
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   std::optional<T> value;
   std::exception_ptr fault;
-  asio::steady_timer done(executor, asio::steady_timer::time_point::max());
-  asio::post(pool, [&] {
+  auto run = [&] {
     try {
       value.emplace(work());
     } catch (...) {
       fault = std::current_exception();
     }
-    asio::post(executor, [&] { done.cancel(); });
-  });
-  boost::system::error_code ignored;
-  co_await done.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  };
+  // An operation without a cancellation slot: nothing can make it complete early and leave the
+  // work with dangling references.
+  auto begin = [&pool, &run](auto handler) {
+    auto executor = asio::get_associated_executor(handler);
+    auto keep_alive = asio::prefer(executor, asio::execution::outstanding_work.tracked);
+    asio::post(pool, [&run, handler = std::move(handler), keep_alive]() mutable {
+      run();
+      asio::post(keep_alive, std::move(handler));
+    });
+  };
+  auto finished =
+      asio::async_initiate<const asio::use_awaitable_t<>, void()>(begin, asio::use_awaitable);
+  co_await std::move(finished);
   if (fault) std::rethrow_exception(fault);
   co_return std::move(*value);
 }

@@ -3,46 +3,64 @@
 #include "base/log.h"
 
 namespace hako {
+namespace {
+
+/// Parallel waits that are cancelled together arrive as several exceptions in one.
+bool is_cancellation(const std::exception_ptr& fault) {
+  try {
+    std::rethrow_exception(fault);
+  } catch (const asio::multiple_exceptions& several) {
+    return is_cancellation(several.first_exception());
+  } catch (const boost::system::system_error& error) {
+    return error.code() == asio::error::operation_aborted;
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace
 
 void TaskGroup::spawn(std::string name, Task<void> task) {
   if (stopping_) return;
   auto running = std::make_shared<Running>();
   running->name = std::move(name);
-  running_.push_back(running);
-  auto finished = [this, running](std::exception_ptr fault) {
-    if (fault) {
+  state_->running.push_back(running);
+  auto finished = [state = state_, running](std::exception_ptr fault) {
+    if (fault && !is_cancellation(fault)) {
       try {
         std::rethrow_exception(fault);
-      } catch (const boost::system::system_error& error) {
-        if (error.code() != asio::error::operation_aborted)
-          log_error("task_failed", {{"task", running->name}, {"error", error.what()}});
       } catch (const std::exception& error) {
         log_error("task_failed", {{"task", running->name}, {"error", error.what()}});
       }
     }
-    running_.remove(running);
-    if (running_.empty() && emptied_) emptied_->cancel();
+    state->running.remove(running);
+    if (state->running.empty() && state->emptied) state->emptied->cancel();
   };
   asio::co_spawn(executor_, std::move(task),
                  asio::bind_cancellation_slot(running->cancel.slot(), std::move(finished)));
 }
 
 void TaskGroup::cancel() {
-  auto tasks = running_;  // emitting may finish tasks and change the list
+  auto tasks = state_->running;  // emitting may finish tasks and change the list
   for (auto& task : tasks) task->cancel.emit(asio::cancellation_type::terminal);
 }
 
 Task<void> TaskGroup::stop() {
   stopping_ = true;
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  // A cancellation that comes while waiting is the caller's to see, afterwards.
+  bool throws_if_cancelled = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
   cancel();
-  while (!running_.empty()) {
-    emptied_ = std::make_shared<asio::steady_timer>(executor_, std::chrono::milliseconds(100));
+  while (!state_->running.empty()) {
+    auto timer = std::make_shared<asio::steady_timer>(executor_, std::chrono::milliseconds(100));
+    state_->emptied = timer;
     boost::system::error_code ignored;
-    co_await emptied_->async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    co_await timer->async_wait(asio::bind_cancellation_slot(
+        asio::cancellation_slot(), asio::redirect_error(asio::use_awaitable, ignored)));
     // A task that was between two waits when the signal came did not see it: say it again.
     cancel();
   }
+  co_await asio::this_coro::throw_if_cancelled(throws_if_cancelled);
 }
 
 }  // namespace hako

@@ -20,12 +20,14 @@ class TaskGroup {
   /// Starts `task`. An exception that leaves it is logged under `name` and ends only this task.
   /// After stop() has begun the task is dropped unstarted.
   void spawn(std::string name, Task<void> task);
-  /// Cancels all tasks and waits for them to end. New tasks are refused from now on.
+  /// Cancels all tasks and waits for them to end. New tasks are refused from now on. Not cancelled
+  /// itself. In a coroutine that may have been cancelled, shield_from_cancellation() first: else
+  /// this throws before it has done anything.
   Task<void> stop();
   /// Asks all tasks to end without waiting.
   void cancel();
 
-  size_t size() const { return running_.size(); }
+  size_t size() const { return state_->running.size(); }
 
  private:
   struct Running {
@@ -33,10 +35,15 @@ class TaskGroup {
     asio::cancellation_signal cancel;
   };
 
+  /// Shared with the tasks' ends, which may come after this object's when the loop is torn down.
+  struct State {
+    std::list<std::shared_ptr<Running>> running;
+    std::shared_ptr<asio::steady_timer> emptied;
+  };
+
   asio::any_io_executor executor_;
-  std::list<std::shared_ptr<Running>> running_;
+  std::shared_ptr<State> state_ = std::make_shared<State>();
   bool stopping_ = false;
-  std::shared_ptr<asio::steady_timer> emptied_;
 };
 
 }  // namespace hako

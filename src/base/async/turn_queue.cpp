@@ -1,35 +1,69 @@
 #include "base/async/turn_queue.h"
 
 #include <algorithm>
+#include <deque>
 
 namespace hako {
 
-Task<TurnQueue::Turn> TurnQueue::take() {
-  if (!busy_) {
-    busy_ = true;
-    co_return Turn(this);
+struct TurnQueue::Waiter {
+  explicit Waiter(asio::any_io_executor executor)
+      : timer(executor, asio::steady_timer::time_point::max()) {}
+  asio::steady_timer timer;
+  bool granted = false;
+};
+
+struct TurnQueue::State {
+  int free;
+  std::deque<std::shared_ptr<Waiter>> waiting;
+
+  void pass_on() {
+    if (waiting.empty()) {
+      ++free;
+      return;
+    }
+    auto next = waiting.front();
+    waiting.pop_front();
+    next->granted = true;
+    next->timer.cancel();
   }
-  auto waiter = std::make_shared<Waiter>(co_await asio::this_coro::executor);
-  waiting_.push_back(waiter);
-  boost::system::error_code error;
-  co_await waiter->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
-  if (!waiter->granted) {
-    std::erase(waiting_, waiter);
-    throw boost::system::system_error(asio::error::operation_aborted);
-  }
-  // The turn was granted before we run again, so nobody can have slipped in between.
-  co_return Turn(this);
+};
+
+TurnQueue::TurnQueue(int turns) : state_(std::make_shared<State>()) {
+  state_->free = turns;
 }
 
-void TurnQueue::pass_on() {
-  if (waiting_.empty()) {
-    busy_ = false;
-    return;
+TurnQueue::Turn::~Turn() {
+  if (state_) state_->pass_on();
+}
+
+Task<TurnQueue::Turn> TurnQueue::take() {
+  auto state = state_;
+  if (state->free > 0) {
+    --state->free;
+    co_return Turn(std::move(state));
   }
-  auto next = waiting_.front();
-  waiting_.pop_front();
-  next->granted = true;
-  next->timer.cancel();
+  auto waiter = std::make_shared<Waiter>(co_await asio::this_coro::executor);
+  state->waiting.push_back(waiter);
+  // Gives up the place however this ends early, be it that the coroutine never runs again: a turn
+  // must not be granted to nobody.
+  struct Place {
+    State& state;
+    const std::shared_ptr<Waiter>& waiter;
+    bool taken = false;
+    ~Place() {
+      if (taken) return;
+      if (waiter->granted)
+        state.pass_on();
+      else
+        std::erase(state.waiting, waiter);
+    }
+  } place{*state, waiter};
+  boost::system::error_code error;
+  co_await waiter->timer.async_wait(asio::redirect_error(asio::use_awaitable, error));
+  if (!waiter->granted) throw boost::system::system_error(asio::error::operation_aborted);
+  // The turn was granted before we run again, so nobody can have slipped in between.
+  place.taken = true;
+  co_return Turn(state);
 }
 
 Task<void> Condition::wait() {

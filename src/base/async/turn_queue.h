@@ -1,46 +1,40 @@
 // Turn-taking between coroutines.
 #pragma once
 
-#include <deque>
+#include <memory>
+#include <vector>
 
 #include "base/async/task.h"
 
 namespace hako {
 
-/// Lets one coroutine at a time through, in order of arrival: what a mutex is to threads.
-/// Thread: one executor.
+/// Lets `turns` coroutines at a time through, in order of arrival: what a mutex (or, with more
+/// turns, a semaphore) is to threads. Thread: one executor.
 class TurnQueue {
+  struct State;
+
  public:
+  explicit TurnQueue(int turns = 1);
+
   /// Held while it is one's turn; passes the turn on at the end.
   class Turn {
    public:
-    explicit Turn(TurnQueue* queue) : queue_(queue) {}
-    Turn(Turn&& other) noexcept : queue_(std::exchange(other.queue_, nullptr)) {}
+    explicit Turn(std::shared_ptr<State> state) : state_(std::move(state)) {}
+    Turn(Turn&&) noexcept = default;
     Turn& operator=(Turn&&) = delete;
-    ~Turn() {
-      if (queue_) queue_->pass_on();
-    }
+    ~Turn();
 
    private:
-    TurnQueue* queue_;
+    std::shared_ptr<State> state_;
   };
 
   /// Waits for the turn. Cancel: safe, the place in the queue is given up.
   Task<Turn> take();
-  bool busy() const { return busy_; }
 
  private:
-  friend class Turn;
-  struct Waiter {
-    explicit Waiter(asio::any_io_executor executor)
-        : timer(executor, asio::steady_timer::time_point::max()) {}
-    asio::steady_timer timer;
-    bool granted = false;
-  };
-  void pass_on();
-
-  bool busy_ = false;
-  std::deque<std::shared_ptr<Waiter>> waiting_;
+  struct Waiter;
+  /// Shared with turns and waiters: when the loop is torn down they may outlive the queue.
+  std::shared_ptr<State> state_;
 };
 
 /// Lets any number of coroutines wait until something has changed. Thread: one executor.
