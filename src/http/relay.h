@@ -7,11 +7,11 @@
 namespace hako::http {
 
 enum class RelayOutcome {
-  reusable,      ///< done; the upstream connection may carry another request
-  finished,      ///< done; the upstream connection is used up
-  refused,       ///< upstream broke before any byte of a response: nothing was sent to the client
-  cut,           ///< upstream broke in mid-response: the client was cut off too
-  client_gone,   ///< the client went away: upstream was cut
+  reusable,     ///< done; the upstream connection may carry another request
+  finished,     ///< done; the upstream connection is used up
+  refused,      ///< upstream broke before any byte of a response: nothing was sent to the client
+  cut,          ///< upstream broke in mid-response: the client was cut off too
+  client_gone,  ///< the client went away: upstream was cut
 };
 
 /// Sends `exchange`'s request, with `head` in place of its own head, over `upstream`, and streams

@@ -14,6 +14,7 @@ struct ServerLimits {
   size_t header_bytes = 32 << 10;
   std::chrono::seconds idle{620};        ///< between requests
   std::chrono::seconds header_time{30};  ///< from the first byte of a head to its last
+  std::chrono::seconds stall{600};       ///< one read or write of a body without any progress
   size_t connections = 4096;             ///< further ones get 503 and are closed
 };
 
@@ -36,6 +37,9 @@ class Exchange {
   virtual Task<Result<void>> begin(ResponseHead head) = 0;
   virtual Task<Result<void>> write(asio::const_buffer piece) = 0;
   virtual Task<Result<void>> end() = 0;
+  /// begin() and the first write() in one packet; the last write() and end() in one packet.
+  virtual Task<Result<void>> begin_with(ResponseHead head, asio::const_buffer first) = 0;
+  virtual Task<Result<void>> end_with(asio::const_buffer last) = 0;
   /// Breaks the connection with a reset: the client must not take what it got for whole.
   virtual void abort() = 0;
   virtual bool responded() const = 0;  ///< a status has been sent

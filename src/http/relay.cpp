@@ -1,0 +1,235 @@
+#include "http/relay.h"
+
+#include <sys/socket.h>
+
+#include <boost/beast/http/rfc7230.hpp>
+
+#include "http/transport.h"
+
+namespace hako::http {
+namespace {
+
+using boost::system::error_code;
+using namespace std::chrono_literals;
+
+constexpr size_t kPiece = 64 << 10;
+/// How long an upstream that no longer takes the request may still answer it.
+constexpr auto kLastAnswer = 30s;
+/// How long an upstream may think about an upgrade.
+constexpr auto kUpgradePatience = 60s;
+
+/// Removes what concerns only the connection the message came over, and what frames it.
+void strip_connection_fields(Fields& fields) {
+  std::vector<std::string> named;
+  auto connection = fields.equal_range(Field::connection);
+  for (auto field = connection.first; field != connection.second; ++field)
+    for (const auto& token : boost::beast::http::token_list(field->value()))
+      named.emplace_back(token.data(), token.size());
+  for (const auto& name : named) {
+    // Framing and routing are not the sender's to take away.
+    auto known = boost::beast::http::string_to_field(name);
+    if (known != Field::content_length && known != Field::host) fields.erase(name);
+  }
+  for (Field field : {Field::connection, Field::keep_alive, Field::proxy_connection, Field::te,
+                      Field::trailer, Field::transfer_encoding, Field::upgrade, Field::expect,
+                      Field::proxy_authorization, Field::proxy_authenticate})
+    fields.erase(field);
+}
+
+std::string upgrade_of(const RequestHead& head) {
+  auto connection = head.fields.find(Field::connection);
+  if (connection == head.fields.end() ||
+      !boost::beast::http::token_list(connection->value()).exists("upgrade"))
+    return {};
+  std::string protocol(head.header("Upgrade"));
+  // An offer that may be ignored; passed on, it would only keep the exchange from being watched.
+  if (boost::beast::iequals(protocol, "h2c")) return {};
+  return protocol;
+}
+
+class Relay {
+ public:
+  Relay(Exchange& exchange, Client& upstream) : exchange_(exchange), upstream_(upstream) {}
+
+  Task<RelayOutcome> run(RequestHead head) {
+    using namespace asio::experimental::awaitable_operators;
+    Request request = rewrite(std::move(head));
+    upgrade_ = request.fields.find(Field::upgrade) != request.fields.end();
+    auto begun = co_await upstream_.begin(std::move(request));
+    if (!begun) {
+      // It may have answered before it closed; an idle connection that has ended has not.
+      co_return RelayOutcome::refused;
+    }
+    auto upload = send_up();
+    auto download = bring_down();
+    co_await (std::move(upload) || std::move(download));
+    if (!outcome_) {
+      exchange_.abort();
+      reset_connection(upstream_.stream());
+      co_return RelayOutcome::client_gone;
+    }
+    if (switching_) co_await switch_protocols();
+    co_return *outcome_;
+  }
+
+ private:
+  static Request rewrite(RequestHead head) {
+    Request request;
+    request.method = head.method;
+    request.target = std::move(head.target);
+    std::string upgrade = upgrade_of(head);
+    bool chunked = head.fields.find(Field::transfer_encoding) != head.fields.end();
+    strip_connection_fields(head.fields);
+    request.fields = std::move(head.fields);
+    if (chunked) request.fields.set(Field::transfer_encoding, "chunked");
+    if (!upgrade.empty()) request.fields.set(Field::upgrade, upgrade);
+    return request;
+  }
+
+  /// Ends only when the client has gone.
+  Task<void> send_up() {
+    std::vector<char> buffer;
+    for (;;) {
+      char probe[512];
+      auto room = buffer.empty() ? asio::buffer(probe) : asio::buffer(buffer);
+      auto count = co_await exchange_.read_some(room);
+      if (!count) co_return;
+      if (count.value() == 0) break;
+      auto written = co_await upstream_.write(asio::buffer(room.data(), count.value()));
+      if (!written) co_return co_await wait_for_last_answer();
+      if (count.value() == room.size()) buffer.resize(kPiece);
+    }
+    auto finished = co_await upstream_.finish();
+    if (!finished) co_return co_await wait_for_last_answer();
+    uploaded_ = true;
+    // While it may yet become another protocol, what the client sends is not ours to read, and so
+    // nobody would notice that it has gone.
+    for (auto waited = 0s; upgrade_ && !answered_; waited += 1s) {
+      if (waited >= kUpgradePatience) co_return;
+      co_await sleep_for(1s);
+    }
+    co_await exchange_.closed_by_client();
+  }
+
+  Task<void> wait_for_last_answer() {
+    for (;;) {
+      co_await sleep_for(kLastAnswer);
+      reset_connection(upstream_.stream());
+    }
+  }
+
+  Task<void> bring_down() {
+    auto head = co_await upstream_.read_head();
+    if (!head || (head.value().status == 101 && !upgrade_)) {
+      reset_connection(upstream_.stream());
+      outcome_ = RelayOutcome::refused;
+      co_return;
+    }
+    ResponseHead response = std::move(head).value();
+    if (response.status == 101) {
+      switching_ = std::move(response);
+      outcome_ = RelayOutcome::finished;
+      co_return;
+    }
+    answered_ = true;
+    strip_connection_fields(response.fields);
+    auto begun = co_await exchange_.begin(std::move(response));
+    if (!begun) co_return cut_upstream();
+    auto buffer = std::make_unique_for_overwrite<char[]>(kPiece);
+    for (;;) {
+      auto count = co_await upstream_.read_some(asio::buffer(buffer.get(), kPiece));
+      if (!count) {
+        exchange_.abort();
+        outcome_ = RelayOutcome::cut;
+        co_return;
+      }
+      if (count.value() == 0) break;
+      auto written = co_await exchange_.write(asio::buffer(buffer.get(), count.value()));
+      if (!written) co_return cut_upstream();
+    }
+    auto ended = co_await exchange_.end();
+    if (!ended) co_return cut_upstream();
+    outcome_ = uploaded_ && upstream_.reusable() ? RelayOutcome::reusable : RelayOutcome::finished;
+  }
+
+  void cut_upstream() {
+    exchange_.abort();
+    reset_connection(upstream_.stream());
+    outcome_ = RelayOutcome::client_gone;
+  }
+
+  Task<void> switch_protocols() {
+    std::string head;
+    auto upgrade = switching_->fields.find(Field::upgrade);
+    std::string protocol;
+    if (upgrade != switching_->fields.end())
+      protocol.assign(upgrade->value().data(), upgrade->value().size());
+    detail::append_status_line(head, 101);
+    detail::append_fields(head, switching_->fields);
+    head.append("Connection: Upgrade\r\n");
+    detail::append_field(head, "Upgrade", protocol);
+    head.append("\r\n");
+    auto [guest, from_guest] = upstream_.take_connection();
+    auto client = exchange_.take_connection();
+    // The guest's first bytes may have come with its head: they go behind the head.
+    head.append(from_guest);
+    co_await tunnel(std::move(client.stream), std::move(client.pending), std::move(guest),
+                    std::move(head));
+  }
+
+  Exchange& exchange_;
+  Client& upstream_;
+  bool upgrade_ = false;
+  bool uploaded_ = false;
+  bool answered_ = false;
+  std::optional<RelayOutcome> outcome_;
+  std::optional<ResponseHead> switching_;
+};
+
+/// Throws when either side broke, so that the other direction is cancelled.
+Task<void> copy(Stream& from, Stream& to, std::string pending) {
+  asio::const_buffer piece = asio::buffer(pending);
+  std::vector<char> buffer(kPiece);
+  for (;;) {
+    error_code error = co_await detail::send_all(to, std::span(&piece, 1));
+    if (error) throw boost::system::system_error(error);
+    size_t count = 0;
+    error = co_await detail::receive(from, asio::buffer(buffer), count);
+    if (error == asio::error::eof) break;
+    if (error) throw boost::system::system_error(error);
+    piece = asio::buffer(buffer.data(), count);
+  }
+  error_code ignored;
+  to.shutdown(Stream::shutdown_send, ignored);
+}
+
+void watch_for_dead_peer(Stream& stream) {
+  int on = 1;
+  ::setsockopt(stream.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
+
+}  // namespace
+
+Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream) {
+  Relay relay(exchange, upstream);
+  co_return co_await relay.run(std::move(head));
+}
+
+Task<void> tunnel(Stream a, std::string pending_from_a, Stream b, std::string pending_from_b) {
+  using namespace asio::experimental::awaitable_operators;
+  watch_for_dead_peer(a);
+  watch_for_dead_peer(b);
+  bool broke = false;
+  try {
+    auto up = copy(a, b, std::move(pending_from_a));
+    auto down = copy(b, a, std::move(pending_from_b));
+    co_await (std::move(up) && std::move(down));
+  } catch (const std::exception&) {
+    broke = true;
+  }
+  if (!broke) co_return;
+  reset_connection(a);
+  reset_connection(b);
+}
+
+}  // namespace hako::http

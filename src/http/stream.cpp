@@ -1,0 +1,75 @@
+#include "http/stream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+
+#include <cerrno>
+
+namespace hako::http {
+namespace {
+
+Task<Result<Stream>> connect(asio::generic::stream_protocol::endpoint endpoint, std::string name) {
+  Stream stream(co_await asio::this_coro::executor);
+  boost::system::error_code error;
+  stream.open(endpoint.protocol(), error);
+  if (error) co_return Error::from_errno(error.value(), "make a socket for " + name);
+  if (endpoint.protocol().family() != AF_UNIX) {
+    int on = 1;
+    ::setsockopt(stream.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  co_await stream.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+  if (error) co_return Error::from_errno(error.value(), "connect to " + name);
+  co_return stream;
+}
+
+}  // namespace
+
+Stream make_stream(asio::any_io_executor executor, Fd connected) {
+  int family = AF_INET;
+  socklen_t size = sizeof family;
+  ::getsockopt(connected.get(), SOL_SOCKET, SO_DOMAIN, &family, &size);
+  int protocol = 0;
+  if (family != AF_UNIX) {
+    protocol = IPPROTO_TCP;
+    int on = 1;
+    ::setsockopt(connected.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  return Stream(executor, asio::generic::stream_protocol(family, protocol), connected.release());
+}
+
+Task<Result<Stream>> connect_tcp(std::string address, uint16_t port, Duration deadline) {
+  boost::system::error_code error;
+  auto ip = asio::ip::make_address(address, error);
+  if (error) co_return Error(ErrorCode::invalid_argument, "not an IP address: " + address);
+  asio::generic::stream_protocol::endpoint endpoint(asio::ip::tcp::endpoint(ip, port));
+  auto work = connect(endpoint, address + ":" + std::to_string(port));
+  co_return co_await with_deadline(deadline, std::move(work));
+}
+
+Task<Result<Stream>> connect_unix(std::string path, Duration deadline) {
+  if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path))
+    co_return Error(ErrorCode::invalid_argument, "no path for a socket: " + path);
+  asio::generic::stream_protocol::endpoint endpoint{asio::local::stream_protocol::endpoint(path)};
+  auto work = connect(endpoint, path);
+  co_return co_await with_deadline(deadline, std::move(work));
+}
+
+void reset_connection(Stream& stream) {
+  if (!stream.is_open()) return;
+  // Disconnecting (AF_UNSPEC) sends the reset at once and wakes whoever waits on the socket, while
+  // the descriptor stays valid for them. Unix sockets have no reset: they are shut down.
+  sockaddr nowhere{};
+  nowhere.sa_family = AF_UNSPEC;
+  linger at_once{1, 0};
+  ::setsockopt(stream.native_handle(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  if (::connect(stream.native_handle(), &nowhere, sizeof nowhere) != 0)
+    ::shutdown(stream.native_handle(), SHUT_RDWR);
+}
+
+}  // namespace hako::http
