@@ -11,47 +11,53 @@
 namespace hako::config {
 
 struct Config {
-  std::string state_dir = "/var/lib/hako";    ///< [paths] state: boxes, snapshots, database, key
-  std::string run_dir = "/run/hako";          ///< [paths] run: sockets, namespaces
+  std::string state_dir = "/var/lib/hako";  ///< [paths] state: boxes, snapshots, database, key
+  std::string run_dir = "/run/hako";        ///< [paths] run: sockets, namespaces
   std::string image_dir = "/var/cache/hako/images";  ///< [paths] images: one folder per image
 
-  std::string api_address = "127.0.0.1";      ///< [api] address
-  uint16_t api_port = 3000;                   ///< [api] port
-  std::string gate_address = "127.0.0.1";     ///< [gate] address
-  uint16_t gate_port = 3002;                  ///< [gate] port
-  std::string domain = "hako.localhost";      ///< [gate] domain: boxes answer at <port>-<id>.<domain>
+  std::string api_address = "127.0.0.1";   ///< [api] address
+  uint16_t api_port = 3000;                ///< [api] port
+  std::string gate_address = "127.0.0.1";  ///< [gate] address
+  uint16_t gate_port = 3002;               ///< [gate] port
+  std::string domain = "hako.localhost";   ///< [gate] domain: boxes answer at <port>-<id>.<domain>
 
-  std::string accel = "auto";                 ///< [engine] accel: auto|kvm|tcg
+  std::string accel = "auto";                        ///< [engine] accel: auto|kvm|tcg
   std::string qemu = "/usr/bin/qemu-system-x86_64";  ///< [engine] qemu
   std::chrono::milliseconds boot_deadline{20000};    ///< [engine] boot_deadline_ms, per try
   int boot_tries = 3;                                ///< [engine] boot_tries
-  bool allow_emulated_beyond_loopback = false;       ///< [engine] allow_emulated_beyond_loopback
+  std::string kernel_args;                      ///< [engine] kernel_args: added to the guest's own
+  bool allow_emulated_beyond_loopback = false;  ///< [engine] allow_emulated_beyond_loopback
 
-  std::string default_template = "base";      ///< [template] default
-  int memory_mib = 256;                       ///< [template] memory_mib
-  int vcpus = 1;                              ///< [template] vcpus
-  int disk_mib = 4096;                        ///< [template] disk_mib
-  int pool_size = 4;                          ///< [pool] size, clones kept ready per template
+  std::string default_template = "base";  ///< [template] default
+  int memory_mib = 256;                   ///< [template] memory_mib
+  int vcpus = 1;                          ///< [template] vcpus
+  int disk_mib = 4096;                    ///< [template] disk_mib
+  int pool_size = 4;                      ///< [pool] size, clones kept ready per template
 
-  int max_boxes = 400;                        ///< [limits] boxes
-  int max_memory_mib = 8192;                  ///< [limits] memory_mib, of one box
-  int max_vcpus = 8;                          ///< [limits] vcpus, of one box
-  std::chrono::seconds max_ttl{24 * 3600};    ///< [limits] ttl_seconds
-  int64_t min_free_disk_mib = 1024;           ///< [limits] min_free_disk_mib: creates stop below it
-  int64_t min_free_memory_mib = 512;          ///< [limits] min_free_memory_mib
+  int max_boxes = 400;                      ///< [limits] boxes
+  int max_memory_mib = 8192;                ///< [limits] memory_mib, of one box
+  int max_vcpus = 8;                        ///< [limits] vcpus, of one box
+  std::chrono::seconds max_ttl{24 * 3600};  ///< [limits] ttl_seconds
+  int64_t min_free_disk_mib = 1024;         ///< [limits] min_free_disk_mib: creates stop below it
+  int64_t min_free_memory_mib = 512;        ///< [limits] min_free_memory_mib
 
-  uint32_t api_uid = 640001;                  ///< [users] api (uid and gid)
-  uint32_t gate_uid = 640002;                 ///< [users] gate
-  uint32_t vmm_uid_base = 650000;             ///< [users] vmm_base: slot n runs as vmm_base + n
+  uint32_t api_uid = 640001;       ///< [users] api (uid and gid)
+  uint32_t gate_uid = 640002;      ///< [users] gate
+  uint32_t vmm_uid_base = 650000;  ///< [users] vmm_base: slot n runs as vmm_base + n
 
-  std::string log_level = "info";             ///< [log] level
+  std::string log_level = "info";  ///< [log] level
 
   // Derived.
   std::string node_socket() const { return run_dir + "/node.sock"; }
   std::string gate_socket() const { return run_dir + "/gate-control.sock"; }
   std::string key_file() const { return state_dir + "/api-key"; }
   std::string database() const { return state_dir + "/api/hako.db"; }
+
+  bool operator==(const Config&) const = default;
 };
+
+/// Every key the file may have, as "section.key", in the order of the documentation.
+std::vector<std::string> known_keys();
 
 /// Where the configuration is looked for when nobody says: $HAKO_CONFIG, else /etc/hako/hako.toml.
 std::string default_path();

@@ -1,0 +1,82 @@
+#include "store/async_store.h"
+
+namespace hako::store {
+
+AsyncStore::~AsyncStore() {
+  thread_.join();
+}
+
+template <class Work>
+auto AsyncStore::on_thread(Work work) -> Task<decltype(work())> {
+  if (waiting_ >= kMostWaiting) {
+    co_return Error(ErrorCode::unavailable, "too many requests at once");
+  }
+  struct Count {
+    explicit Count(size_t& n) : n_(n) { ++n_; }
+    ~Count() { --n_; }
+    size_t& n_;
+  } count(waiting_);
+  co_return co_await run_blocking(thread_, work);
+}
+
+// The functions below are no coroutines themselves: they hand a named closure over, by value, to
+// one that keeps it until the work is done.
+
+Task<Result<void>> AsyncStore::put_key(ApiKey key) {
+  auto work = [this, key = std::move(key)] { return store_->put_key(key); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<std::optional<ApiKey>>> AsyncStore::find_key(std::string hash) {
+  auto work = [this, hash = std::move(hash)] { return store_->find_key(hash); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<void>> AsyncStore::remove_key(std::string id) {
+  auto work = [this, id = std::move(id)] { return store_->remove_key(id); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<void>> AsyncStore::add_sandbox(SandboxRecord record) {
+  auto work = [this, record = std::move(record)] { return store_->add_sandbox(record); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<void>> AsyncStore::set_running(std::string id, Started started) {
+  auto work = [this, id = std::move(id), started = std::move(started)] {
+    return store_->set_running(id, started);
+  };
+  return on_thread(std::move(work));
+}
+
+Task<Result<void>> AsyncStore::set_end(std::string id, int64_t ends_ms) {
+  auto work = [this, id = std::move(id), ends_ms] { return store_->set_end(id, ends_ms); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<bool>> AsyncStore::remove_sandbox(std::string id) {
+  auto work = [this, id = std::move(id)] { return store_->remove_sandbox(id); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<std::optional<SandboxRecord>>> AsyncStore::find_sandbox(std::string id) {
+  auto work = [this, id = std::move(id)] { return store_->find_sandbox(id); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<std::vector<SandboxRecord>>> AsyncStore::all_sandboxes() {
+  auto work = [this] { return store_->all_sandboxes(); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<std::vector<SandboxRecord>>> AsyncStore::list_sandboxes(SandboxQuery query) {
+  auto work = [this, query = std::move(query)] { return store_->list_sandboxes(query); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<int64_t>> AsyncStore::count_sandboxes(SandboxQuery query) {
+  auto work = [this, query = std::move(query)] { return store_->count_sandboxes(query); };
+  return on_thread(std::move(work));
+}
+
+}  // namespace hako::store

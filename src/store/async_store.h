@@ -1,0 +1,41 @@
+// The store for coroutines.
+#pragma once
+
+#include "base/async/task.h"
+#include "store/store.h"
+
+namespace hako::store {
+
+/// Runs the calls of a Store one after another on a thread of its own. Calls are not cancelled:
+/// whoever awaits one waits until it is done (milliseconds; 5 s at worst, behind a lock).
+/// Errors: those of the store; unavailable when kMostWaiting calls wait already.
+/// Thread: one executor. No call may be running when this object goes.
+class AsyncStore {
+ public:
+  static constexpr size_t kMostWaiting = 1024;
+
+  explicit AsyncStore(std::unique_ptr<Store> store) : store_(std::move(store)) {}
+  ~AsyncStore();
+
+  Task<Result<void>> put_key(ApiKey key);
+  Task<Result<std::optional<ApiKey>>> find_key(std::string hash);
+  Task<Result<void>> remove_key(std::string id);
+  Task<Result<void>> add_sandbox(SandboxRecord record);
+  Task<Result<void>> set_running(std::string id, Started started);
+  Task<Result<void>> set_end(std::string id, int64_t ends_ms);
+  Task<Result<bool>> remove_sandbox(std::string id);
+  Task<Result<std::optional<SandboxRecord>>> find_sandbox(std::string id);
+  Task<Result<std::vector<SandboxRecord>>> all_sandboxes();
+  Task<Result<std::vector<SandboxRecord>>> list_sandboxes(SandboxQuery query);
+  Task<Result<int64_t>> count_sandboxes(SandboxQuery query);
+
+ private:
+  template <class Work>
+  auto on_thread(Work work) -> Task<decltype(work())>;
+
+  std::unique_ptr<Store> store_;
+  asio::thread_pool thread_{1};
+  size_t waiting_ = 0;
+};
+
+}  // namespace hako::store

@@ -1,0 +1,112 @@
+// What the API remembers: keys and sandbox records.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace hako::store {
+
+/// A key that may call the API. The key itself is nowhere: only its SHA-256, 64 hex digits. A slow
+/// password hash would add nothing, as a key is 160 random bits and cannot be guessed; and it would
+/// be paid with every request.
+struct ApiKey {
+  std::string id;
+  std::string hash;
+  std::string label;
+  int64_t created_ms = 0;
+};
+
+enum class SandboxState {
+  starting,  ///< the node was (or is about to be) asked for it; nobody has been told of it yet
+  running,
+};
+std::string_view to_string(SandboxState state);
+
+/// One sandbox. Its environment is not stored: it may hold secrets and the guest has it.
+/// Times are Unix milliseconds, sizes MiB.
+struct SandboxRecord {
+  std::string id;
+  std::string template_name;
+  std::string alias;  ///< a second name of the template, or empty
+  SandboxState state = SandboxState::starting;
+  int64_t started_ms = 0;
+  int64_t ends_ms = 0;
+  std::string metadata;      ///< a JSON object of texts; empty if none was given
+  std::string access_token;  ///< what the guest wants to see; empty for an open one
+  int vcpus = 0;
+  int memory_mib = 0;
+  int disk_mib = 0;
+  std::string isolation;  ///< "hardware" or "emulated", as the node says
+  std::string key_id;     ///< which key created it
+
+  bool operator==(const SandboxRecord&) const = default;
+};
+
+/// What the node says about a sandbox that has started.
+struct Started {
+  int64_t started_ms = 0;
+  int vcpus = 0;
+  int memory_mib = 0;
+  int disk_mib = 0;
+  std::string isolation;
+};
+
+enum class Order { newest_first, oldest_first };
+
+/// A position in a list: behind this record.
+struct Position {
+  int64_t started_ms = 0;
+  std::string id;
+};
+
+/// Which running sandboxes to list. Those with ends_ms <= alive_at_ms are left out.
+struct SandboxQuery {
+  int64_t alive_at_ms = 0;
+  Order order = Order::newest_first;
+  std::optional<int64_t> started_from_ms;  ///< inclusive
+  std::optional<std::string> template_name;
+  std::vector<std::pair<std::string, std::string>> metadata;  ///< all must be there
+  std::optional<Position> behind;
+  int limit = 100;
+};
+
+/// Blocking. Thread: one at a time.
+/// Errors of all calls: no_space, corrupted, unavailable, internal; others where they are named.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  /// Adds the key, or replaces the one of the same id. already_exists if another has its hash.
+  virtual Result<void> put_key(const ApiKey& key) = 0;
+  virtual Result<std::optional<ApiKey>> find_key(const std::string& hash) = 0;
+  /// not_found.
+  virtual Result<void> remove_key(const std::string& id) = 0;
+
+  /// already_exists.
+  virtual Result<void> add_sandbox(const SandboxRecord& record) = 0;
+  /// Makes a starting one running. not_found if it has been removed meanwhile.
+  virtual Result<void> set_running(const std::string& id, const Started& started) = 0;
+  /// not_found.
+  virtual Result<void> set_end(const std::string& id, int64_t ends_ms) = 0;
+  /// Whether there was one.
+  virtual Result<bool> remove_sandbox(const std::string& id) = 0;
+  virtual Result<std::optional<SandboxRecord>> find_sandbox(const std::string& id) = 0;
+  /// Every record in whatever state.
+  virtual Result<std::vector<SandboxRecord>> all_sandboxes() = 0;
+  virtual Result<std::vector<SandboxRecord>> list_sandboxes(const SandboxQuery& query) = 0;
+  /// How many `query` would list without its limit and position.
+  virtual Result<int64_t> count_sandboxes(const SandboxQuery& query) = 0;
+};
+
+/// Opens or makes the database at `path` and brings its schema up to date. corrupted for a damaged
+/// file; failed_precondition for one that a newer version has written.
+Result<std::unique_ptr<Store>> open_sqlite_store(const std::string& path);
+
+}  // namespace hako::store
