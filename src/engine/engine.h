@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/async/task.h"
 #include "base/fd.h"
@@ -37,19 +38,20 @@ struct BootImage {
 
 /// Descriptors a machine is started with; the machine takes its own copies.
 struct MachineDevices {
-  int rootfs = -1;   ///< read-only raw image, becomes /dev/vda
-  int scratch = -1;  ///< read-write raw image, becomes /dev/vdb
-  int tap = -1;      ///< opened with IFF_TAP|IFF_NO_PI|IFF_VNET_HDR
-  std::string mac;   ///< of the guest's interface
+  int rootfs = -1;    ///< read-only raw image, becomes /dev/vda
+  int scratch = -1;   ///< read-write raw image, becomes /dev/vdb
+  int tap = -1;       ///< opened with IFF_TAP|IFF_NO_PI|IFF_VNET_HDR
+  std::string mac;    ///< of the guest's interface
+  Launcher launcher;  ///< how this machine's VMM is started; empty: the engine's own launcher
 };
 
 /// Everything a restored machine must share with the one that was captured.
 /// A snapshot is used only where all of it is equal (tsc_khz: within 500 ppm).
 struct Fingerprint {
-  std::string engine;       ///< "qemu"
-  std::string vmm_build;    ///< version and build of the VMM binary
+  std::string engine;     ///< "qemu"
+  std::string vmm_build;  ///< version and build of the VMM binary
   Isolation isolation = Isolation::emulated;
-  std::string cpu;          ///< host CPU model; matters to a restored guest
+  std::string cpu;  ///< host CPU model; matters to a restored guest
   int64_t tsc_khz = 0;
   bool compatible_with(const Fingerprint& other) const;
 };
@@ -81,7 +83,8 @@ class Machine {
   virtual Task<Result<void>> resume() = 0;
   /// ok while the VMM answers and its run state is sane; says what is wrong otherwise.
   virtual Task<Result<void>> check_health() = 0;
-  /// The last of what the guest wrote to its console, at most 64 KiB; hostile text.
+  /// The last of what the guest wrote to its console, at most 64 KiB; hostile text. After adopt(),
+  /// without what was read before.
   virtual Task<Result<std::string>> console_tail() = 0;
   /// Ends the VMM and waits until it has gone. Never fails.
   virtual Task<void> kill() = 0;
@@ -101,6 +104,8 @@ class Engine {
  public:
   virtual ~Engine() = default;
   virtual const Fingerprint& fingerprint() const = 0;
+  /// Why this engine runs with KVM or without, in plain words, for operators.
+  virtual const std::string& accel_reason() const = 0;
 
   /// Starts a machine from its kernel. `control_path`: where the VMM's control socket is made; its
   /// folder must exist and be closed to others. Returns when the virtual CPUs run; whether the
@@ -119,7 +124,8 @@ class Engine {
                                                        const MachineDevices& devices,
                                                        const std::string& control_path) = 0;
 
-  /// Finds a machine that an earlier run of this daemon released.
+  /// Finds a machine that an earlier run of this daemon released. Errors: not_found (it has ended);
+  /// unavailable, timed_out (it runs but does not answer, and is left running: the caller decides).
   virtual Task<Result<std::unique_ptr<Machine>>> adopt(const MachineRecord& record) = 0;
 };
 

@@ -1,9 +1,8 @@
 // Whether /dev/kvm can really run an ordinary kernel: found out by running guest code.
 #pragma once
 
+#include <chrono>
 #include <string>
-
-#include "base/result.h"
 
 namespace hako::engine {
 
@@ -15,8 +14,15 @@ struct KvmProbe {
   double exit_microseconds = 0;
 };
 
-/// Runs a small guest in a forked child that has at most 500 ms. Blocking; a few ms when healthy.
-/// `device`: usually /dev/kvm.
-KvmProbe probe_kvm(const std::string& device = "/dev/kvm");
+enum class ProbeDepth {
+  instructions,  ///< run guest code: speaks for ordinary kernels
+  creation,      ///< only make a machine and a virtual CPU
+};
+
+/// Runs a small guest in a forked child that is killed after `limit`. Blocking; a few ms when
+/// healthy. `device`: usually /dev/kvm.
+KvmProbe probe_kvm(const std::string& device = "/dev/kvm",
+                   std::chrono::milliseconds limit = std::chrono::milliseconds(500),
+                   ProbeDepth depth = ProbeDepth::instructions);
 
 }  // namespace hako::engine
