@@ -5,25 +5,33 @@
 
 namespace hako::jail {
 
-/// What a VMM gets. Each is one step of enter(), applied in the order of jail.cpp.
+/// What a VMM gets. Each is one step, applied in the order of the list in vmm.cpp.
 struct VmmJail {
-  uid_t uid = 0;        ///< of this machine alone; never 0
+  uid_t uid = 0;  ///< of this machine alone; never 0
   gid_t gid = 0;
-  int netns = -1;       ///< an empty network namespace to join
+  int netns = -1;    ///< an empty network namespace to join
+  bool kvm = false;  ///< it may open /dev/kvm, by that device's group
 };
 
-/// Starts a VMM: joins the empty network namespace; new ipc and uts namespaces; no core dumps, no
-/// new files over a bound; uid and gid dropped for good; no_new_privs; no capabilities.
-/// (QEMU adds its own seccomp filter with -sandbox.)
+/// Starts a VMM: joins the empty network namespace; new ipc and uts namespaces; a root of its own
+/// with /usr, read-only, a /proc that shows only its own processes, and nothing else; no core dumps
+/// and bounded descriptors and threads; uid and gid dropped for good; no capabilities, and none to
+/// come by; no_new_privs. (QEMU adds its own seccomp filter with -sandbox.)
+/// What the VMM runs must lie below /usr; all other files it gets as descriptors.
+/// Errors: invalid_argument for uid or gid 0; else that of the failed step, which it names.
 Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
                            const VmmJail& jail);
 
 /// Drops this process to `uid`/`gid` for good: supplementary groups, capabilities, no_new_privs, no
 /// core dumps. For the api and gate roles, once their listening sockets are open.
+/// failed_precondition once there is a second thread: it would keep what this one gives up.
+/// If it fails half-way, end the process.
 Result<void> drop_privileges(uid_t uid, gid_t gid);
 
 /// The gate's filter: what an event loop over sockets needs and nothing that opens files or starts
-/// programs. After this open(2) and exec fail with EPERM. Call after everything is opened.
+/// programs. After this open(2) and exec fail with EPERM, and so does all else that filter.cpp does
+/// not list; what only an exploit would ask for (ptrace, mount, modules, ...) ends the process.
+/// Covers all threads. Call after everything is opened: files, listeners, certificates.
 Result<void> confine_gate();
 
 }  // namespace hako::jail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -17,36 +18,48 @@ inline constexpr char kGuestMac[] = "02:68:61:6b:6f:02";
 inline constexpr char kHostMac[] = "02:68:61:6b:6f:01";
 inline constexpr char kTapName[] = "tap0";
 
-/// An open slot. Closing it leaves the namespace, which is bound to a path; destroy_slot() removes it.
+/// An open slot. Closing it leaves the namespace, which is bound to a path; destroy_slot() removes
+/// it.
 struct Slot {
   int number = -1;
   Fd netns;
 };
 
 /// Makes namespace `number`, bound to <directory>/slot-<number>: lo and tap0 up, addresses and a
-/// permanent neighbour entry for the guest, no route but the link's own, IPv6 off, forwarding off.
-/// Blocking (a few ms). Errors: already_exists, permission_denied (needs root; /dev/net/tun), ...
+/// permanent neighbour entry for the guest, no route but the link's own, IPv6 off, forwarding off
+/// and forwarded packets dropped. `directory` is made if missing. A slot that has its name is
+/// whole: an interrupted call leaves at most an empty file, which the next one replaces. Blocking
+/// (a few ms); different slots may be made by several threads at once. Errors: already_exists;
+/// permission_denied (needs root); the one of /dev/net/tun, naming it.
 Result<Slot> create_slot(const std::string& directory, int number);
 /// Opens a slot that an earlier run made. not_found if there is none.
 Result<Slot> open_slot(const std::string& directory, int number);
 /// Unbinds the namespace; the kernel frees it when its last user has gone. Missing is success.
 Result<void> destroy_slot(const std::string& directory, int number);
-/// Numbers of all slots bound below `directory`.
+/// Numbers of all slots below `directory`, ascending, interrupted ones included. None if it is
+/// missing.
 Result<std::vector<int>> list_slots(const std::string& directory);
+/// Removes `directory` itself, once no slot is left in it. Missing is success.
+Result<void> release_slots(const std::string& directory);
 
 /// Attaches to the slot's persistent tap: a descriptor for a VMM. One at a time (IFF_TAP allows one
-/// queue): failed_precondition while another is open.
+/// queue): failed_precondition while another is open. not_found if the tap has gone. Non-blocking,
+/// with virtio-net headers (IFF_VNET_HDR).
 Result<Fd> open_tap(const Slot& slot);
 /// Unconnected, non-blocking TCP sockets that live in the slot's namespace.
 Result<std::vector<Fd>> open_sockets(const Slot& slot, int count);
-/// An empty namespace with not even lo up, for VMM processes, bound to `path`. Made or opened.
+/// An empty namespace with not even lo up, for VMM processes, bound to `path`. Made or opened. Its
+/// folder may be one of slots, and is made and released like one.
 Result<Fd> empty_namespace(const std::string& path);
+/// Unbinds it. Missing is success.
+Result<void> remove_empty_namespace(const std::string& path);
 
 /// What keeps traffic inside, read back from the kernel: for tests and doctor.
 struct SlotInspection {
   std::vector<std::string> interfaces;  ///< expected: lo, tap0
-  std::vector<std::string> routes;      ///< expected: 169.254.0.20/30 only, no default
+  std::vector<std::string> routes;      ///< all tables; expected: 169.254.0.20/30 only
   bool forwarding = false;
+  bool forwarded_is_dropped = false;  ///< expected: true; by a chain of nftables
 };
 Result<SlotInspection> inspect_slot(const Slot& slot);
 

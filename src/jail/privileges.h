@@ -1,0 +1,21 @@
+// Giving up privileges, in calls that are safe between fork and exec (no allocation, no locks).
+// Each works on the calling thread and returns 0 or an errno value.
+#pragma once
+
+#include <sys/types.h>
+
+namespace hako::jail {
+
+/// Also of those that a later exec could bring. Needs CAP_SETPCAP, so it comes before
+/// become_user(); after it nothing can be mounted, joined or owned any more.
+int drop_bounding_set();
+/// `group`: the only supplementary one, or -1 for none.
+int become_user(uid_t uid, gid_t gid, gid_t group);
+/// Permitted, effective, inheritable, ambient.
+int drop_capabilities();
+int forbid_new_privileges();
+/// Neither to a file nor to a program that collects them.
+int forbid_core_dumps();
+int set_limit(int resource, unsigned long limit);
+
+}  // namespace hako::jail
