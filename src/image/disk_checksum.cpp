@@ -1,0 +1,77 @@
+#include "image/disk_checksum.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <vector>
+
+#include "base/encoding.h"
+#include "base/fd.h"
+
+namespace hako::image {
+namespace {
+
+constexpr size_t kPiece = 1 << 20;
+
+using Digest = std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)>;
+
+Result<void> add_extent(EVP_MD_CTX* digest, int fd, off_t from, off_t to,
+                        std::vector<char>& buffer) {
+  const int64_t bounds[2] = {from, to};
+  EVP_DigestUpdate(digest, bounds, sizeof bounds);
+  while (from < to) {
+    ssize_t n = ::pread(fd, buffer.data(), std::min<size_t>(kPiece, static_cast<size_t>(to - from)),
+                        from);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, "read disk");
+    if (n == 0) return Error(ErrorCode::corrupted, "disk became shorter");
+    EVP_DigestUpdate(digest, buffer.data(), static_cast<size_t>(n));
+    from += n;
+  }
+  return ok();
+}
+
+}  // namespace
+
+Result<std::string> checksum_sparse(const std::string& path) {
+  HAKO_TRY(auto fd, open_file(path, O_RDONLY));
+  struct stat info {};
+  if (::fstat(fd.get(), &info) < 0) return Error::from_errno(errno, "stat " + path);
+  Digest digest(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  EVP_DigestInit_ex(digest.get(), EVP_sha256(), nullptr);
+  const int64_t size = info.st_size;
+  EVP_DigestUpdate(digest.get(), &size, sizeof size);
+  std::vector<char> buffer(kPiece);
+  for (off_t position = 0; position < info.st_size;) {
+    off_t data = ::lseek(fd.get(), position, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) break;  // only a hole is left
+    if (data < 0) return Error::from_errno(errno, "seek data in " + path);
+    off_t hole = ::lseek(fd.get(), data, SEEK_HOLE);
+    if (hole < 0) return Error::from_errno(errno, "seek hole in " + path);
+    HAKO_TRYV(add_extent(digest.get(), fd.get(), data, hole, buffer));
+    position = hole;
+  }
+  unsigned char sum[EVP_MAX_MD_SIZE];
+  unsigned length = 0;
+  EVP_DigestFinal_ex(digest.get(), sum, &length);
+  return hex_encode({reinterpret_cast<char*>(sum), length});
+}
+
+Result<void> record_checksum(const std::string& path, const std::string& sum_path) {
+  HAKO_TRY(auto sum, checksum_sparse(path));
+  return write_file_atomically(sum_path, sum, 0600);
+}
+
+Result<void> verify_checksum(const std::string& path, const std::string& sum_path) {
+  HAKO_TRY(auto recorded, read_file(sum_path));
+  HAKO_TRY(auto actual, checksum_sparse(path));
+  if (actual != recorded)
+    return Error(ErrorCode::corrupted, path + " does not match its checksum");
+  return ok();
+}
+
+}  // namespace hako::image
