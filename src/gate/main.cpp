@@ -1,1 +1,101 @@
-int main() { return 0; }
+// hako-gate: the only process that exchanges bytes with guests.
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+
+#include "base/log.h"
+#include "config/config.h"
+#include "gate/node_link.h"
+#include "gate/proxy.h"
+#include "http/server.h"
+#include "jail/jail.h"
+
+namespace hako::gate {
+namespace {
+
+Result<Fd> listening_socket(const config::Config& config, int inherited) {
+  if (inherited >= 0) {
+    Fd given(inherited);
+    return given.duplicate();
+  }
+  return http::listen_tcp(config.gate_address, config.gate_port);
+}
+
+/// Every connection of every box is a descriptor here, twice.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+Task<void> wait_for_signal(asio::signal_set& signals) {
+  co_await signals.async_wait(asio::use_awaitable);
+}
+
+Task<void> run(asio::signal_set& signals, const config::Config& config, Fd listener) {
+  auto executor = co_await asio::this_coro::executor;
+  NodeLink node(executor, config.gate_socket());
+  Proxy proxy(node.table());
+  http::Handler handler = [&proxy](http::Exchange& exchange) { return proxy.handle(exchange); };
+  TaskGroup tasks(executor);
+  tasks.spawn("node link", node.run());
+  tasks.spawn("proxy", http::serve(std::move(listener), handler));
+  co_await wait_for_signal(signals);
+  log_info("stopping");
+  co_await tasks.stop();
+}
+
+Result<void> start(const std::string& config_path, int listen_fd) {
+  bool named = !config_path.empty();
+  HAKO_TRY(auto config, config::load(named ? config_path : config::default_path(), named));
+  start_logging("gate", log_level_from(config.log_level));
+  raise_descriptor_limit();
+  HAKO_TRY(auto listener, listening_socket(config, listen_fd));
+  if (::geteuid() == 0) {
+    HAKO_TRYV(jail::drop_privileges(config.gate_uid, config.gate_uid));
+  }
+
+  asio::io_context loop(1);
+  asio::signal_set signals(loop, SIGTERM, SIGINT);
+  uint16_t port = http::local_port(listener);
+  // Everything is open: from here on no file can be, and no program started.
+  HAKO_TRYV(jail::confine_gate());
+  log_info("gate_listening", {{"address", config.gate_address}, {"port", port}});
+
+  std::exception_ptr fault;
+  asio::co_spawn(loop, run(signals, config, std::move(listener)), [&](std::exception_ptr error) {
+    fault = error;
+    loop.stop();
+  });
+  loop.run();
+  if (fault) std::rethrow_exception(fault);
+  return ok();
+}
+
+}  // namespace
+}  // namespace hako::gate
+
+int main(int argc, char** argv) {
+  CLI::App app("hako-gate: passes requests into boxes; the only process that talks with guests");
+  std::string config_path;
+  int listen_fd = -1;
+  app.add_option("--config", config_path,
+                 "configuration file (default: $HAKO_CONFIG or /etc/hako/hako.toml)");
+  app.add_option("--listen-fd", listen_fd,
+                 "an open listening socket to use instead of [gate] address and port");
+  CLI11_PARSE(app, argc, argv);
+  ::signal(SIGPIPE, SIG_IGN);
+  try {
+    auto result = hako::gate::start(config_path, listen_fd);
+    if (result) return 0;
+    std::cerr << "hako-gate: " << result.error().message() << "\n";
+  } catch (const std::exception& error) {
+    std::cerr << "hako-gate: " << error.what() << "\n";
+  }
+  return 1;
+}

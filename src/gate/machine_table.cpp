@@ -1,0 +1,153 @@
+#include "gate/machine_table.h"
+
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "gate/guest_connection.h"
+
+namespace hako::gate {
+namespace {
+
+/// Below this many sockets more are asked for.
+constexpr size_t kLowStock = 2;
+constexpr int kRefill = 8;
+constexpr auto kSocketPatience = std::chrono::seconds(5);
+/// After a refusal nobody asks again for so long.
+constexpr auto kRefusalPause = std::chrono::milliseconds(500);
+constexpr auto kSweepInterval = std::chrono::seconds(5);
+
+Task<Result<void>> wait_for_stock(MachineRef machine) {
+  while (machine->stock.empty() && machine->asking) co_await machine->stocked.wait();
+  co_return ok();
+}
+
+}  // namespace
+
+Result<void> MachineTable::add(const std::string& id, const std::string& address,
+                               std::vector<Fd> sockets) {
+  boost::system::error_code error;
+  auto ip = asio::ip::make_address(address, error);
+  if (error) return Error(ErrorCode::invalid_argument, "not an address: " + address);
+  auto& machine = machines_[id];
+  if (!machine) {
+    if (machines_.size() > kMostMachines) {
+      machines_.erase(id);
+      return Error(ErrorCode::resource_exhausted, "too many machines");
+    }
+    machine = std::make_shared<Machine>();
+    machine->id = id;
+  }
+  machine->address = ip;
+  machine->epoch = epoch_;
+  return add_sockets(id, std::move(sockets));
+}
+
+Result<void> MachineTable::add_sockets(const std::string& id, std::vector<Fd> sockets) {
+  auto machine = find(id);
+  if (!machine) return Error(ErrorCode::not_found, "no machine " + id);
+  for (Fd& socket : sockets) give_back(*machine, std::move(socket));
+  machine->stocked.notify_all();
+  return ok();
+}
+
+void MachineTable::give_back(Machine& machine, Fd socket) {
+  if (!machine.removed && machine.stock.size() < kMostStock)
+    machine.stock.push_back(std::move(socket));
+}
+
+void MachineTable::cut(Machine& machine) {
+  machine.removed = true;
+  for (auto& client : machine.idle) http::reset_connection(client.stream());
+  machine.idle.clear();
+  for (int fd : machine.live) reset_socket(fd);
+  machine.stock.clear();
+  machine.asking = false;
+  machine.stocked.notify_all();
+}
+
+Result<void> MachineTable::remove(const std::string& id) {
+  auto found = machines_.find(id);
+  if (found == machines_.end()) return Error(ErrorCode::not_found, "no machine " + id);
+  auto machine = found->second;
+  machines_.erase(found);
+  auto box = boxes_.find(machine->box);
+  if (box != boxes_.end() && box->second == machine) boxes_.erase(box);
+  cut(*machine);
+  return ok();
+}
+
+Result<void> MachineTable::publish(const std::string& id, const std::string& box,
+                                   std::string access_token) {
+  auto machine = find(id);
+  if (!machine) return Error(ErrorCode::not_found, "no machine " + id);
+  if (!machine->box.empty() && machine->box != box) {
+    auto former = boxes_.find(machine->box);
+    if (former != boxes_.end() && former->second == machine) boxes_.erase(former);
+  }
+  machine->box = box;
+  machine->access_token = std::move(access_token);
+  boxes_[box] = machine;
+  return ok();
+}
+
+MachineRef MachineTable::find(const std::string& id) const {
+  auto found = machines_.find(id);
+  return found == machines_.end() ? nullptr : found->second;
+}
+
+MachineRef MachineTable::find_box(const std::string& box) const {
+  auto found = boxes_.find(box);
+  return found == boxes_.end() ? nullptr : found->second;
+}
+
+Task<void> MachineTable::refill(MachineRef machine) {
+  auto sockets = co_await source_(machine->id, kRefill);
+  if (sockets) {
+    for (Fd& socket : sockets.value()) give_back(*machine, std::move(socket));
+  } else if (!machine->removed) {
+    log_warn("sockets_refused", {{"machine", machine->id}, {"error", sockets.error().message()}});
+    co_await sleep_for(kRefusalPause);
+  }
+  machine->asking = false;
+  machine->stocked.notify_all();
+}
+
+Task<Result<Fd>> MachineTable::take_socket(MachineRef machine) {
+  if (machine->live.size() >= kMostConnections)
+    co_return Error(ErrorCode::resource_exhausted, "too many connections to this sandbox");
+  if (machine->stock.size() <= kLowStock && !machine->asking && !machine->removed) {
+    machine->asking = true;
+    tasks_.spawn("refill sockets", refill(machine));
+  }
+  if (machine->stock.empty()) {
+    auto wait = wait_for_stock(machine);
+    auto waited = co_await with_deadline(kSocketPatience, std::move(wait));
+    if (!waited) co_return waited.error();
+  }
+  if (machine->stock.empty())
+    co_return Error(ErrorCode::unavailable, "no socket towards machine " + machine->id);
+  Fd socket = std::move(machine->stock.front());
+  machine->stock.pop_front();
+  co_return socket;
+}
+
+Task<void> MachineTable::sweep() {
+  for (;;) {
+    co_await sleep_for(kSweepInterval);
+    for (auto& [id, machine] : machines_)
+      std::erase_if(machine->idle, [](http::Client& client) { return client.stale(); });
+  }
+}
+
+void MachineTable::forget_older(uint64_t epoch) {
+  if (epoch != epoch_) return;
+  std::vector<std::string> old;
+  for (const auto& [id, machine] : machines_)
+    if (machine->epoch < epoch) old.push_back(id);
+  for (const auto& id : old) {
+    log_info("machine_forgotten", {{"machine", id}});
+    (void)remove(id);
+  }
+}
+
+}  // namespace hako::gate

@@ -1,0 +1,82 @@
+// The machines behind this gate and the sockets that lead to them.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+
+#include "base/async/task_group.h"
+#include "base/async/turn_queue.h"
+#include "http/client.h"
+
+namespace hako::gate {
+
+/// One VM. Shared between the table and whoever talks to the guest just now.
+struct Machine {
+  std::string id;
+  asio::ip::address address;
+  std::string box;                 ///< empty until published
+  std::string access_token;        ///< of the box's daemon; may be empty
+  std::deque<Fd> stock;            ///< unconnected sockets inside its namespace
+  std::vector<http::Client> idle;  ///< kept-alive connections to the daemon
+  std::set<int> live;              ///< descriptors of connections in use
+  bool removed = false;
+  bool asking = false;  ///< more sockets are on their way
+  uint64_t epoch = 0;   ///< in which connection with the node it was last announced
+  Condition stocked;
+};
+using MachineRef = std::shared_ptr<Machine>;
+
+/// Thread: one executor.
+class MachineTable {
+ public:
+  static constexpr size_t kMostMachines = 4096;
+  static constexpr size_t kMostStock = 64;
+  static constexpr size_t kMostIdle = 16;
+  static constexpr size_t kMostConnections = 512;  ///< in use, per machine
+
+  /// Asks the node for sockets inside a machine's namespace.
+  using SocketSource = std::function<Task<Result<std::vector<Fd>>>(std::string machine, int count)>;
+
+  MachineTable(TaskGroup& tasks, SocketSource source) : tasks_(tasks), source_(std::move(source)) {}
+
+  /// A machine known already gets the sockets; its connections go on.
+  /// resource_exhausted, invalid_argument.
+  Result<void> add(const std::string& id, const std::string& address, std::vector<Fd> sockets);
+  /// Resets all connections of the machine, and thereby those of the clients they serve.
+  /// not_found.
+  Result<void> remove(const std::string& id);
+  /// Requests for `box` go to machine `id` from now on. not_found.
+  Result<void> publish(const std::string& id, const std::string& box, std::string access_token);
+  Result<void> add_sockets(const std::string& id, std::vector<Fd> sockets);
+
+  MachineRef find(const std::string& id) const;
+  MachineRef find_box(const std::string& box) const;
+  const std::map<std::string, MachineRef>& boxes() const { return boxes_; }
+
+  /// An unconnected socket inside the machine's namespace. resource_exhausted, unavailable.
+  Task<Result<Fd>> take_socket(MachineRef machine);
+  /// Puts back one that has not been connected.
+  static void give_back(Machine& machine, Fd socket);
+
+  /// Closes kept connections that guests have closed, now and then, until cancelled.
+  Task<void> sweep();
+
+  /// A new connection with the node begins: it will announce what there is.
+  uint64_t begin_epoch() { return ++epoch_; }
+  /// Removes what was not announced in `epoch`, which must still be the latest.
+  void forget_older(uint64_t epoch);
+
+ private:
+  Task<void> refill(MachineRef machine);
+  void cut(Machine& machine);
+
+  TaskGroup& tasks_;
+  SocketSource source_;
+  std::map<std::string, MachineRef> machines_;
+  std::map<std::string, MachineRef> boxes_;
+  uint64_t epoch_ = 0;
+};
+
+}  // namespace hako::gate

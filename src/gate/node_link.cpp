@@ -1,0 +1,223 @@
+#include "gate/node_link.h"
+
+#include "base/log.h"
+#include "wire/json_text.h"
+
+namespace hako::gate {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kFirstPause = 20ms;
+constexpr Duration kLongestPause = 1s;
+constexpr Duration kSocketsDeadline = 5s;
+/// By then a node that has just connected has announced all it has.
+constexpr Duration kAnnounceTime = 60s;
+constexpr int64_t kLongestDeadlineMs = 24 * 3600 * 1000;
+constexpr int64_t kLargestOutput = 4 << 20;
+
+Result<std::string> text_of(const boost::json::object& body, std::string_view name) {
+  HAKO_TRY(auto text, wire::string_member(body, name));
+  if (!text || text->empty())
+    return Error(ErrorCode::invalid_argument, std::string(name) + " is missing");
+  return std::move(*text);
+}
+
+Result<Duration> deadline_of(const boost::json::object& body) {
+  HAKO_TRY(auto ms, wire::int_member(body, "deadline_ms"));
+  if (!ms || *ms < 1 || *ms > kLongestDeadlineMs)
+    return Error(ErrorCode::invalid_argument, "deadline_ms is missing or out of range");
+  return Duration(std::chrono::milliseconds(*ms));
+}
+
+Result<ExecRequest> exec_request_of(const boost::json::object& body) {
+  ExecRequest request;
+  HAKO_TRY(request.cmd, text_of(body, "cmd"));
+  HAKO_TRY(request.deadline, deadline_of(body));
+  HAKO_TRY(auto user, wire::string_member(body, "user"));
+  request.user = user.value_or("");
+  HAKO_TRY(request.cwd, wire::string_member(body, "cwd"));
+  HAKO_TRY(auto limit, wire::int_member(body, "output_limit"));
+  if (limit && (*limit < 0 || *limit > kLargestOutput))
+    return Error(ErrorCode::invalid_argument, "output_limit is out of range");
+  if (limit) request.output_limit = static_cast<size_t>(*limit);
+  if (auto args = wire::find_member(body, "args")) {
+    if (!args->is_array()) return Error(ErrorCode::invalid_argument, "args is not an array");
+    for (const auto& arg : args->get_array()) {
+      if (!arg.is_string()) return Error(ErrorCode::invalid_argument, "args holds a non-string");
+      request.args.emplace_back(arg.get_string());
+    }
+  }
+  HAKO_TRY(auto envs, wire::object_member(body, "envs"));
+  if (envs) {
+    for (const auto& [name, value] : *envs) {
+      if (!value.is_string()) return Error(ErrorCode::invalid_argument, "envs holds a non-string");
+      request.envs.emplace_back(name, value.get_string());
+    }
+  }
+  return request;
+}
+
+rpc::Payload done() {
+  return {};
+}
+
+}  // namespace
+
+NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path)
+    : socket_path_(std::move(socket_path)),
+      tasks_(executor),
+      table_(tasks_, [this](std::string machine,
+                            int count) { return ask_for_sockets(std::move(machine), count); }),
+      guests_(table_) {}
+
+Task<void> NodeLink::run() {
+  Duration pause = kFirstPause;
+  bool reported = false;
+  tasks_.spawn("sweep connections", table_.sweep());
+  std::exception_ptr stopped;
+  try {
+    for (;;) {
+      auto connection = co_await rpc::connect_unix(socket_path_);
+      if (connection) {
+        pause = kFirstPause;
+        reported = false;
+        co_await serve(std::move(connection).value());
+      } else if (!std::exchange(reported, true)) {
+        log_warn("node_unreachable", {{"error", connection.error().message()}});
+      }
+      co_await sleep_for(pause);
+      pause = std::min(pause * 2, kLongestPause);
+    }
+  } catch (...) {
+    stopped = std::current_exception();
+  }
+  co_await shield_from_cancellation();
+  co_await tasks_.stop();
+  std::rethrow_exception(stopped);
+}
+
+Task<void> NodeLink::serve(Fd connection) {
+  auto peer =
+      std::make_shared<rpc::Peer>(co_await asio::this_coro::executor, std::move(connection));
+  take_orders(*peer);
+  uint64_t epoch = table_.begin_epoch();
+  tasks_.spawn("forget machines", forget_unannounced(epoch));
+  peer_ = peer;
+  log_info("node_connected");
+  std::exception_ptr fault;
+  try {
+    co_await peer->run();
+  } catch (...) {
+    fault = std::current_exception();
+  }
+  // Its end shields whoever runs it from cancellation. We go on, and must hear of ours.
+  co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
+  peer_ = nullptr;
+  log_info("node_disconnected");
+  if (fault) std::rethrow_exception(fault);
+}
+
+Task<void> NodeLink::forget_unannounced(uint64_t epoch) {
+  co_await sleep_for(kAnnounceTime);
+  if (peer_) table_.forget_older(epoch);
+}
+
+Task<Result<std::vector<Fd>>> NodeLink::ask_for_sockets(std::string machine, int count) {
+  auto peer = peer_;
+  if (!peer) co_return Error(ErrorCode::unavailable, "the node is not connected");
+  rpc::Payload payload;
+  payload.body["machine"] = machine;
+  payload.body["count"] = count;
+  HAKO_CO_TRY(auto answer,
+              co_await peer->call("sockets.want", std::move(payload), kSocketsDeadline));
+  co_return std::move(answer.fds);
+}
+
+void NodeLink::take_orders(rpc::Peer& peer) {
+  using Order = Answer (NodeLink::*)(rpc::Payload);
+  auto on = [&](const char* method, Order order) {
+    peer.on(method,
+            [this, order](rpc::Payload payload) { return (this->*order)(std::move(payload)); });
+  };
+  on("machine.add", &NodeLink::add);
+  on("machine.remove", &NodeLink::remove);
+  on("machine.sockets", &NodeLink::add_sockets);
+  on("machine.publish", &NodeLink::publish);
+  on("machine.wait_ready", &NodeLink::wait_ready);
+  on("machine.init", &NodeLink::init);
+  on("machine.exec", &NodeLink::exec);
+  on("machine.quiesce", &NodeLink::quiesce);
+}
+
+Result<MachineRef> NodeLink::machine_of(const boost::json::object& body) const {
+  HAKO_TRY(auto id, text_of(body, "machine"));
+  auto machine = table_.find(id);
+  if (!machine) return Error(ErrorCode::not_found, "no machine " + id);
+  return machine;
+}
+
+NodeLink::Answer NodeLink::add(rpc::Payload order) {
+  HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
+  HAKO_CO_TRY(auto address, text_of(order.body, "address"));
+  HAKO_CO_TRYV(table_.add(id, address, std::move(order.fds)));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::remove(rpc::Payload order) {
+  HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
+  HAKO_CO_TRYV(table_.remove(id));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::add_sockets(rpc::Payload order) {
+  HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
+  HAKO_CO_TRYV(table_.add_sockets(id, std::move(order.fds)));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::publish(rpc::Payload order) {
+  HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
+  HAKO_CO_TRY(auto box, text_of(order.body, "box"));
+  HAKO_CO_TRY(auto token, wire::string_member(order.body, "access_token"));
+  HAKO_CO_TRYV(table_.publish(id, box, token.value_or("")));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::wait_ready(rpc::Payload order) {
+  HAKO_CO_TRY(auto machine, machine_of(order.body));
+  HAKO_CO_TRY(auto deadline, deadline_of(order.body));
+  HAKO_CO_TRYV(co_await guests_.wait_ready(machine, deadline));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::init(rpc::Payload order) {
+  HAKO_CO_TRY(auto machine, machine_of(order.body));
+  HAKO_CO_TRY(auto deadline, deadline_of(order.body));
+  HAKO_CO_TRY(auto content, wire::object_member(order.body, "init"));
+  if (!content) co_return Error(ErrorCode::invalid_argument, "init is missing");
+  boost::json::object body = *content;
+  HAKO_CO_TRYV(co_await guests_.init(machine, std::move(body), deadline));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::exec(rpc::Payload order) {
+  HAKO_CO_TRY(auto machine, machine_of(order.body));
+  HAKO_CO_TRY(auto request, exec_request_of(order.body));
+  HAKO_CO_TRY(auto outcome, co_await guests_.exec(machine, std::move(request)));
+  rpc::Payload answer;
+  answer.body["exit_code"] = outcome.exit_code;
+  // Whatever bytes the program wrote, the message is JSON: what is not UTF-8 is replaced.
+  std::string quoted;
+  wire::append_json_string(quoted, outcome.output);
+  answer.body["output"] = boost::json::parse(quoted);
+  co_return answer;
+}
+
+NodeLink::Answer NodeLink::quiesce(rpc::Payload order) {
+  HAKO_CO_TRY(auto machine, machine_of(order.body));
+  HAKO_CO_TRYV(co_await guests_.quiesce(machine));
+  co_return done();
+}
+
+}  // namespace hako::gate

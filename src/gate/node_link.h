@@ -1,0 +1,46 @@
+// The gate's connection with the node, whose orders it takes.
+#pragma once
+
+#include "gate/guest_caller.h"
+#include "rpc/peer.h"
+
+namespace hako::gate {
+
+/// Keeps a connection to the node's socket and serves what the node asks (see
+/// docs/internal-messages.md). The machines stay while it is away.
+class NodeLink {
+ public:
+  NodeLink(asio::any_io_executor executor, std::string socket_path);
+
+  MachineTable& table() { return table_; }
+  /// Connects, and again whenever the connection ends, until cancelled.
+  Task<void> run();
+
+ private:
+  using Answer = Task<Result<rpc::Payload>>;
+
+  Task<void> serve(Fd connection);
+  Task<void> forget_unannounced(uint64_t epoch);
+  Task<Result<std::vector<Fd>>> ask_for_sockets(std::string machine, int count);
+  void take_orders(rpc::Peer& peer);
+
+  Answer add(rpc::Payload order);
+  Answer remove(rpc::Payload order);
+  Answer add_sockets(rpc::Payload order);
+  Answer publish(rpc::Payload order);
+  Answer wait_ready(rpc::Payload order);
+  Answer init(rpc::Payload order);
+  Answer exec(rpc::Payload order);
+  Answer quiesce(rpc::Payload order);
+
+  /// The machine an order names.
+  Result<MachineRef> machine_of(const boost::json::object& body) const;
+
+  std::string socket_path_;
+  TaskGroup tasks_;
+  MachineTable table_;
+  GuestCaller guests_;
+  std::shared_ptr<rpc::Peer> peer_;
+};
+
+}  // namespace hako::gate

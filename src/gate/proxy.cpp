@@ -1,0 +1,155 @@
+#include "gate/proxy.h"
+
+#include <charconv>
+
+#include "base/log.h"
+#include "http/relay.h"
+#include "wire/signature.h"
+
+namespace hako::gate {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr Duration kDialPatience = 5s;
+constexpr Duration kFirstPause = 100ms;
+/// A service that is just starting gets a second or so to open its port.
+constexpr int kDialTries = 5;
+
+boost::json::object problem(const wire::BoxPort& target, unsigned code, std::string_view message) {
+  boost::json::object body;
+  body["sandboxId"] = target.box;
+  body["message"] = boost::json::string_view(message.data(), message.size());
+  body["code"] = code;
+  return body;
+}
+
+http::Response not_found(const wire::BoxPort& target) {
+  return http::Response::json(502, problem(target, 502, "The sandbox was not found"));
+}
+
+http::Response port_problem(const wire::BoxPort& target, std::string_view message) {
+  auto body = problem(target, 502, message);
+  body["port"] = target.port;
+  return http::Response::json(502, body);
+}
+
+http::Response connect_problem(const wire::BoxPort& target, const Error& error) {
+  if (error.code() == ErrorCode::resource_exhausted)
+    return http::Response::json(429, problem(target, 429, error.message()));
+  return port_problem(target, "The sandbox is running but port is not open");
+}
+
+/// Whether the request may be sent a second time: the first try cannot have eaten its body.
+bool has_body(const http::RequestHead& head) {
+  std::string_view length = head.header("Content-Length");
+  return (!length.empty() && length != "0") || !head.header("Transfer-Encoding").empty();
+}
+
+wire::RoutingFacts facts_of(const http::RequestHead& head) {
+  wire::RoutingFacts facts;
+  facts.path = head.path();
+  facts.host = head.header("Host");
+  facts.sandbox_id = head.header("E2b-Sandbox-Id");
+  facts.sandbox_port = head.header("E2b-Sandbox-Port");
+  return facts;
+}
+
+Task<void> answer(http::Exchange& exchange, http::Response response) {
+  (void)co_await exchange.respond(std::move(response));
+}
+
+}  // namespace
+
+std::optional<wire::BoxPort> Proxy::box_by_signature(const http::RequestHead& head) const {
+  if (head.path() != "/files") return std::nullopt;
+  auto signature = head.parameter("signature");
+  if (!signature) return std::nullopt;
+  std::string path = head.parameter("path").value_or("");
+  std::string user = head.parameter("username").value_or("");
+  wire::FileGrant grant;
+  grant.path = path;
+  grant.user = user;
+  grant.operation = head.method == http::Verb::post ? "write" : "read";
+  if (auto text = head.parameter("signature_expiration")) {
+    int64_t seconds = 0;
+    auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), seconds);
+    if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
+    grant.expires = seconds;
+  }
+  // Whether it has expired the daemon says, in the words that clients know.
+  for (const auto& [box, machine] : table_.boxes()) {
+    if (machine->access_token.empty()) continue;
+    if (wire::equal_secrets(wire::sign_files(grant, machine->access_token), *signature))
+      return wire::BoxPort{box, wire::kDaemonPort};
+  }
+  return std::nullopt;
+}
+
+Task<void> Proxy::handle(http::Exchange& exchange) {
+  http::RequestHead head = exchange.head();
+  auto target_text = wire::origin_form(head.target);
+  if (!target_text || head.method == http::Verb::connect) {
+    auto response = http::error_response(400, "bad request target");
+    co_return co_await answer(exchange, std::move(response));
+  }
+  head.target = std::move(*target_text);
+  auto route = wire::route_of(facts_of(head));
+  if (route.kind == wire::Route::Kind::unrouted) {
+    if (auto found = box_by_signature(head)) {
+      route.kind = wire::Route::Kind::box;
+      route.target = std::move(*found);
+    }
+  }
+  if (route.kind != wire::Route::Kind::box) {
+    auto response = http::Response::text(400, "the request names no sandbox\n");
+    co_return co_await answer(exchange, std::move(response));
+  }
+  if (route.target.port == wire::kDaemonPort && wire::is_internal_path(head.path())) {
+    auto response = http::error_response(404, "no such path");
+    co_return co_await answer(exchange, std::move(response));
+  }
+  auto machine = table_.find_box(route.target.box);
+  if (!machine) {
+    auto response = not_found(route.target);
+    co_return co_await answer(exchange, std::move(response));
+  }
+  co_await pass_on(exchange, std::move(head), std::move(machine), route.target);
+}
+
+Task<Result<GuestConnection>> Proxy::connect(MachineRef machine, uint16_t port) {
+  if (port == wire::kDaemonPort)
+    return daemon_connection(table_, std::move(machine), kDialPatience);
+  DialPlan plan;
+  plan.port = port;
+  plan.tries = kDialTries;
+  plan.patience = kDialPatience;
+  plan.first_pause = kFirstPause;
+  return dial(table_, std::move(machine), plan);
+}
+
+Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, MachineRef machine,
+                          const wire::BoxPort& target) {
+  bool repeatable = !has_body(head);
+  for (;;) {
+    auto connection = co_await connect(machine, target.port);
+    if (!connection) {
+      auto response =
+          machine->removed ? not_found(target) : connect_problem(target, connection.error());
+      co_return co_await answer(exchange, std::move(response));
+    }
+    bool reused = connection.value().reused();
+    auto outcome = co_await http::relay(exchange, head, connection.value().client());
+    if (outcome == http::RelayOutcome::reusable && target.port == wire::kDaemonPort)
+      GuestConnection::keep(std::move(connection).value());
+    if (outcome != http::RelayOutcome::refused) co_return;
+    // A kept connection may have been closed under us; a new one tells more.
+    if (reused && repeatable && !machine->removed) continue;
+    auto response = machine->removed
+                        ? not_found(target)
+                        : port_problem(target, "The sandbox did not answer the request");
+    co_return co_await answer(exchange, std::move(response));
+  }
+}
+
+}  // namespace hako::gate
