@@ -1,0 +1,197 @@
+#include "guest/identity.h"
+
+#include <fcntl.h>
+#include <linux/random.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <vector>
+
+#include "base/encoding.h"
+#include "base/fd.h"
+#include "wire/json_text.h"
+
+namespace hako::guest {
+namespace json = boost::json;
+namespace {
+
+constexpr size_t kLeastEntropy = 64;
+constexpr size_t kMostEntropy = 4096;
+constexpr int64_t kClockTolerance = 100'000'000;  // ns
+constexpr char kBootId[] = "/run/hako/boot_id";
+constexpr char kKernelBootId[] = "/proc/sys/kernel/random/boot_id";
+
+Error invalid(std::string message) {
+  return Error(ErrorCode::invalid_argument, "init: " + std::move(message));
+}
+
+/// In place rather than by rename: these files may be mount points, and their blocks exist already.
+Result<void> rewrite(const char* path, std::string_view content, mode_t mode = 0644) {
+  HAKO_TRY(auto fd, open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
+  auto written = write_all(fd.get(), content);
+  if (!written) return std::move(written).error().with_context(path);
+  return ok();
+}
+
+/// Credits the bytes and makes the generator use them at once: crediting alone leaves two clones
+/// with the same output until the next reseed.
+Result<void> reseed(std::string_view entropy) {
+  HAKO_TRY(auto fd, open_file("/dev/urandom", O_WRONLY));
+  std::vector<char> buffer(sizeof(rand_pool_info) + entropy.size());
+  // SAFETY: vector memory is aligned for any scalar, and the kernel reads buf_size bytes of buf.
+  auto* pool = reinterpret_cast<rand_pool_info*>(buffer.data());
+  pool->entropy_count = static_cast<int>(entropy.size() * 8);
+  pool->buf_size = static_cast<int>(entropy.size());
+  std::memcpy(pool->buf, entropy.data(), entropy.size());
+  if (::ioctl(fd.get(), RNDADDENTROPY, pool) < 0) return Error::from_errno(errno, "add entropy");
+  if (::ioctl(fd.get(), RNDRESEEDCRNG, nullptr) < 0) return Error::from_errno(errno, "reseed");
+  return ok();
+}
+
+Result<void> set_clock(int64_t wanted) {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  int64_t difference = wanted - (int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec);
+  if (difference < kClockTolerance && difference > -kClockTolerance) return ok();
+  timespec time{wanted / 1'000'000'000, wanted % 1'000'000'000};
+  if (::clock_settime(CLOCK_REALTIME, &time) < 0) return Error::from_errno(errno, "set clock");
+  return ok();
+}
+
+bool is_hostname(std::string_view name) {
+  if (name.empty() || name.size() > 63 || name.front() == '-') return false;
+  for (char c : name) {
+    bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                   c == '-' || c == '.';
+    if (!allowed) return false;
+  }
+  return true;
+}
+
+bool is_hex(std::string_view text) {
+  return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+bool is_uuid(std::string_view text) {
+  if (text.size() != 36) return false;
+  std::string digits;
+  for (size_t i = 0; i < text.size(); ++i) {
+    bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    if (dash != (text[i] == '-')) return false;
+    if (!dash) digits += text[i];
+  }
+  return is_hex(digits);
+}
+
+std::string hosts_file(const std::string& hostname) {
+  return "127.0.0.1 localhost\n127.0.1.1 " + hostname + "\n";
+}
+
+bool has_word(std::string_view line, std::string_view word) {
+  while (!line.empty()) {
+    size_t end = line.find_first_of(" \n");
+    if (line.substr(0, end) == word) return true;
+    line.remove_prefix(end == std::string_view::npos ? line.size() : end + 1);
+  }
+  return false;
+}
+
+/// Whether the host started this machine for a test of the walls themselves. Nobody inside the
+/// machine, and no message to it, can set the command line.
+bool test_machine() {
+  static const bool value = [] {
+    auto line = read_file("/proc/cmdline");
+    return line && has_word(line.value(), "hako.test=1");
+  }();
+  return value;
+}
+
+}  // namespace
+
+Result<void> Identity::apply(const json::object& init) {
+  HAKO_TRY(auto generation, wire::int_member(init, "generation"));
+  if (!generation || *generation < 0) return invalid("field 'generation' is required");
+  if (*generation < generation_)
+    return Error(ErrorCode::failed_precondition,
+                 "init: generation " + std::to_string(*generation) + " is older than " +
+                     std::to_string(generation_));
+  HAKO_TRY(auto sandbox_id, wire::string_member(init, "sandboxId"));
+  HAKO_TRY(auto template_id, wire::string_member(init, "templateId"));
+  HAKO_TRY(auto token, wire::string_member(init, "accessToken"));
+  HAKO_TRY(auto variables, wire::object_member(init, "envVars"));
+  HAKO_TRY(auto user, wire::string_member(init, "defaultUser"));
+  HAKO_TRY(auto workdir, wire::string_member(init, "defaultWorkdir"));
+  wire::Environment environment;
+  if (variables) {
+    HAKO_TRY(auto parsed, wire::parse_environment(*variables));
+    environment = std::move(parsed);
+  }
+  sandbox_id_ = sandbox_id.value_or("");
+  template_id_ = template_id.value_or("");
+  if (owns_machine_) {
+    HAKO_TRYV(apply_to_machine(init, *generation));
+  }
+
+  access_token_ = token.value_or("");
+  environment_ = std::move(environment);
+  if (user && !user->empty()) default_user_ = std::move(*user);
+  default_workdir_ = workdir.value_or("");
+  generation_ = *generation;
+  return ok();
+}
+
+Result<void> Identity::apply_to_machine(const json::object& init, int64_t generation) {
+  HAKO_TRY(auto encoded, wire::string_member(init, "entropy"));
+  auto entropy = base64_decode(encoded.value_or(""));
+  if (!entropy || entropy->size() < kLeastEntropy || entropy->size() > kMostEntropy)
+    return invalid("field 'entropy' must be base64 of 64 to 4096 bytes");
+  HAKO_TRY(auto time, wire::int_member(init, "timestampNs"));
+  if (!time || *time <= 0) return invalid("field 'timestampNs' is required");
+  HAKO_TRY(auto hostname, wire::string_member(init, "hostname"));
+  if (!hostname || !is_hostname(*hostname)) return invalid("field 'hostname' is not a host name");
+  HAKO_TRY(auto machine_id, wire::string_member(init, "machineId"));
+  if (!machine_id || machine_id->size() != 32 || !is_hex(*machine_id))
+    return invalid("field 'machineId' must be 32 hex digits");
+  HAKO_TRY(auto boot_id, wire::string_member(init, "bootId"));
+  if (!boot_id || !is_uuid(*boot_id)) return invalid("field 'bootId' must be a UUID");
+  HAKO_TRY(auto skip_reseed, wire::bool_member(init, "testSkipReseed"));
+
+  bool reseeds = !(skip_reseed.value_or(false) && test_machine());
+  if (reseeds) {
+    HAKO_TRYV(reseed(*entropy));
+  }
+  HAKO_TRYV(set_clock(*time));
+  if (::sethostname(hostname->data(), hostname->size()) < 0)
+    return Error::from_errno(errno, "set host name");
+  HAKO_TRYV(rewrite("/etc/hostname", *hostname + "\n"));
+  HAKO_TRYV(rewrite("/etc/hosts", hosts_file(*hostname)));
+  HAKO_TRYV(rewrite("/etc/machine-id", *machine_id + "\n", 0444));
+  HAKO_TRYV(rewrite(kBootId, *boot_id + "\n", 0444));
+  HAKO_TRYV(rewrite("/run/hako/generation", std::to_string(generation) + "\n"));
+  HAKO_TRYV(rewrite("/run/e2b/.E2B_SANDBOX", "true"));
+  HAKO_TRYV(rewrite("/run/e2b/.E2B_SANDBOX_ID", sandbox_id_));
+  HAKO_TRYV(rewrite("/run/e2b/.E2B_TEMPLATE_ID", template_id_));
+  return ok();
+}
+
+Result<void> prepare_identity_files() {
+  for (const char* folder : {"/run/hako", "/run/e2b"})
+    if (::mkdir(folder, 0755) < 0 && errno != EEXIST)
+      return Error::from_errno(errno, std::string("make ") + folder);
+  HAKO_TRYV(rewrite("/etc/hostname", "hako\n"));
+  HAKO_TRYV(rewrite("/etc/hosts", hosts_file("hako")));
+  // Empty means "not yet known" to programs that would otherwise make one up.
+  HAKO_TRYV(rewrite("/etc/machine-id", "", 0444));
+  HAKO_TRYV(rewrite("/run/e2b/.E2B_SANDBOX", "true"));
+  HAKO_TRYV(rewrite(kBootId, "00000000-0000-0000-0000-000000000000\n", 0444));
+  if (::mount(kBootId, kKernelBootId, nullptr, MS_BIND, nullptr) < 0)
+    return Error::from_errno(errno, "replace the boot id");
+  return ok();
+}
+
+}  // namespace hako::guest

@@ -1,0 +1,319 @@
+#include "guest/process_service.h"
+
+#include <sys/stat.h>
+
+#include <charconv>
+
+#include "guest/environment.h"
+#include "guest/paths.h"
+#include "guest/rpc.h"
+#include "wire/connect.h"
+#include "wire/json_text.h"
+
+namespace hako::guest {
+namespace {
+
+using namespace asio::experimental::awaitable_operators;
+
+constexpr std::chrono::seconds kDefaultKeepalive{90};
+constexpr std::chrono::seconds kLongestKeepalive{3600};
+/// Longer deadlines are as good as none, and fit every clock.
+constexpr uint64_t kLongestDeadlineMs = 10ull * 365 * 24 * 3600 * 1000;
+constexpr size_t kInputPiece = 64 << 10;
+
+std::optional<uint64_t> number_header(const http::RequestHead& head, std::string_view name) {
+  std::string_view text = head.header(name);
+  uint64_t number = 0;
+  auto [stop, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || problem != std::errc() || stop != text.data() + text.size())
+    return std::nullopt;
+  return number;
+}
+
+std::chrono::seconds keepalive_of(const http::RequestHead& head) {
+  auto seconds = number_header(head, "Keepalive-Ping-Interval");
+  if (!seconds || *seconds == 0) return kDefaultKeepalive;
+  return std::chrono::seconds(std::min<uint64_t>(*seconds, kLongestKeepalive.count()));
+}
+
+/// Detaches when the stream ends, however it does.
+class Attachment {
+ public:
+  explicit Attachment(std::shared_ptr<Process> process)
+      : process_(std::move(process)), subscription_(process_->subscribe()) {}
+  Attachment(const Attachment&) = delete;
+  Attachment& operator=(const Attachment&) = delete;
+  ~Attachment() { process_->unsubscribe(subscription_); }
+
+  Process& process() { return *process_; }
+  Subscription& subscription() { return *subscription_; }
+
+ private:
+  std::shared_ptr<Process> process_;
+  std::shared_ptr<Subscription> subscription_;
+};
+
+enum class Starter { this_stream, another };
+
+Task<void> send_events(http::Exchange& exchange, Attachment& attachment, Starter starter) {
+  auto keepalive = keepalive_of(exchange.head());
+  Subscription& subscription = attachment.subscription();
+  std::string frames;
+  for (;;) {
+    bool news = co_await subscription.wait(keepalive);
+    subscription.take(frames);
+    attachment.process().room_made();
+    if (!news) wire::append_keepalive_event(frames);
+    bool last = subscription.ended();
+    if (last && starter == Starter::this_stream && attachment.process().deadline_passed()) {
+      wire::append_end_frame(frames, Error(ErrorCode::timed_out, "the deadline has passed"));
+    } else if (last) {
+      wire::append_end_frame(frames);
+    }
+    auto written = co_await exchange.write(asio::buffer(frames));
+    if (!written) co_return;
+    if (last) break;
+  }
+  auto ended = co_await exchange.end();
+  if (!ended) co_return;
+}
+
+/// Streams the events of `process` until its end or until the client leaves, which it survives.
+Task<void> follow(http::Exchange& exchange, std::shared_ptr<Process> process, Starter starter) {
+  Attachment attachment(std::move(process));
+  auto begun = co_await begin_stream(exchange);
+  if (!begun) co_return;
+  co_await (send_events(exchange, attachment, starter) || exchange.closed_by_client());
+}
+
+Task<void> write_or_leave(http::Exchange& exchange, Process& process, const wire::ProcessInput& input,
+                          std::optional<Result<void>>& outcome) {
+  auto write = process.write_input(input.to_pty, input.bytes);
+  auto leave = exchange.closed_by_client();
+  auto first = co_await (std::move(write) || std::move(leave));
+  if (first.index() == 0) outcome.emplace(std::get<0>(std::move(first)));
+}
+
+}  // namespace
+
+Task<bool> ProcessService::handle(std::string_view method, http::Exchange& exchange) {
+  if (method == "Start") {
+    co_await start(exchange);
+  } else if (method == "Connect") {
+    co_await connect(exchange);
+  } else if (method == "SendInput") {
+    co_await send_input(exchange);
+  } else if (method == "StreamInput") {
+    co_await stream_input(exchange);
+  } else if (method == "List" || method == "CloseStdin" || method == "SendSignal" ||
+             method == "Update") {
+    auto request = co_await read_unary(exchange);
+    if (!request) co_return true;
+    if (method == "List") {
+      co_await send_unary(exchange, list());
+    } else {
+      co_await send_unary(exchange, call(method, *request));
+    }
+  } else {
+    co_return false;
+  }
+  co_return true;
+}
+
+Result<std::shared_ptr<Process>> ProcessService::start_process(
+    const http::RequestHead& head, const boost::json::object& request) {
+  ProcessTable::StartOptions options;
+  HAKO_TRY(auto parsed, wire::parse_start(request));
+  HAKO_TRY(auto user, user_of_request(context_, head));
+
+  const std::string& workdir = context_.identity.default_workdir();
+  const auto& wanted = parsed.process.cwd;
+  HAKO_TRY(auto cwd, resolve_path(wanted.value_or(""), user.home, workdir));
+  struct stat info {};
+  if (::stat(cwd.c_str(), &info) < 0) {
+    // A user need not have a home; only a folder somebody asked for must be there.
+    if ((wanted && !wanted->empty()) || !workdir.empty())
+      return Error(ErrorCode::invalid_argument, "cwd '" + cwd + "' does not exist");
+    cwd = "/";
+  } else if (!S_ISDIR(info.st_mode)) {
+    return Error(ErrorCode::invalid_argument, "cwd '" + cwd + "' is not a directory");
+  }
+  auto environment = build_environment(user, context_.identity, parsed.process.envs);
+  options.env = std::move(environment.variables);
+  options.search_path = std::move(environment.search_path);
+  options.cwd = std::move(cwd);
+  options.change_user = context_.settings.change_user;
+  options.reset_oom_score = context_.settings.owns_machine;
+  if (options.change_user) options.groups = context_.users.groups_of(user);
+  options.user = std::move(user);
+  options.request = std::move(parsed);
+  if (auto limit = number_header(head, "Connect-Timeout-Ms"))
+    options.deadline = std::chrono::milliseconds(std::min(*limit, kLongestDeadlineMs));
+  return context_.processes.start(std::move(options));
+}
+
+Task<void> ProcessService::start(http::Exchange& exchange) {
+  bool typed = co_await require_stream_type(exchange);
+  if (!typed) co_return;
+  auto request = co_await read_stream_request(exchange);
+  auto process = request ? start_process(exchange.head(), request.value())
+                         : Result<std::shared_ptr<Process>>(std::move(request).error());
+  if (!process) {
+    co_await fail_stream(exchange, std::move(process).error());
+    co_return;
+  }
+  co_await follow(exchange, std::move(process.value()), Starter::this_stream);
+}
+
+Task<void> ProcessService::connect(http::Exchange& exchange) {
+  bool typed = co_await require_stream_type(exchange);
+  if (!typed) co_return;
+  auto request = co_await read_stream_request(exchange);
+  auto find = [&]() -> Result<std::shared_ptr<Process>> {
+    if (!request) return std::move(request).error();
+    HAKO_TRY(auto selector, wire::parse_selector(request.value()));
+    return context_.processes.find(selector);
+  };
+  auto process = find();
+  if (!process) {
+    co_await fail_stream(exchange, std::move(process).error());
+    co_return;
+  }
+  co_await follow(exchange, std::move(process.value()), Starter::another);
+}
+
+Result<std::string> ProcessService::list() const {
+  std::string body = "{\"processes\":[";
+  bool first = true;
+  for (const auto& process : context_.processes.running()) {
+    if (!std::exchange(first, false)) body += ',';
+    const wire::ProcessConfig& config = process->config();
+    body += "{\"config\":{\"cmd\":";
+    wire::append_json_string(body, config.cmd);
+    body += ",\"args\":[";
+    for (size_t i = 0; i < config.args.size(); ++i) {
+      if (i > 0) body += ',';
+      wire::append_json_string(body, config.args[i]);
+    }
+    body += "],\"envs\":{";
+    for (size_t i = 0; i < config.envs.size(); ++i) {
+      if (i > 0) body += ',';
+      wire::append_json_string(body, config.envs[i].first);
+      body += ':';
+      wire::append_json_string(body, config.envs[i].second);
+    }
+    body += '}';
+    if (config.cwd) {
+      body += ",\"cwd\":";
+      wire::append_json_string(body, *config.cwd);
+    }
+    body += "},\"pid\":";
+    wire::append_json_number(body, process->pid());
+    if (process->tag()) {
+      body += ",\"tag\":";
+      wire::append_json_string(body, *process->tag());
+    }
+    body += '}';
+  }
+  body += "]}";
+  return body;
+}
+
+Result<void> ProcessService::call(std::string_view method, const boost::json::object& request) {
+  HAKO_TRY(auto selector, wire::parse_selector(request));
+  HAKO_TRY(auto process, context_.processes.find(selector));
+  // An ended process is remembered for those who come late to its stream, not for these calls.
+  if (process->ended()) return Error(ErrorCode::not_found, "the process has ended");
+  if (method == "CloseStdin") return process->close_input();
+  if (method == "SendSignal") {
+    HAKO_TRY(auto signal, wire::parse_signal(request));
+    return process->send_signal(signal);
+  }
+  HAKO_TRY(auto pty, wire::parse_pty(request));
+  if (!pty) return Error(ErrorCode::invalid_argument, "field 'pty' is required");
+  return process->resize(*pty);
+}
+
+Task<void> ProcessService::send_input(http::Exchange& exchange) {
+  auto request = co_await read_unary(exchange);
+  if (!request) co_return;
+  wire::ProcessInput input;
+  auto prepare = [&]() -> Result<std::shared_ptr<Process>> {
+    HAKO_TRY(auto selector, wire::parse_selector(*request));
+    HAKO_TRY(auto parsed, wire::parse_input(*request));
+    input = std::move(parsed);
+    HAKO_TRY(auto process, context_.processes.find(selector));
+    if (process->ended()) return Error(ErrorCode::not_found, "the process has ended");
+    return process;
+  };
+  auto process = prepare();
+  request.reset();
+  if (!process) {
+    Result<void> failure = std::move(process).error();
+    co_await send_unary(exchange, std::move(failure));
+    co_return;
+  }
+  std::optional<Result<void>> outcome;
+  co_await write_or_leave(exchange, *process.value(), input, outcome);
+  if (outcome) co_await send_unary(exchange, std::move(*outcome));
+}
+
+Task<void> ProcessService::stream_input(http::Exchange& exchange) {
+  bool typed = co_await require_stream_type(exchange);
+  if (!typed) co_return;
+  wire::FrameDecoder decoder(kLargestMessage);
+  std::shared_ptr<Process> process;
+  std::vector<char> piece(kInputPiece);
+  wire::ProcessInput input;
+  // One message: what it asks for, with the bytes to be written left in `input`.
+  auto take = [&](std::string_view payload) -> Result<void> {
+    input.bytes.clear();
+    HAKO_TRY(auto message, wire::parse_object(payload));
+    if (auto* start = wire::find_member(message, "start"); start && start->is_object()) {
+      HAKO_TRY(auto selector, wire::parse_selector(start->get_object()));
+      HAKO_TRY(auto found, context_.processes.find(selector));
+      process = std::move(found);
+    } else if (auto* data = wire::find_member(message, "data"); data && data->is_object()) {
+      HAKO_TRY(auto parsed, wire::parse_input(data->get_object()));
+      input = std::move(parsed);
+    }
+    if (!process) return Error(ErrorCode::invalid_argument, "the stream must begin with 'start'");
+    return ok();
+  };
+  for (bool ended = false; !ended;) {
+    auto n = co_await exchange.read_some(asio::buffer(piece));
+    if (!n) co_return;
+    ended = n.value() == 0;
+    decoder.feed({piece.data(), n.value()});
+    for (;;) {
+      auto frame = decoder.next();
+      Result<void> outcome = ok();
+      if (!frame) {
+        outcome = std::move(frame).error();
+      } else if (!frame.value() || frame.value()->is_end()) {
+        break;
+      } else {
+        outcome = take(frame.value()->payload);
+      }
+      if (outcome && !input.bytes.empty())
+        outcome = co_await process->write_input(input.to_pty, input.bytes);
+      if (!outcome) {
+        co_await fail_stream(exchange, std::move(outcome).error());
+        co_return;
+      }
+    }
+  }
+  auto begun = co_await begin_stream(exchange);
+  if (!begun) co_return;
+  std::string frames;
+  size_t start = wire::begin_frame(frames);
+  frames += "{}";
+  wire::end_frame(frames, start);
+  wire::append_end_frame(frames);
+  auto written = co_await exchange.write(asio::buffer(frames));
+  if (!written) co_return;
+  auto finished = co_await exchange.end();
+  if (!finished) co_return;
+}
+
+}  // namespace hako::guest
