@@ -1,0 +1,155 @@
+#include "api/api.h"
+
+#include <unistd.h>
+
+#include "api/either.h"
+#include "api/server.h"
+#include "base/async/turn_queue.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "jail/jail.h"
+#include "policy/listen.h"
+
+namespace hako::api {
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kReconcileEvery = 60s;
+
+/// `isolation` as the node says it; unknown counts as emulated.
+policy::Decision may_listen(const config::Config& config, std::string_view isolation) {
+  return policy::may_listen(config.api_address, isolation != "hardware",
+                            config.allow_emulated_beyond_loopback);
+}
+
+/// What only root can do, and then no longer root. The port may be one that only root can bind.
+Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
+  HAKO_TRYV(prepare_api_state(config));
+  if (!options.listener && may_listen(config, "").allowed) {
+    HAKO_TRY(options.listener, http::listen_tcp(config.api_address, config.api_port));
+  }
+  return jail::drop_privileges(config.api_uid, config.api_uid);
+}
+
+/// Everything that lives as long as the server, in the order in which it depends on each other.
+class Api {
+ public:
+  Api(config::Config config, std::unique_ptr<store::Store> store, ApiOptions options)
+      : config_(std::move(config)),
+        options_(std::move(options)),
+        store_(std::move(store)),
+        node_(config_.node_socket(), node_events()),
+        sandboxes_(config_, store_, node_),
+        service_{config_, store_, node_, sandboxes_},
+        server_(service_) {}
+
+  Task<Result<void>> run() {
+    auto executor = co_await asio::this_coro::executor;
+    TaskGroup tasks(executor);
+    std::exception_ptr fault;
+    Result<void> outcome = ok();
+    try {
+      auto stored = co_await store_operator_key();
+      if (stored) {
+        tasks.spawn("node link", node_.run());
+        tasks.spawn("reconcile", reconcile_now_and_then());
+        stored = co_await listen_and_serve();
+      }
+      outcome = stored;
+    } catch (...) {
+      fault = std::current_exception();
+    }
+    co_await shield_from_cancellation();
+    co_await tasks.stop();
+    if (fault) std::rethrow_exception(fault);
+    co_return outcome;
+  }
+
+ private:
+  NodeLink::Events node_events() {
+    NodeLink::Events events;
+    events.connected = [this](NodeInfo info) { return node_connected(std::move(info)); };
+    events.gone = [this](std::string box, std::string reason) {
+      return sandboxes_.forget(std::move(box), std::move(reason));
+    };
+    return events;
+  }
+
+  Task<Result<void>> store_operator_key() {
+    HAKO_CO_TRY(auto hash, read_key_hash(config_));
+    store::ApiKey key;
+    key.id = std::string(kOperatorKey);
+    key.hash = std::move(hash);
+    key.label = "made at the first start";
+    key.created_ms = to_unix_ms(WallClock::now());
+    co_return co_await store_.put_key(std::move(key));
+  }
+
+  Task<void> node_connected(NodeInfo info) {
+    isolation_ = info.isolation;
+    isolation_known_.notify_all();
+    co_await sandboxes_.reconcile();
+  }
+
+  Task<void> reconcile_now_and_then() {
+    for (;;) {
+      co_await sleep_for(kReconcileEvery);
+      if (node_.connected()) co_await sandboxes_.reconcile();
+    }
+  }
+
+  policy::Decision decision() const { return may_listen(config_, isolation_); }
+
+  /// Returns when policy says no; without end while it says yes.
+  Task<void> wait_until_refused() {
+    while (decision().allowed) co_await isolation_known_.wait();
+  }
+
+  Task<Result<void>> listen_and_serve() {
+    if (!decision().allowed) log_info("waiting for the node before listening");
+    while (!decision().allowed && isolation_.empty()) co_await isolation_known_.wait();
+    if (auto now = decision(); !now.allowed) {
+      co_return Error(ErrorCode::permission_denied, now.explanation());
+    }
+    Fd listener = std::move(options_.listener);
+    if (!listener) {
+      HAKO_CO_TRY(listener, http::listen_tcp(config_.api_address, config_.api_port));
+    }
+    uint16_t port = http::local_port(listener);
+    boost::json::object fields;
+    fields["address"] = config_.api_address;
+    fields["port"] = port;
+    log_info("listening", std::move(fields));
+    if (options_.on_listening) options_.on_listening(port);
+    http::Handler handler = [this](http::Exchange& exchange) { return server_.handle(exchange); };
+    auto serving = http::serve(std::move(listener), std::move(handler));
+    auto refused = wait_until_refused();
+    co_await until_either_ends(std::move(serving), std::move(refused));
+    co_return Error(ErrorCode::permission_denied, decision().explanation());
+  }
+
+  config::Config config_;
+  ApiOptions options_;
+  store::AsyncStore store_;
+  NodeLink node_;
+  Sandboxes sandboxes_;
+  Service service_;
+  Server server_;
+  std::string isolation_;  ///< as the node last said; empty until it has
+  Condition isolation_known_;
+};
+
+}  // namespace
+
+Task<Result<void>> run_api(config::Config config, ApiOptions options) {
+  if (::geteuid() == 0 && !options.stay_root) {
+    HAKO_CO_TRYV(give_up_root(config, options));
+  }
+  HAKO_CO_TRY(auto store, store::open_sqlite_store(config.database()));
+  // On the heap, as its parts refer to each other.
+  auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(options));
+  co_return co_await api->run();
+}
+
+}  // namespace hako::api

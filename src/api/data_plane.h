@@ -1,0 +1,39 @@
+// Requests for the boxes themselves that arrive on the API's port: passed on to the gate.
+#pragma once
+
+#include <deque>
+
+#include "config/config.h"
+#include "http/relay.h"
+
+namespace hako::api {
+
+/// Whether a request is for a box and not for the API.
+bool is_data_plane(const http::RequestHead& head);
+
+/// Relays to the gate over connections that are kept for the next request.
+/// Thread: one executor.
+class DataPlane {
+ public:
+  static constexpr size_t kMostIdle = 64;
+
+  explicit DataPlane(const config::Config& config);
+
+  /// Serves one exchange to its end. 503 when the gate cannot be reached.
+  Task<void> serve(http::Exchange& exchange);
+
+ private:
+  struct Idle {
+    http::Client client;
+    std::chrono::steady_clock::time_point since;
+  };
+  std::optional<http::Client> take_idle();
+  void keep(http::Client client);
+  Task<Result<http::Client>> connect();
+
+  std::string address_;
+  uint16_t port_;
+  std::deque<Idle> idle_;  ///< the one used last at the back
+};
+
+}  // namespace hako::api

@@ -1,0 +1,43 @@
+// One function per route; the table is in routes.cpp.
+#pragma once
+
+#include "api/router.h"
+
+namespace hako::api {
+
+Task<Result<http::Response>> health(Service&, const Call&);
+Task<Result<http::Response>> openapi(Service&, const Call&);
+Task<Result<http::Response>> info(Service&, const Call&);
+
+Task<Result<http::Response>> create_sandbox_v1(Service&, const Call&);
+Task<Result<http::Response>> create_sandbox_v2(Service&, const Call&);
+Task<Result<http::Response>> list_sandboxes_v1(Service&, const Call&);
+Task<Result<http::Response>> list_sandboxes_v2(Service&, const Call&);
+Task<Result<http::Response>> get_sandbox(Service&, const Call&);
+Task<Result<http::Response>> delete_sandbox(Service&, const Call&);
+Task<Result<http::Response>> set_timeout(Service&, const Call&);
+Task<Result<http::Response>> refresh(Service&, const Call&);
+Task<Result<http::Response>> connect_v1(Service&, const Call&);
+Task<Result<http::Response>> connect_v2(Service&, const Call&);
+Task<Result<http::Response>> logs_v1(Service&, const Call&);
+Task<Result<http::Response>> logs_v2(Service&, const Call&);
+
+/// A sandbox that never pauses is always running: 409, as for any running one.
+Task<Result<http::Response>> resume(Service&, const Call&);
+/// What this version cannot do: 404 for unknown sandboxes, else 501 with a sentence.
+Task<Result<http::Response>> pause(Service&, const Call&);
+Task<Result<http::Response>> snapshot(Service&, const Call&);
+Task<Result<http::Response>> fork(Service&, const Call&);
+Task<Result<http::Response>> update_network(Service&, const Call&);
+/// Truly empty: nothing is sampled, and there are no snapshots.
+Task<Result<http::Response>> metrics(Service&, const Call&);
+Task<Result<http::Response>> all_metrics(Service&, const Call&);
+Task<Result<http::Response>> list_snapshots(Service&, const Call&);
+
+Task<Result<http::Response>> list_templates(Service&, const Call&);
+Task<Result<http::Response>> find_alias(Service&, const Call&);
+Task<Result<http::Response>> list_own_templates(Service&, const Call&);
+Task<Result<http::Response>> build_template(Service&, const Call&);
+Task<Result<http::Response>> delete_template(Service&, const Call&);
+
+}  // namespace hako::api

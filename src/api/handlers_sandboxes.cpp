@@ -1,0 +1,245 @@
+#include <charconv>
+
+#include "api/handlers.h"
+#include "api/list_query.h"
+#include "api/render.h"
+#include "base/clock.h"
+
+namespace hako::api {
+namespace json = boost::json;
+using http::Response;
+
+namespace {
+
+int64_t now_ms() {
+  return to_unix_ms(WallClock::now());
+}
+
+Task<Result<Response>> create(Service& service, const Call& call, Generation generation) {
+  HAKO_CO_TRY(auto request, parse_create(call.body, generation, service.config.default_template));
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.create(std::move(request), call.key_id));
+  co_return Response::json(201, sandbox_json(record, service.config));
+}
+
+Task<Result<Response>> connect(Service& service, const Call& call, Generation generation) {
+  HAKO_CO_TRY(auto ttl, parse_connect(call.body, generation));
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.extend(call.parameters[0], ttl));
+  co_return Response::json(200, sandbox_json(record, service.config));
+}
+
+Task<Result<Response>> not_supported(Service& service, const Call& call, std::string_view what) {
+  HAKO_CO_TRYV(co_await service.sandboxes.find(call.parameters[0]));
+  co_return Error(ErrorCode::unsupported, std::string(what) + " is not supported by this server");
+}
+
+Error store_error(const Error& error) {
+  return error_for_user(error, "records not read");
+}
+
+json::array to_list(const std::vector<store::SandboxRecord>& records) {
+  json::array list;
+  for (const auto& record : records) list.push_back(listed_json(record));
+  return list;
+}
+
+Result<int64_t> whole_number(const Call& call, std::string_view name, int64_t fallback,
+                             int64_t most) {
+  auto text = call.head.parameter(name);
+  if (!text || text->empty()) return fallback;
+  int64_t number = 0;
+  auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number);
+  if (error == std::errc() && end == text->data() + text->size() && number >= 0 && number <= most) {
+    return number;
+  }
+  return Error(ErrorCode::invalid_argument, "query parameter " + std::string(name) +
+                                                " must be a whole number from 0 to " +
+                                                std::to_string(most));
+}
+
+constexpr int64_t kMostLines = 1000;
+
+Result<LogQuery> parse_logs(const Call& call, std::string_view since) {
+  LogQuery query;
+  HAKO_TRY(query.not_before_ms, whole_number(call, since, 0, INT64_MAX));
+  HAKO_TRY(int64_t limit, whole_number(call, "limit", kMostLines, INT64_MAX));
+  query.limit = size_t(std::min(limit, kMostLines));
+  std::string direction = call.head.parameter("direction").value_or("");
+  if (!direction.empty() && direction != "forward" && direction != "backward") {
+    return Error(ErrorCode::invalid_argument,
+                 "query parameter direction must be forward or backward");
+  }
+  query.backward = direction == "backward";
+  std::string level = call.head.parameter("level").value_or("");
+  query.info = level.empty() || level == "debug" || level == "info";
+  if (!query.info && level != "warn" && level != "error") {
+    return Error(ErrorCode::invalid_argument,
+                 "query parameter level must be debug, info, warn or error");
+  }
+  query.search = call.head.parameter("search").value_or("");
+  return query;
+}
+
+struct Lines {
+  std::vector<std::string> texts;
+  std::string time;  ///< of all of them
+};
+
+Task<Result<Lines>> read_lines(Service& service, const Call& call, std::string_view since) {
+  HAKO_CO_TRY(auto query, parse_logs(call, since));
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0]));
+  HAKO_CO_TRY(auto console, co_await service.sandboxes.console(call.parameters[0]));
+  Lines lines;
+  lines.texts = select_lines(console_lines(console), record.started_ms, query);
+  lines.time = to_rfc3339(from_unix_ms(record.started_ms));
+  co_return lines;
+}
+
+json::array log_entries(const Lines& lines) {
+  json::array entries;
+  for (const std::string& text : lines.texts) {
+    json::object entry;
+    entry["timestamp"] = lines.time;
+    entry["level"] = "info";
+    entry["message"] = text;
+    json::object fields;
+    fields["source"] = "console";
+    entry["fields"] = std::move(fields);
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+}  // namespace
+
+Task<Result<Response>> create_sandbox_v1(Service& service, const Call& call) {
+  return create(service, call, Generation::v1);
+}
+
+Task<Result<Response>> create_sandbox_v2(Service& service, const Call& call) {
+  return create(service, call, Generation::v2);
+}
+
+Task<Result<Response>> list_sandboxes_v2(Service& service, const Call& call) {
+  HAKO_CO_TRY(auto request, parse_list(call.head, now_ms()));
+  if (!request.running) co_return Response::json(200, json::array());
+  // One more than a page, to know whether there is another.
+  store::SandboxQuery query = request.query;
+  query.limit += 1;
+  auto records = co_await service.store.list_sandboxes(query);
+  if (!records) co_return store_error(records.error());
+  auto total = co_await service.store.count_sandboxes(request.query);
+  if (!total) co_return store_error(total.error());
+  bool more = records.value().size() > size_t(request.query.limit);
+  if (more) records.value().pop_back();
+  Response response = Response::json(200, to_list(records.value()));
+  response.fields.set("X-Total-Running", std::to_string(total.value()));
+  if (more) {
+    const auto& last = records.value().back();
+    store::Position position{last.started_ms, last.id};
+    response.fields.set("X-Next-Token", write_page_token(position, query.order));
+  }
+  co_return response;
+}
+
+Task<Result<Response>> list_sandboxes_v1(Service& service, const Call& call) {
+  store::SandboxQuery query;
+  query.alive_at_ms = now_ms();
+  query.limit = service.config.max_boxes;
+  if (auto metadata = call.head.parameter("metadata")) {
+    HAKO_CO_TRY(query.metadata, decode_metadata_filter(*metadata));
+  }
+  auto records = co_await service.store.list_sandboxes(std::move(query));
+  if (!records) co_return store_error(records.error());
+  co_return Response::json(200, to_list(records.value()));
+}
+
+Task<Result<Response>> get_sandbox(Service& service, const Call& call) {
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0]));
+  co_return Response::json(200, detail_json(record, service.config));
+}
+
+Task<Result<Response>> delete_sandbox(Service& service, const Call& call) {
+  HAKO_CO_TRYV(co_await service.sandboxes.destroy(call.parameters[0]));
+  co_return Response::empty();
+}
+
+Task<Result<Response>> set_timeout(Service& service, const Call& call) {
+  HAKO_CO_TRY(auto ttl, parse_timeout(call.body));
+  HAKO_CO_TRYV(co_await service.sandboxes.set_timeout(call.parameters[0], ttl));
+  co_return Response::empty();
+}
+
+Task<Result<Response>> refresh(Service& service, const Call& call) {
+  HAKO_CO_TRY(auto ttl, parse_refresh(call.body));
+  HAKO_CO_TRYV(co_await service.sandboxes.extend(call.parameters[0], ttl));
+  co_return Response::empty();
+}
+
+Task<Result<Response>> connect_v1(Service& service, const Call& call) {
+  return connect(service, call, Generation::v1);
+}
+
+Task<Result<Response>> connect_v2(Service& service, const Call& call) {
+  return connect(service, call, Generation::v2);
+}
+
+Task<Result<Response>> resume(Service& service, const Call& call) {
+  HAKO_CO_TRYV(co_await service.sandboxes.find(call.parameters[0]));
+  co_return Error(ErrorCode::failed_precondition,
+                  "sandbox " + call.parameters[0] + " is already running");
+}
+
+Task<Result<Response>> pause(Service& service, const Call& call) {
+  return not_supported(service, call, "pausing a sandbox");
+}
+
+Task<Result<Response>> snapshot(Service& service, const Call& call) {
+  return not_supported(service, call, "taking a snapshot of a sandbox");
+}
+
+Task<Result<Response>> fork(Service& service, const Call& call) {
+  return not_supported(service, call, "forking a sandbox");
+}
+
+Task<Result<Response>> update_network(Service& service, const Call& call) {
+  return not_supported(service, call, "changing the network rules of a sandbox");
+}
+
+Task<Result<Response>> metrics(Service& service, const Call& call) {
+  HAKO_CO_TRYV(co_await service.sandboxes.find(call.parameters[0]));
+  co_return Response::json(200, json::array());
+}
+
+Task<Result<Response>> all_metrics(Service&, const Call&) {
+  json::object answer;
+  answer["sandboxes"] = json::object();
+  co_return Response::json(200, answer);
+}
+
+Task<Result<Response>> list_snapshots(Service&, const Call&) {
+  co_return Response::json(200, json::array());
+}
+
+Task<Result<Response>> logs_v1(Service& service, const Call& call) {
+  HAKO_CO_TRY(auto lines, co_await read_lines(service, call, "start"));
+  json::array plain;
+  for (const std::string& text : lines.texts) {
+    json::object entry;
+    entry["timestamp"] = lines.time;
+    entry["line"] = text;
+    plain.push_back(std::move(entry));
+  }
+  json::object answer;
+  answer["logs"] = std::move(plain);
+  answer["logEntries"] = log_entries(lines);
+  co_return Response::json(200, answer);
+}
+
+Task<Result<Response>> logs_v2(Service& service, const Call& call) {
+  HAKO_CO_TRY(auto lines, co_await read_lines(service, call, "cursor"));
+  json::object answer;
+  answer["logs"] = log_entries(lines);
+  co_return Response::json(200, answer);
+}
+
+}  // namespace hako::api

@@ -1,0 +1,141 @@
+#include "api/node_link.h"
+
+#include "api/either.h"
+#include "api/field_reader.h"
+#include "base/log.h"
+#include "base/random.h"
+
+namespace hako::api {
+namespace json = boost::json;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kFirstWait = 50ms;
+constexpr auto kLongestWait = 2000ms;
+constexpr auto kInfoDeadline = 5s;
+constexpr auto kListDeadline = 10s;
+constexpr size_t kLongestName = 256;
+constexpr size_t kLongestReason = 4096;
+
+/// Up to a quarter more, so that several servers do not come back in step.
+std::chrono::milliseconds with_jitter(std::chrono::milliseconds wait) {
+  auto byte = static_cast<unsigned char>(random_bytes(1).front());
+  return wait + wait * byte / 1024;
+}
+
+Result<NodeInfo> read_info(const json::object& body) {
+  FieldReader reader(body, "node.info: ");
+  NodeInfo info;
+  info.isolation = reader.text("isolation", kLongestName).value_or("");
+  info.engine = reader.text("engine", kLongestName).value_or("");
+  info.accel_reason = reader.text("accel_reason", kLongestReason).value_or("");
+  if (info.isolation != "hardware" && info.isolation != "emulated") {
+    reader.fail("isolation", "must be hardware or emulated");
+  }
+  HAKO_TRYV(reader.outcome());
+  return info;
+}
+
+}  // namespace
+
+Task<void> NodeLink::run() {
+  std::chrono::milliseconds wait = kFirstWait;
+  for (;;) {
+    auto connection = co_await rpc::connect_unix(path_);
+    if (connection) {
+      bool answered = co_await serve_one(std::move(connection.value()));
+      if (answered) {
+        log_warn("node lost");
+        wait = kFirstWait;
+      }
+    }
+    co_await sleep_for(with_jitter(wait));
+    wait = std::min(wait * 2, kLongestWait);
+  }
+}
+
+Task<bool> NodeLink::serve_one(Fd connection) {
+  auto executor = co_await asio::this_coro::executor;
+  auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
+  rpc::Handler on_gone = [this](rpc::Payload payload) { return take_gone(std::move(payload)); };
+  peer->on("box.gone", std::move(on_gone));
+  struct Forget {
+    explicit Forget(NodeLink& link) : link_(link) {}
+    ~Forget() { link_.peer_.reset(); }
+    NodeLink& link_;
+  } forget(*this);
+  auto serving = peer->run();
+  auto greeting = greet(peer);
+  co_await until_either_ends(std::move(serving), std::move(greeting));
+  co_return peer_ != nullptr;
+}
+
+Task<void> NodeLink::greet(std::shared_ptr<rpc::Peer> peer) {
+  auto answer = co_await peer->call("node.info", rpc::Payload(), kInfoDeadline);
+  auto info = answer ? read_info(answer.value().body) : Result<NodeInfo>(answer.error());
+  if (!info) {
+    json::object fields;
+    fields["error"] = info.error().message();
+    log_warn("node does not answer", std::move(fields));
+    co_return;
+  }
+  peer_ = peer;
+  json::object fields;
+  fields["engine"] = info.value().engine;
+  fields["isolation"] = info.value().isolation;
+  log_info("node connected", std::move(fields));
+  co_await events_.connected(std::move(info.value()));
+  // Returning would end the connection; its end is what ends this.
+  for (;;) co_await sleep_for(24h);
+}
+
+Task<Result<rpc::Payload>> NodeLink::take_gone(rpc::Payload payload) {
+  FieldReader reader(payload.body, "box.gone: ");
+  std::string box = reader.text("box", kLongestName).value_or("");
+  std::string reason = reader.text("reason", kLongestName).value_or("");
+  HAKO_CO_TRYV(reader.outcome());
+  co_await events_.gone(std::move(box), std::move(reason));
+  co_return rpc::Payload();
+}
+
+Task<Result<json::object>> NodeLink::call(std::string method, json::object body,
+                                          Duration deadline) {
+  // Of its own, as the link may let go of it while the answer is awaited.
+  std::shared_ptr<rpc::Peer> peer = peer_;
+  if (!peer) co_return Error(ErrorCode::unavailable, "the node is not connected");
+  rpc::Payload payload;
+  payload.body = std::move(body);
+  auto answer = co_await peer->call(std::move(method), std::move(payload), deadline);
+  if (!answer) co_return answer.error();
+  co_return std::move(answer.value().body);
+}
+
+Task<Result<json::object>> NodeLink::info() {
+  json::object nothing;
+  co_return co_await call("node.info", std::move(nothing), kInfoDeadline);
+}
+
+Task<Result<std::vector<NodeBox>>> NodeLink::list_boxes() {
+  json::object nothing;
+  HAKO_CO_TRY(auto answer, co_await call("box.list", std::move(nothing), kListDeadline));
+  const json::value* list = answer.if_contains("boxes");
+  if (!list || !list->is_array()) {
+    co_return Error(ErrorCode::corrupted, "box.list: boxes must be an array");
+  }
+  std::vector<NodeBox> boxes;
+  for (const json::value& item : list->get_array()) {
+    const json::object* fields = item.if_object();
+    if (!fields) co_return Error(ErrorCode::corrupted, "box.list: a box must be an object");
+    FieldReader reader(*fields, "box.list: ");
+    NodeBox box;
+    box.id = reader.text("box", kLongestName).value_or("");
+    box.started_ms = reader.number("started_ms", 0, INT64_MAX).value_or(0);
+    box.ends_ms = reader.number("ends_ms", 0, INT64_MAX).value_or(0);
+    HAKO_CO_TRYV(reader.outcome());
+    boxes.push_back(std::move(box));
+  }
+  co_return boxes;
+}
+
+}  // namespace hako::api

@@ -1,0 +1,207 @@
+#include "api/requests.h"
+
+#include <algorithm>
+
+namespace hako::api {
+namespace json = boost::json;
+using std::chrono::seconds;
+
+namespace {
+
+/// Far more than any operator allows, and far from overflow when added to a time.
+constexpr int64_t kLongestSeconds = int64_t(10) * 366 * 24 * 3600;
+constexpr int64_t kLargestMib = 1 << 24;
+constexpr int64_t kMostVcpus = 1024;
+constexpr size_t kLongestReference = 256;
+constexpr size_t kLongestTemplateName = 64;
+constexpr seconds kDefaultTimeoutV1{15};
+constexpr seconds kDefaultTimeoutV2{300};
+constexpr seconds kDefaultRefresh{15};
+
+constexpr size_t kMostRules = 256;
+constexpr size_t kLongestRule = 256;
+
+constexpr size_t kMostSteps = 200;
+constexpr size_t kLongestCommand = 64 << 10;
+constexpr size_t kLongestUser = 32;
+
+bool is_present(const json::object& object, std::string_view name) {
+  auto found = object.if_contains(json::string_view(name.data(), name.size()));
+  if (!found || found->is_null()) return false;
+  if (const json::object* members = found->if_object()) return !members->empty();
+  if (const json::array* items = found->if_array()) return !items->empty();
+  return true;
+}
+
+/// Nothing leaves a box of this server, so every rule on what may go out is met, and what may not
+/// go out does not. What would need more than that is refused.
+void check_network(FieldReader& reader) {
+  const json::object* network = reader.object("network");
+  if (!network) return;
+  FieldReader inner(*network, "network.");
+  inner.text_list("allowOut", kMostRules, kLongestRule);
+  inner.text_list("denyOut", kMostRules, kLongestRule);
+  if (!inner.flag("allowPublicTraffic").value_or(true)) {
+    inner.fail("allowPublicTraffic", "cannot be false: this server has no traffic tokens",
+               ErrorCode::unsupported);
+  }
+  for (std::string_view name : {"maskRequestHost", "egressProxy", "rules", "httpsPorts"}) {
+    if (is_present(*network, name)) {
+      inner.fail(name, "is not supported by this server", ErrorCode::unsupported);
+    }
+  }
+  reader.merge(inner);
+}
+
+/// What happens at the end of a box's life: only "it is gone" exists here.
+void check_lifecycle(FieldReader& reader) {
+  bool auto_pause = reader.flag("autoPause").value_or(false);
+  bool keep_memory = reader.flag("autoPauseMemory").value_or(true);
+  if (auto_pause) {
+    reader.fail("autoPause", "cannot be true: this server cannot pause sandboxes",
+                ErrorCode::unsupported);
+  }
+  if (!keep_memory) reader.fail("autoPauseMemory", "cannot be false without autoPause");
+  if (const json::object* resume = reader.object("autoResume")) {
+    FieldReader inner(*resume, "autoResume.");
+    if (inner.flag("enabled").value_or(false)) {
+      inner.fail("enabled", "cannot be true: this server cannot pause sandboxes",
+                 ErrorCode::unsupported);
+    }
+    reader.merge(inner);
+  }
+}
+
+void check_unsupported(FieldReader& reader, const json::object& body) {
+  reader.object("mcp");
+  if (const json::object* iam = reader.object("iam"); iam && is_present(*iam, "tokens")) {
+    reader.fail("iam.tokens", "are not supported by this server", ErrorCode::unsupported);
+  }
+  if (reader.array("volumeMounts") && is_present(body, "volumeMounts")) {
+    reader.fail("volumeMounts", "are not supported by this server", ErrorCode::unsupported);
+  }
+}
+
+void check_environment(FieldReader& reader, const TextPairs& environment) {
+  for (const auto& [name, value] : environment) {
+    if (name.find('=') != std::string::npos) {
+      reader.fail("envVars." + name, "must not have '=' in its name");
+    }
+  }
+}
+
+}  // namespace
+
+bool is_template_name(std::string_view name) {
+  auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  };
+  return !name.empty() && name.size() <= kLongestTemplateName && name.front() != '-' &&
+         std::all_of(name.begin(), name.end(), allowed);
+}
+
+Result<std::string> template_name_of(std::string_view reference) {
+  std::string_view name = reference;
+  for (std::string_view tag : {":default", ":latest"}) {
+    if (name.size() > tag.size() && name.substr(name.size() - tag.size()) == tag) {
+      name.remove_suffix(tag.size());
+      break;
+    }
+  }
+  if (!is_template_name(name)) return Error(ErrorCode::not_found, "there is no such template");
+  return std::string(name);
+}
+
+Result<CreateRequest> parse_create(std::string_view body, Generation generation,
+                                   const std::string& default_template) {
+  if (body.empty()) return Error(ErrorCode::invalid_argument, "the body must be a JSON object");
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  bool first = generation == Generation::v1;
+  CreateRequest request;
+  std::string reference = reader.text("templateID", kLongestReference).value_or(default_template);
+  if (reference.empty()) reader.fail("templateID", "must not be empty");
+  seconds default_timeout = first ? kDefaultTimeoutV1 : kDefaultTimeoutV2;
+  request.timeout =
+      seconds(reader.number("timeout", 1, kLongestSeconds).value_or(default_timeout.count()));
+  request.metadata = reader.texts("metadata", kMetadataLimits).value_or(TextPairs());
+  request.environment = reader.texts("envVars", kEnvironmentLimits).value_or(TextPairs());
+  check_environment(reader, request.environment);
+  request.secure = !first || reader.flag("secure").value_or(false);
+  reader.flag("allow_internet_access");
+  request.memory_mib = reader.number("memoryMB", 1, kLargestMib);
+  request.vcpus = reader.number("cpuCount", 1, kMostVcpus);
+  check_network(reader);
+  check_lifecycle(reader);
+  check_unsupported(reader, object);
+  HAKO_TRYV(reader.outcome());
+  HAKO_TRY(request.template_name, template_name_of(reference));
+  return request;
+}
+
+Result<seconds> parse_timeout(std::string_view body) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  auto timeout = reader.number("timeout", -kLongestSeconds, kLongestSeconds);
+  HAKO_TRYV(reader.outcome());
+  if (!timeout) return Error(ErrorCode::invalid_argument, "timeout is required");
+  return seconds(std::max<int64_t>(0, *timeout));
+}
+
+Result<seconds> parse_refresh(std::string_view body) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  auto duration = reader.number("duration", 0, kLongestSeconds);
+  HAKO_TRYV(reader.outcome());
+  return seconds(duration.value_or(kDefaultRefresh.count()));
+}
+
+Result<seconds> parse_connect(std::string_view body, Generation generation) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  auto timeout = reader.number("timeout", -kLongestSeconds, kLongestSeconds);
+  reader.flag("memory");
+  HAKO_TRYV(reader.outcome());
+  if (!timeout && generation == Generation::v1) {
+    return Error(ErrorCode::invalid_argument, "timeout is required");
+  }
+  return seconds(std::max<int64_t>(0, timeout.value_or(kDefaultTimeoutV2.count())));
+}
+
+Result<TemplateRequest> parse_template(std::string_view body, const std::string& default_template) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  TemplateRequest request;
+  request.name = reader.text("name", kLongestTemplateName).value_or("");
+  request.from = reader.text("from", kLongestTemplateName).value_or(default_template);
+  constexpr std::string_view kForm = "must be 1 to 64 characters of a-z, 0-9, '-' and '_'";
+  if (!is_template_name(request.name)) reader.fail("name", kForm);
+  if (!is_template_name(request.from)) reader.fail("from", kForm);
+  request.memory_mib = reader.number("memoryMB", 1, kLargestMib);
+  request.vcpus = reader.number("cpuCount", 1, kMostVcpus);
+  request.disk_mib = reader.number("diskMB", 1, kLargestMib);
+  const json::array* steps = reader.array("steps");
+  if (steps && steps->size() > kMostSteps) {
+    reader.fail("steps", "must have at most " + std::to_string(kMostSteps) + " entries");
+    steps = nullptr;
+  }
+  for (size_t i = 0; steps && i < steps->size(); ++i) {
+    std::string name = "steps[" + std::to_string(i) + "]";
+    const json::object* fields = (*steps)[i].if_object();
+    if (!fields) {
+      reader.fail(name, "must be an object");
+      break;
+    }
+    FieldReader inner(*fields, name + ".");
+    TemplateStep step;
+    step.command = inner.text("cmd", kLongestCommand).value_or("");
+    if (step.command.empty()) inner.fail("cmd", "must be a command");
+    step.user = inner.text("user", kLongestUser);
+    reader.merge(inner);
+    request.steps.push_back(std::move(step));
+  }
+  HAKO_TRYV(reader.outcome());
+  return request;
+}
+
+}  // namespace hako::api

@@ -1,0 +1,68 @@
+// The bodies of requests, checked. Pure: no I/O, no clock.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/field_reader.h"
+#include "base/result.h"
+
+namespace hako::api {
+
+/// The two generations of paths that E2B's clients speak; they differ in their defaults.
+enum class Generation { v1, v2 };
+
+inline constexpr MapLimits kMetadataLimits{
+    .pairs = 64, .key = 256, .value = 4096, .total = 32 << 10};
+inline constexpr MapLimits kEnvironmentLimits{
+    .pairs = 256, .key = 256, .value = 32 << 10, .total = 128 << 10};
+
+/// A new sandbox as its user asked for it. Limits of the operator are not checked here.
+struct CreateRequest {
+  std::string template_name;
+  std::chrono::seconds timeout{0};
+  TextPairs metadata;
+  TextPairs environment;
+  bool secure = true;  ///< the guest wants to see an access token
+  std::optional<int64_t> memory_mib;
+  std::optional<int64_t> vcpus;
+};
+
+/// invalid_argument names the field; unsupported for what this server cannot promise (a request
+/// that asks for a wall we do not build must not get a box without it); not_found for a template
+/// name that no template can have.
+Result<CreateRequest> parse_create(std::string_view body, Generation generation,
+                                   const std::string& default_template);
+
+/// The bare name of a template reference: "name", "name:default" or "name:latest". not_found else.
+Result<std::string> template_name_of(std::string_view reference);
+bool is_template_name(std::string_view name);
+
+/// {"timeout": seconds}, required. Below zero counts as zero.
+Result<std::chrono::seconds> parse_timeout(std::string_view body);
+/// {"duration"?: seconds}.
+Result<std::chrono::seconds> parse_refresh(std::string_view body);
+/// {"timeout": seconds}; may be left out in the second generation.
+Result<std::chrono::seconds> parse_connect(std::string_view body, Generation generation);
+
+struct TemplateStep {
+  std::string command;
+  std::optional<std::string> user;
+};
+
+struct TemplateRequest {
+  std::string name;
+  std::string from;
+  std::optional<int64_t> memory_mib;
+  std::optional<int64_t> vcpus;
+  std::optional<int64_t> disk_mib;
+  std::vector<TemplateStep> steps;
+};
+
+/// Errors: invalid_argument names the field.
+Result<TemplateRequest> parse_template(std::string_view body, const std::string& default_template);
+
+}  // namespace hako::api

@@ -1,0 +1,53 @@
+// Which handler answers which request.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "api/sandboxes.h"
+#include "http/message.h"
+
+namespace hako::api {
+
+/// One authenticated request, its body read.
+struct Call {
+  const http::RequestHead& head;
+  std::vector<std::string> parameters;  ///< those of the path, decoded, in order
+  std::string body;
+  std::string key_id;  ///< empty on open routes
+};
+
+/// What handlers work with.
+struct Service {
+  const config::Config& config;
+  store::AsyncStore& store;
+  NodeLink& node;
+  Sandboxes& sandboxes;
+  size_t builds = 0;  ///< templates being built for a waiting client
+};
+
+using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);
+
+enum class Access { key, open };
+
+struct Route {
+  http::Verb method;
+  std::string_view pattern;  ///< "/sandboxes/{sandboxID}"; a name in braces stands for one segment
+  RouteHandler handler;
+  Access access = Access::key;
+};
+
+/// Every route there is. Where two patterns fit, the earlier one counts.
+std::span<const Route> routes();
+
+struct Match {
+  const Route* route = nullptr;  ///< null if none fits
+  std::vector<std::string> parameters;
+  std::string allowed;  ///< methods the path has, for a 405; empty if the path is unknown
+};
+
+Match match_route(std::span<const Route> table, http::Verb method, std::string_view path);
+
+}  // namespace hako::api

@@ -1,0 +1,47 @@
+#include <array>
+
+#include "api/handlers.h"
+#include "api/router.h"
+
+namespace hako::api {
+
+std::span<const Route> routes() {
+  using http::Verb;
+  static constexpr std::array kRoutes = {
+      Route{Verb::get, "/health", health, Access::open},
+      Route{Verb::get, "/openapi.json", openapi, Access::open},
+
+      Route{Verb::post, "/v2/sandboxes", create_sandbox_v2},
+      Route{Verb::post, "/sandboxes", create_sandbox_v1},
+      Route{Verb::get, "/v2/sandboxes", list_sandboxes_v2},
+      Route{Verb::get, "/sandboxes", list_sandboxes_v1},
+      Route{Verb::get, "/sandboxes/metrics", all_metrics},
+      Route{Verb::get, "/sandboxes/{sandboxID}", get_sandbox},
+      Route{Verb::delete_, "/sandboxes/{sandboxID}", delete_sandbox},
+      Route{Verb::post, "/sandboxes/{sandboxID}/timeout", set_timeout},
+      Route{Verb::post, "/sandboxes/{sandboxID}/refreshes", refresh},
+      Route{Verb::post, "/v2/sandboxes/{sandboxID}/connect", connect_v2},
+      Route{Verb::post, "/sandboxes/{sandboxID}/connect", connect_v1},
+      Route{Verb::post, "/sandboxes/{sandboxID}/resume", resume},
+      Route{Verb::post, "/sandboxes/{sandboxID}/pause", pause},
+      Route{Verb::post, "/sandboxes/{sandboxID}/snapshots", snapshot},
+      Route{Verb::post, "/sandboxes/{sandboxID}/fork", fork},
+      Route{Verb::put, "/sandboxes/{sandboxID}/network", update_network},
+      Route{Verb::get, "/sandboxes/{sandboxID}/metrics", metrics},
+      Route{Verb::get, "/sandboxes/{sandboxID}/logs", logs_v1},
+      Route{Verb::get, "/v2/sandboxes/{sandboxID}/logs", logs_v2},
+      Route{Verb::get, "/snapshots", list_snapshots},
+
+      Route{Verb::get, "/templates", list_templates},
+      Route{Verb::get, "/templates/aliases/{alias}", find_alias},
+      Route{Verb::delete_, "/templates/{templateID}", delete_template},
+
+      Route{Verb::get, "/v1/info", info},
+      Route{Verb::get, "/v1/templates", list_own_templates},
+      Route{Verb::post, "/v1/templates", build_template},
+      Route{Verb::delete_, "/v1/templates/{name}", delete_template},
+  };
+  return kRoutes;
+}
+
+}  // namespace hako::api

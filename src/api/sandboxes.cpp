@@ -1,0 +1,345 @@
+#include "api/sandboxes.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "policy/limits.h"
+
+namespace hako::api {
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using store::SandboxRecord;
+using store::SandboxState;
+
+namespace {
+
+constexpr auto kCreateDeadline = 50s;
+constexpr auto kShortDeadline = 10s;
+/// A box younger than this may belong to a create that is still under way.
+constexpr int64_t kStrayAgeMs = 60'000;
+constexpr size_t kIdLength = 20;
+constexpr size_t kTokenBytes = 20;
+constexpr size_t kReferenceBytes = 6;
+
+int64_t now_ms() {
+  return to_unix_ms(WallClock::now());
+}
+
+Error not_found(const std::string& id) {
+  return Error(ErrorCode::not_found, "sandbox " + id + " not found");
+}
+
+/// Whether it has the form of our ids; anything else need not be looked for, nor repeated to
+/// anyone.
+bool is_sandbox_id(std::string_view id) {
+  auto allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  return id.size() <= 64 && std::all_of(id.begin(), id.end(), allowed);
+}
+
+json::object to_object(const TextPairs& pairs) {
+  json::object object;
+  for (const auto& [key, value] : pairs) object[key] = value;
+  return object;
+}
+
+json::object box_only(const std::string& id) {
+  json::object body;
+  body["box"] = id;
+  return body;
+}
+
+/// A refusal by policy, with the field of the request that it is about.
+Error refused(const policy::Decision& decision) {
+  std::string_view field = "timeout";
+  if (decision.rule == "limits.memory") field = "memoryMB";
+  if (decision.rule == "limits.vcpus") field = "cpuCount";
+  return Error(ErrorCode::invalid_argument, std::string(field) + ": " + decision.explanation());
+}
+
+policy::BoxLimits limits_of(const config::Config& config) {
+  return {config.max_memory_mib, config.max_vcpus, config.max_ttl};
+}
+
+/// The answer to box.create. corrupted when it is not one.
+Result<store::Started> read_started(const json::object& body) {
+  FieldReader reader(body, "box.create: ");
+  store::Started started;
+  started.started_ms = reader.number("started_ms", 1, INT64_MAX).value_or(0);
+  started.vcpus = int(reader.number("vcpus", 1, INT32_MAX).value_or(0));
+  started.memory_mib = int(reader.number("memory_mib", 1, INT32_MAX).value_or(0));
+  started.disk_mib = int(reader.number("disk_mib", 0, INT32_MAX).value_or(0));
+  started.isolation = reader.text("isolation", 64).value_or("");
+  if (started.started_ms == 0) reader.fail("started_ms", "is missing");
+  auto outcome = reader.outcome();
+  if (!outcome) return Error(ErrorCode::corrupted, outcome.error().message());
+  return started;
+}
+
+}  // namespace
+
+Error error_for_user(const Error& error, std::string_view what) {
+  switch (error.code()) {
+    case ErrorCode::not_found:
+    case ErrorCode::already_exists:
+    case ErrorCode::invalid_argument:
+    case ErrorCode::failed_precondition:
+    case ErrorCode::resource_exhausted:
+      return error;
+    default:
+      break;
+  }
+  std::string reference = random_hex(kReferenceBytes);
+  json::object fields;
+  fields["code"] = to_string(error.code());
+  fields["error"] = error.message();
+  fields["reference"] = reference;
+  log_warn(what, std::move(fields));
+  switch (error.code()) {
+    case ErrorCode::unavailable:
+      return Error(error.code(), "the node is not available at the moment; try again");
+    case ErrorCode::timed_out:
+      return Error(error.code(), "the node did not answer in time");
+    case ErrorCode::no_space:
+      return Error(error.code(), "the server's disk is full");
+    default:
+      return Error(ErrorCode::internal, "internal error (reference " + reference + ")");
+  }
+}
+
+Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, std::string key_id) {
+  policy::BoxRequest asked{request.memory_mib, request.vcpus, request.timeout};
+  auto decision = policy::may_create(asked, limits_of(config_));
+  if (!decision.allowed) co_return refused(decision);
+  if (!node_.connected()) {
+    co_return Error(ErrorCode::unavailable, "the node is not available at the moment; try again");
+  }
+  if (creating_.size() >= kMostCreating) {
+    co_return Error(ErrorCode::resource_exhausted, "too many sandboxes are being created");
+  }
+
+  SandboxRecord record;
+  record.id = "i" + random_lower_alphanumeric(kIdLength);
+  record.template_name = request.template_name;
+  record.alias = request.template_name;
+  record.started_ms = now_ms();
+  record.ends_ms = record.started_ms + int64_t(request.timeout.count()) * 1000;
+  if (!request.metadata.empty()) record.metadata = json::serialize(to_object(request.metadata));
+  if (request.secure) record.access_token = random_hex(kTokenBytes);
+  record.key_id = std::move(key_id);
+
+  struct Creating {
+    Creating(std::set<std::string>& ids, std::string id) : ids_(ids), id_(std::move(id)) {
+      ids_.insert(id_);
+    }
+    ~Creating() { ids_.erase(id_); }
+    std::set<std::string>& ids_;
+    std::string id_;
+  } creating(creating_, record.id);
+  co_return co_await start(std::move(record), std::move(request));
+}
+
+Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest request) {
+  auto added = co_await store_.add_sandbox(record);
+  if (!added) co_return error_for_user(added.error(), "record not written");
+
+  json::object body = box_only(record.id);
+  body["template"] = record.template_name;
+  body["ends_ms"] = record.ends_ms;
+  body["envs"] = to_object(request.environment);
+  if (request.memory_mib) body["memory_mib"] = *request.memory_mib;
+  if (request.vcpus) body["vcpus"] = *request.vcpus;
+  if (!record.access_token.empty()) body["access_token"] = record.access_token;
+  auto answer = co_await node_.call("box.create", std::move(body), kCreateDeadline);
+  auto started = answer ? read_started(answer.value()) : Result<store::Started>(answer.error());
+  if (!started) {
+    ErrorCode code = started.error().code();
+    // These the node says before it makes anything.
+    bool made_nothing = code == ErrorCode::not_found || code == ErrorCode::invalid_argument ||
+                        code == ErrorCode::resource_exhausted;
+    co_await abandon(record.id, !made_nothing);
+    if (code == ErrorCode::not_found) {
+      co_return Error(code, "template " + record.template_name + " not found");
+    }
+    co_return error_for_user(started.error(), "sandbox not created");
+  }
+  auto running = co_await store_.set_running(record.id, started.value());
+  if (!running) {
+    co_await abandon(record.id, true);
+    if (running.error().code() == ErrorCode::not_found) {
+      co_return Error(ErrorCode::unavailable, "the sandbox ended while it was starting");
+    }
+    co_return error_for_user(running.error(), "record not written");
+  }
+  record.state = SandboxState::running;
+  record.started_ms = started.value().started_ms;
+  record.vcpus = started.value().vcpus;
+  record.memory_mib = started.value().memory_mib;
+  record.disk_mib = started.value().disk_mib;
+  record.isolation = started.value().isolation;
+  co_return record;
+}
+
+Task<void> Sandboxes::abandon(std::string id, bool node_may_have_it) {
+  if (node_may_have_it) {
+    auto destroyed = co_await destroy_box(id, "create failed");
+    // A node that is away keeps the box; reconcile() finds it without a record.
+    (void)destroyed;
+  }
+  auto removed = co_await store_.remove_sandbox(id);
+  // The record stays "starting", which nobody is shown, until reconcile() removes it.
+  if (!removed) (void)error_for_user(removed.error(), "record not removed");
+}
+
+Task<Result<void>> Sandboxes::destroy_box(std::string id, std::string reason) {
+  json::object body = box_only(id);
+  body["reason"] = reason;
+  auto answer = co_await node_.call("box.destroy", std::move(body), kShortDeadline);
+  if (!answer && answer.error().code() != ErrorCode::not_found) co_return answer.error();
+  co_return ok();
+}
+
+Task<Result<SandboxRecord>> Sandboxes::find(std::string id) {
+  if (!is_sandbox_id(id)) co_return Error(ErrorCode::not_found, "sandbox not found");
+  auto found = co_await store_.find_sandbox(id);
+  if (!found) co_return error_for_user(found.error(), "record not read");
+  const std::optional<SandboxRecord>& record = found.value();
+  if (!record || record->state != SandboxState::running || record->ends_ms <= now_ms()) {
+    co_return not_found(id);
+  }
+  co_return *record;
+}
+
+Task<Result<void>> Sandboxes::destroy(std::string id) {
+  HAKO_CO_TRYV(co_await find(id));
+  auto destroyed = co_await destroy_box(id, "requested");
+  if (!destroyed) co_return error_for_user(destroyed.error(), "sandbox not destroyed");
+  auto removed = co_await store_.remove_sandbox(id);
+  if (!removed) co_return error_for_user(removed.error(), "record not removed");
+  co_return ok();
+}
+
+Task<Result<void>> Sandboxes::set_timeout(std::string id, std::chrono::seconds ttl) {
+  auto decision = policy::may_live(ttl, limits_of(config_));
+  if (!decision.allowed) co_return refused(decision);
+  HAKO_CO_TRYV(co_await find(id));
+  co_return co_await move_end(id, now_ms() + int64_t(ttl.count()) * 1000);
+}
+
+Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, std::chrono::seconds ttl) {
+  auto decision = policy::may_live(ttl, limits_of(config_));
+  if (!decision.allowed) co_return refused(decision);
+  HAKO_CO_TRY(auto record, co_await find(id));
+  int64_t ends_ms = now_ms() + int64_t(ttl.count()) * 1000;
+  if (ends_ms > record.ends_ms) {
+    HAKO_CO_TRYV(co_await move_end(id, ends_ms));
+    record.ends_ms = ends_ms;
+  }
+  co_return record;
+}
+
+Task<Result<void>> Sandboxes::move_end(std::string id, int64_t ends_ms) {
+  json::object body = box_only(id);
+  body["ends_ms"] = ends_ms;
+  auto answer = co_await node_.call("box.set_end", std::move(body), kShortDeadline);
+  if (!answer && answer.error().code() == ErrorCode::not_found) {
+    co_await forget(id, "unknown to the node");
+    co_return not_found(id);
+  }
+  if (!answer) co_return error_for_user(answer.error(), "end not moved");
+  auto stored = co_await store_.set_end(id, ends_ms);
+  if (!stored && stored.error().code() == ErrorCode::not_found) co_return not_found(id);
+  if (!stored) co_return error_for_user(stored.error(), "record not written");
+  co_return ok();
+}
+
+Task<Result<std::string>> Sandboxes::console(std::string id) {
+  HAKO_CO_TRYV(co_await find(id));
+  auto answer = co_await node_.call("box.console", box_only(id), kShortDeadline);
+  if (!answer && answer.error().code() == ErrorCode::not_found) co_return not_found(id);
+  if (!answer) co_return error_for_user(answer.error(), "console not read");
+  const json::value* text = answer.value().if_contains("text");
+  if (!text || !text->is_string()) {
+    Error wrong(ErrorCode::corrupted, "box.console: text must be a string");
+    co_return error_for_user(wrong, "console not read");
+  }
+  co_return std::string(text->get_string());
+}
+
+Task<void> Sandboxes::forget(std::string id, std::string reason) {
+  auto removed = co_await store_.remove_sandbox(id);
+  if (!removed) {
+    (void)error_for_user(removed.error(), "record not removed");
+  } else if (removed.value()) {
+    json::object fields;
+    fields["sandbox"] = id;
+    fields["reason"] = reason;
+    log_info("sandbox ended", std::move(fields));
+  }
+}
+
+Task<void> Sandboxes::reconcile() {
+  auto done = co_await reconcile_once();
+  if (!done) {
+    json::object fields;
+    fields["error"] = done.error().message();
+    log_warn("reconcile failed", std::move(fields));
+  }
+}
+
+Task<Result<void>> Sandboxes::reconcile_once() {
+  // Records before boxes: a sandbox that starts in between is then a box without a record, which is
+  // looked at again, and not a record without its box, which would be removed.
+  HAKO_CO_TRY(auto records, co_await store_.all_sandboxes());
+  HAKO_CO_TRY(auto boxes, co_await node_.list_boxes());
+  std::map<std::string, const NodeBox*> strays;
+  for (const NodeBox& box : boxes) strays[box.id] = &box;
+  for (const SandboxRecord& record : records) {
+    auto box = strays.find(record.id);
+    const NodeBox* its_box = box == strays.end() ? nullptr : box->second;
+    if (box != strays.end()) strays.erase(box);
+    HAKO_CO_TRYV(co_await settle_record(record, its_box));
+  }
+  for (const auto& [id, box] : strays) {
+    HAKO_CO_TRYV(co_await settle_stray(*box));
+  }
+  co_return ok();
+}
+
+Task<Result<void>> Sandboxes::settle_record(const SandboxRecord& record, const NodeBox* box) {
+  if (record.state == SandboxState::running) {
+    if (!box) {
+      co_await forget(record.id, "unknown to the node");
+    } else if (box->ends_ms != record.ends_ms) {
+      // A crash came between the node's change and ours; the node is the one that enforces it.
+      auto current = co_await store_.find_sandbox(record.id);
+      bool unchanged = current && current.value() && current.value()->ends_ms == record.ends_ms;
+      if (unchanged) (void)co_await store_.set_end(record.id, box->ends_ms);
+    }
+    co_return ok();
+  }
+  // Starting, but is anybody still at it? Only the present state tells.
+  HAKO_CO_TRY(auto current, co_await store_.find_sandbox(record.id));
+  if (!current || current->state != SandboxState::starting || creating_.count(record.id)) {
+    co_return ok();
+  }
+  if (box) {
+    HAKO_CO_TRYV(co_await destroy_box(record.id, "create was cut off"));
+  }
+  co_await forget(record.id, "create was cut off");
+  co_return ok();
+}
+
+Task<Result<void>> Sandboxes::settle_stray(const NodeBox& box) {
+  if (box.started_ms + kStrayAgeMs > now_ms() || creating_.count(box.id)) co_return ok();
+  HAKO_CO_TRY(auto current, co_await store_.find_sandbox(box.id));
+  if (current) co_return ok();
+  json::object fields;
+  fields["sandbox"] = box.id;
+  log_warn("box without a record destroyed", std::move(fields));
+  co_return co_await destroy_box(box.id, "no record");
+}
+
+}  // namespace hako::api

@@ -1,0 +1,67 @@
+// Sandboxes from the user's side: records in the store, boxes at the node, and the two kept in
+// step.
+#pragma once
+
+#include <boost/json.hpp>
+
+#include <chrono>
+#include <set>
+#include <string>
+
+#include "api/node_link.h"
+#include "api/requests.h"
+#include "config/config.h"
+#include "store/async_store.h"
+
+namespace hako::api {
+
+/// Errors of all calls are fit for the user: not_found; invalid_argument with the rule that said
+/// no; unavailable while the node is away; resource_exhausted; timed_out; no_space; internal
+/// without details, which are logged. A sandbox whose end has passed does not exist, whatever the
+/// node has got to. Thread: one executor. Calls may overlap.
+class Sandboxes {
+ public:
+  static constexpr size_t kMostCreating = 256;
+
+  Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node)
+      : config_(config), store_(store), node_(node) {}
+
+  /// The record is written first, as starting, and becomes running when the node has answered, so
+  /// that after a crash at any point reconcile() finds what has no owner. A failed create leaves
+  /// neither record nor box.
+  Task<Result<store::SandboxRecord>> create(CreateRequest request, std::string key_id);
+  Task<Result<store::SandboxRecord>> find(std::string id);
+  Task<Result<void>> destroy(std::string id);
+  /// From now; zero ends it.
+  Task<Result<void>> set_timeout(std::string id, std::chrono::seconds ttl);
+  /// As set_timeout(), but never to an earlier end.
+  Task<Result<store::SandboxRecord>> extend(std::string id, std::chrono::seconds ttl);
+  /// The last of what the guest wrote to its console; hostile text.
+  Task<Result<std::string>> console(std::string id);
+
+  /// Compares records and boxes, and removes what has no counterpart. Errors are logged.
+  Task<void> reconcile();
+  /// The node says that a box has ended.
+  Task<void> forget(std::string id, std::string reason);
+
+ private:
+  Task<Result<store::SandboxRecord>> start(store::SandboxRecord record, CreateRequest request);
+  Task<void> abandon(std::string id, bool node_may_have_it);
+  Task<Result<void>> move_end(std::string id, int64_t ends_ms);
+  Task<Result<void>> settle_record(const store::SandboxRecord& record, const NodeBox* box);
+  Task<Result<void>> settle_stray(const NodeBox& box);
+  Task<Result<void>> reconcile_once();
+  Task<Result<void>> destroy_box(std::string id, std::string reason);
+
+  const config::Config& config_;
+  store::AsyncStore& store_;
+  NodeLink& node_;
+  std::set<std::string> creating_;  ///< records that a running create() looks after
+};
+
+/// What a user is told about a failed call to the node or the store: texts that the node meant for
+/// users pass, all else is logged under `what` and replaced; a reference in the text of an internal
+/// error leads to the line in the log.
+Error error_for_user(const Error& error, std::string_view what);
+
+}  // namespace hako::api

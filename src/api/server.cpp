@@ -1,0 +1,136 @@
+#include "api/server.h"
+
+#include "api/keys.h"
+#include "base/log.h"
+#include "base/random.h"
+
+namespace hako::api {
+namespace json = boost::json;
+using http::Response;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kBodyDeadline = 30s;
+constexpr size_t kRequestIdBytes = 8;
+constexpr size_t kLongestKey = 128;
+
+/// A path as it may be repeated: it need not be UTF-8, and JSON must.
+std::string printable(std::string_view path) {
+  std::string text(path.substr(0, 200));
+  for (char& c : text) {
+    if (c <= ' ' || c > '~') c = '?';
+  }
+  return text;
+}
+
+Response not_routed(const http::RequestHead& head, const Match& match) {
+  std::string path = printable(head.path());
+  if (match.allowed.empty()) {
+    return http::error_response(404,
+                                printable(head.method_text) + " " + path + " does not exist here");
+  }
+  Response response = http::error_response(405, path + " answers only " + match.allowed);
+  response.fields.set(http::Field::allow, match.allowed);
+  return response;
+}
+
+struct Done {
+  std::string id;
+  std::string_view route;
+  unsigned status = 0;
+  std::chrono::steady_clock::duration took{};
+};
+
+void log_done(const http::RequestHead& head, const Done& done) {
+  json::object fields;
+  fields["request"] = done.id;
+  fields["method"] = printable(head.method_text);
+  // The pattern and not the path, which is a stranger's text.
+  fields["route"] = done.route.empty() ? "none" : std::string(done.route);
+  fields["status"] = done.status;
+  fields["ms"] = std::chrono::duration<double, std::milli>(done.took).count();
+  bool ours = done.status >= 500 && done.status != 501;
+  log(ours ? LogLevel::warn : LogLevel::debug, "request", std::move(fields));
+}
+
+}  // namespace
+
+Response response_for(const Error& error) {
+  Response response = http::error_response(error);
+  if (error.code() == ErrorCode::unavailable || error.code() == ErrorCode::resource_exhausted) {
+    response.fields.set(http::Field::retry_after, "1");
+  }
+  return response;
+}
+
+Task<void> Server::handle(http::Exchange& exchange) {
+  if (is_data_plane(exchange.head())) {
+    co_await data_plane_.serve(exchange);
+    co_return;
+  }
+  auto began = std::chrono::steady_clock::now();
+  const http::RequestHead& head = exchange.head();
+  Match match = match_route(routes(), head.method, head.path());
+  Response response = co_await answer(exchange, head, match);
+  Done done;
+  done.id = random_hex(kRequestIdBytes);
+  done.route = match.route ? match.route->pattern : std::string_view();
+  done.status = response.status;
+  done.took = std::chrono::steady_clock::now() - began;
+  log_done(head, done);
+  response.fields.set("X-Request-Id", done.id);
+  // A client that has gone needs no answer.
+  (void)co_await exchange.respond(std::move(response));
+}
+
+Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead& head,
+                              const Match& match) {
+  if (calls_ >= kMostCalls) {
+    Error busy(ErrorCode::unavailable, "too many requests at once; try again");
+    co_return response_for(busy);
+  }
+  struct Count {
+    explicit Count(size_t& n) : n_(n) { ++n_; }
+    ~Count() { --n_; }
+    size_t& n_;
+  } count(calls_);
+
+  std::string key_id;
+  if (!match.route || match.route->access == Access::key) {
+    // Before anything is said about which paths there are.
+    auto authenticated = co_await authenticate(head);
+    if (!authenticated) co_return response_for(authenticated.error());
+    key_id = std::move(authenticated.value());
+  }
+  if (!match.route) co_return not_routed(head, match);
+  auto body = co_await with_deadline(kBodyDeadline, exchange.read_body(kLargestBody));
+  if (!body && body.error().code() == ErrorCode::too_large) {
+    co_return http::error_response(
+        413, "the body must have at most " + std::to_string(kLargestBody) + " bytes");
+  }
+  if (!body && body.error().code() == ErrorCode::timed_out) {
+    co_return http::error_response(408, "the body did not arrive in time");
+  }
+  if (!body) co_return http::error_response(400, "the body could not be read");
+
+  Call call{head, match.parameters, std::move(body.value()), std::move(key_id)};
+  auto response = co_await match.route->handler(service_, call);
+  if (!response) co_return response_for(response.error());
+  co_return std::move(response.value());
+}
+
+Task<Result<std::string>> Server::authenticate(const http::RequestHead& head) {
+  std::string_view key = head.header("X-API-KEY");
+  if (key.empty()) {
+    co_return Error(ErrorCode::unauthenticated, "an API key is required in the header X-API-Key");
+  }
+  Error invalid(ErrorCode::unauthenticated, "the API key is not valid");
+  if (key.size() > kLongestKey) co_return invalid;
+  auto found = co_await service_.store.find_key(hash_api_key(key));
+  if (!found) co_return error_for_user(found.error(), "key not looked up");
+  if (!found.value()) co_return invalid;
+  co_return found.value()->id;
+}
+
+}  // namespace hako::api
