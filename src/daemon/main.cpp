@@ -1,1 +1,102 @@
-int main() { return 0; }
+// hakod: the node and api roles. Only wires.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+
+#include "api/api.h"
+#include "base/async/task_group.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "node/node.h"
+
+namespace {
+
+namespace asio = boost::asio;
+using hako::ErrorCode;
+using hako::Result;
+using hako::Task;
+
+/// A role that does not end in this time after it was asked to is ended: everything a role keeps
+/// survives a kill, so waiting longer would only be politeness.
+constexpr auto kStopTime = std::chrono::seconds(4);
+
+Task<void> run_role(Task<Result<void>> role, std::optional<Result<void>>& outcome) {
+  outcome.emplace(co_await std::move(role));
+}
+
+/// Runs a role until it fails or SIGTERM or SIGINT asks it to stop.
+int run(asio::io_context& io, Task<Result<void>> role) {
+  std::optional<Result<void>> outcome;
+  asio::cancellation_signal cancel;
+  asio::signal_set signals(io, SIGTERM, SIGINT);
+  asio::steady_timer hard_stop(io);
+  int status = 0;
+  signals.async_wait([&](boost::system::error_code error, int) {
+    if (error) return;
+    cancel.emit(asio::cancellation_type::terminal);
+    hard_stop.expires_after(kStopTime);
+    hard_stop.async_wait([](boost::system::error_code late) {
+      if (!late) ::_exit(0);
+    });
+  });
+  auto finished = [&](std::exception_ptr fault) {
+    if (fault) {
+      try {
+        std::rethrow_exception(fault);
+      } catch (const boost::system::system_error& error) {
+        if (error.code() != asio::error::operation_aborted) {
+          hako::log_error("role_failed", {{"error", error.what()}});
+          status = 1;
+        }
+      } catch (const std::exception& error) {
+        hako::log_error("role_failed", {{"error", error.what()}});
+        status = 1;
+      }
+    } else if (outcome && !*outcome) {
+      hako::log_error("role_failed", {{"error", outcome->error().message()}});
+      status = 1;
+    }
+    signals.cancel();
+    hard_stop.cancel();
+    io.stop();
+  };
+  asio::co_spawn(io, run_role(std::move(role), outcome),
+                 asio::bind_cancellation_slot(cancel.slot(), finished));
+  io.run();
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"hakod: the roles of a hako host. `hako up` starts them; see `hako --help`."};
+  app.require_subcommand(1);
+  std::string config_path = hako::config::default_path();
+  bool cleanup = false;
+  auto* node = app.add_subcommand("node", "owns this host's virtual machines (root)");
+  auto* api = app.add_subcommand("api", "serves the REST API (gives up root)");
+  for (auto* role : {node, api}) role->add_option("--config", config_path, "configuration file");
+  node->add_flag("--cleanup", cleanup, "end every box, remove all that is left of them, and exit");
+  CLI11_PARSE(app, argc, argv);
+
+  ::signal(SIGPIPE, SIG_IGN);
+  bool named = app.got_subcommand(node) ? node->count("--config") : api->count("--config");
+  auto config = hako::config::load(config_path, named);
+  if (!config) {
+    std::cerr << "hakod: " << config.error().message() << "\n";
+    return 2;
+  }
+  hako::start_logging(app.got_subcommand(node) ? "node" : "api",
+                      hako::log_level_from(config.value().log_level));
+  if (cleanup) {
+    auto cleaned = hako::node::clean_up(config.value());
+    if (!cleaned) std::cerr << "hakod: " << cleaned.error().message() << "\n";
+    return cleaned ? 0 : 1;
+  }
+  asio::io_context io(1);
+  if (app.got_subcommand(node)) return run(io, hako::node::run_node(config.value()));
+  return run(io, hako::api::run_api(config.value()));
+}

@@ -1,0 +1,324 @@
+#include "node/boxes.h"
+
+#include "base/log.h"
+#include "node/host_room.h"
+
+namespace hako::node {
+namespace {
+
+constexpr auto kIdentifyTime = std::chrono::seconds(10);
+constexpr auto kHealthInterval = std::chrono::seconds(15);
+/// Clones made at once for creates that found the pool empty: more than there are cores only makes
+/// all of them late.
+constexpr int kClonesAtOnce = 3;
+constexpr int kSmallestMemoryMib = 128;
+
+bool is_box_id(const std::string& id) {
+  if (id.empty() || id.size() > 64) return false;
+  for (char c : id)
+    if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))) return false;
+  return true;
+}
+
+}  // namespace
+
+std::string_view to_string(EndReason reason) {
+  switch (reason) {
+    case EndReason::destroyed: return "destroyed";
+    case EndReason::expired: return "expired";
+    case EndReason::died: return "died";
+  }
+  return "died";
+}
+
+Boxes::Boxes(Context& context, Templates& templates, Ended ended)
+    : context_(context),
+      templates_(templates),
+      ended_(std::move(ended)),
+      cloning_(kClonesAtOnce),
+      tasks_(context.executor) {}
+
+void Boxes::start() {
+  tasks_.spawn("end boxes in time", enforce_ends());
+  tasks_.spawn("watch health", watch_health());
+}
+
+Task<void> Boxes::stop() {
+  co_await tasks_.stop();
+  for (auto& [name, pool] : pools_) co_await pool->stop();
+  pools_.clear();
+  for (auto& [id, box] : boxes_) box.vm->release();
+  boxes_.clear();
+}
+
+Result<void> Boxes::check_room() const {
+  const config::Config& config = context_.config;
+  if (boxes_.size() + creating_.size() >= static_cast<size_t>(config.max_boxes))
+    return Error(ErrorCode::resource_exhausted,
+                 "this node runs its " + std::to_string(config.max_boxes) + " boxes already");
+  HAKO_TRY(auto disk, free_disk_mib(config.state_dir));
+  if (disk < config.min_free_disk_mib)
+    return Error(ErrorCode::no_space, "only " + std::to_string(disk) +
+                                          " MiB of disk are free on this node; creates stop below " +
+                                          std::to_string(config.min_free_disk_mib));
+  HAKO_TRY(auto memory, available_memory_mib());
+  if (memory < config.min_free_memory_mib)
+    return Error(ErrorCode::resource_exhausted,
+                 "only " + std::to_string(memory) +
+                     " MiB of memory are available on this node; creates stop below " +
+                     std::to_string(config.min_free_memory_mib));
+  return ok();
+}
+
+Task<Result<Boxes::Created>> Boxes::create(CreateBox request) {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  if (!is_box_id(request.box)) co_return Error(ErrorCode::invalid_argument, "malformed box id");
+  if (boxes_.contains(request.box) || creating_.contains(request.box))
+    co_return Error(ErrorCode::already_exists, "box " + request.box + " exists");
+  HAKO_CO_TRYV(check_room());
+
+  creating_.insert(request.box);
+  Activity::Busy busy(activity_);
+  bool from_pool = false;
+  auto claimed = co_await claim(request, from_pool);
+  creating_.erase(request.box);
+  if (!claimed) co_return claimed.error();
+
+  Created created;
+  created.record = claimed.value()->record();
+  created.from_pool = from_pool;
+  keep(request.box, std::move(claimed).value());
+  co_return std::move(created);
+}
+
+Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& from_pool) {
+  const Template* found = templates_.find(request.template_name);
+  if (!found)
+    co_return Error(ErrorCode::not_found,
+                    "template '" + request.template_name + "' does not exist");
+  engine::MachineSize size = found->size;
+  if (request.memory_mib) size.memory_mib = *request.memory_mib;
+  if (request.vcpus) size.vcpus = *request.vcpus;
+  const config::Config& config = context_.config;
+  if (size.memory_mib < kSmallestMemoryMib || size.memory_mib > config.max_memory_mib)
+    co_return Error(ErrorCode::invalid_argument,
+                    "memory must be from " + std::to_string(kSmallestMemoryMib) + " to " +
+                        std::to_string(config.max_memory_mib) + " MiB");
+  if (size.vcpus < 1 || size.vcpus > config.max_vcpus)
+    co_return Error(ErrorCode::invalid_argument,
+                    "the number of CPUs must be from 1 to " + std::to_string(config.max_vcpus));
+
+  bool default_size = size.memory_mib == found->size.memory_mib && size.vcpus == found->size.vcpus;
+  auto pool = pools_.find(request.template_name);
+  if (default_size && pool != pools_.end()) {
+    auto vm = co_await claim_pooled(request, *pool->second);
+    if (vm) {
+      from_pool = true;
+      co_return std::move(vm);
+    }
+  }
+  auto snapshot = co_await templates_.snapshot(request.template_name, size);
+  if (!snapshot) co_return snapshot.error();
+  co_return co_await claim_clone(request, snapshot.value());
+}
+
+Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request, WarmPool& pool) {
+  while (auto vm = pool.take()) {
+    being_made_[vm->record().machine] = vm.get();
+    Result<void> done = co_await vm->machine()->resume();
+    if (done) done = co_await hand_over(*vm, request);
+    being_made_.erase(vm->record().machine);
+    if (done) co_return std::move(vm);
+    // A clone may have died while it waited; the next one may be well.
+    log_warn("pooled_clone_lost",
+             {{"machine", vm->record().machine}, {"error", done.error().message()}});
+    co_await vm->destroy();
+    if (!context_.gate.connected()) co_return done.error();
+  }
+  co_return Error(ErrorCode::unavailable, "the pool is empty");
+}
+
+Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
+    const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot) {
+  auto turn = co_await cloning_.take();
+  auto cloned = co_await Vm::clone(context_, *snapshot);
+  if (!cloned) co_return cloned.error();
+  auto vm = std::move(cloned).value();
+  being_made_[vm->record().machine] = vm.get();
+  auto done = co_await hand_over(*vm, request);
+  being_made_.erase(vm->record().machine);
+  if (!done) {
+    co_await vm->destroy();
+    co_return done.error();
+  }
+  co_return std::move(vm);
+}
+
+Task<Result<void>> Boxes::hand_over(Vm& vm, const CreateBox& request) {
+  HAKO_CO_TRYV(vm.update_record([&](VmRecord& record) {
+    record.box = request.box;
+    record.access_token = request.access_token;
+    record.started = WallClock::now();
+    record.ends = request.ends;
+  }));
+  HAKO_CO_TRYV(co_await vm.identify(request.box, request.envs, kIdentifyTime));
+  HAKO_CO_TRYV(
+      co_await context_.gate.publish(vm.record().machine, request.box, request.access_token));
+  // Only now is it a box: a daemon that ends before this finds a machine nobody was promised.
+  co_return vm.update_record([](VmRecord& record) { record.state = VmState::box; });
+}
+
+void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
+  tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
+  boxes_[id] = Box{std::move(vm)};
+}
+
+void Boxes::adopt(std::unique_ptr<Vm> vm) {
+  std::string id = vm->record().box;
+  keep(id, std::move(vm));
+}
+
+Task<Result<void>> Boxes::destroy(std::string id, EndReason reason, std::string detail) {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  auto found = boxes_.find(id);
+  if (found == boxes_.end() || found->second.ending)
+    co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  found->second.ending = true;
+  auto vm = found->second.vm;
+  co_await vm->destroy();
+  boxes_.erase(id);
+  log_info("box_ended", {{"box", id}, {"reason", to_string(reason)}, {"detail", detail}});
+  ended_(id, reason, detail);
+  co_return ok();
+}
+
+Result<void> Boxes::set_end(const std::string& id, WallTime ends) {
+  auto found = boxes_.find(id);
+  if (found == boxes_.end() || found->second.ending)
+    return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  return found->second.vm->update_record([ends](VmRecord& record) { record.ends = ends; });
+}
+
+std::vector<VmRecord> Boxes::list() const {
+  std::vector<VmRecord> records;
+  for (const auto& [id, box] : boxes_)
+    if (!box.ending) records.push_back(box.vm->record());
+  return records;
+}
+
+Task<Result<std::string>> Boxes::console(std::string id) {
+  auto found = boxes_.find(id);
+  if (found == boxes_.end() || found->second.ending)
+    co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  auto vm = found->second.vm;
+  auto turn = co_await vm->turns().take();
+  auto machine = vm->machine();
+  if (!machine) co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  co_return co_await machine->console_tail();
+}
+
+Task<void> Boxes::announce_all() {
+  std::vector<std::shared_ptr<Vm>> running;
+  for (auto& [id, box] : boxes_)
+    if (!box.ending) running.push_back(box.vm);
+  for (auto& vm : running) {
+    const VmRecord& record = vm->record();
+    Result<void> done = co_await vm->announce();
+    if (done)
+      done = co_await context_.gate.publish(record.machine, record.box, record.access_token);
+    if (!done)
+      log_warn("announce_failed", {{"box", record.box}, {"error", done.error().message()}});
+  }
+  // Pooled clones are warmed through a connection of the gate that has gone; new ones are quicker
+  // to make than to mend.
+  std::vector<std::string> names;
+  for (auto& [name, pool] : pools_) names.push_back(name);
+  for (auto& name : names) {
+    if (pools_[name]->ready() == 0) continue;
+    co_await close_pool(name);
+    co_await open_pool(name);
+  }
+}
+
+Result<std::vector<Fd>> Boxes::open_sockets(const std::string& machine, int count) {
+  for (auto& [id, box] : boxes_)
+    if (box.vm->record().machine == machine && !box.ending) return box.vm->open_sockets(count);
+  if (auto made = being_made_.find(machine); made != being_made_.end())
+    return made->second->open_sockets(count);
+  for (auto& [name, pool] : pools_)
+    if (Vm* vm = pool->find(machine)) return vm->open_sockets(count);
+  return Error(ErrorCode::not_found, "machine " + machine + " does not exist");
+}
+
+Task<void> Boxes::open_pool(std::string name) {
+  auto turn = co_await pool_changes_.take();
+  const Template* found = templates_.find(name);
+  if (!found || pools_.contains(name) || context_.config.pool_size == 0) co_return;
+  auto snapshot = co_await templates_.snapshot(name, found->size);
+  if (!snapshot) {
+    log_error("pool_not_opened", {{"template", name}, {"error", snapshot.error().message()}});
+    co_return;
+  }
+  pools_[name] = std::make_unique<WarmPool>(context_, activity_, snapshot.value(),
+                                            static_cast<size_t>(context_.config.pool_size));
+}
+
+Task<void> Boxes::close_pool(std::string name) {
+  auto turn = co_await pool_changes_.take();
+  auto found = pools_.find(name);
+  if (found == pools_.end()) co_return;
+  auto pool = std::move(found->second);
+  pools_.erase(found);
+  co_await pool->stop();
+}
+
+size_t Boxes::pooled(const std::string& name) const {
+  auto found = pools_.find(name);
+  return found == pools_.end() ? 0 : found->second->ready();
+}
+
+Task<void> Boxes::watch_end(std::string id, std::shared_ptr<engine::Machine> machine) {
+  ExitStatus status = co_await machine->wait_end();
+  auto found = boxes_.find(id);
+  if (found == boxes_.end() || found->second.ending) co_return;
+  std::string detail = "its machine " + status.describe();
+  auto ended = co_await destroy(id, EndReason::died, std::move(detail));
+  (void)ended;  // not_found: somebody else was quicker
+}
+
+Task<void> Boxes::enforce_ends() {
+  for (;;) {
+    auto now = WallClock::now();
+    std::vector<std::string> due;
+    for (auto& [id, box] : boxes_)
+      if (!box.ending && box.vm->record().ends <= now) due.push_back(id);
+    for (auto& id : due) {
+      auto ended = co_await destroy(id, EndReason::expired, "its time to live has passed");
+      (void)ended;  // not_found: somebody else was quicker
+    }
+    co_await sleep_for(std::chrono::milliseconds(200));
+  }
+}
+
+Task<void> Boxes::watch_health() {
+  for (;;) {
+    co_await sleep_for(kHealthInterval);
+    std::vector<std::string> ids;
+    for (auto& [id, box] : boxes_) ids.push_back(id);
+    for (auto& id : ids) {
+      auto found = boxes_.find(id);
+      if (found == boxes_.end() || found->second.ending) continue;
+      auto vm = found->second.vm;
+      auto turn = co_await vm->turns().take();
+      auto machine = vm->machine();
+      if (!machine) continue;
+      auto healthy = co_await machine->check_health();
+      // A busy host may make one answer late; only a VMM that says it is broken, or has gone, is.
+      if (healthy || healthy.error().code() == ErrorCode::timed_out) continue;
+      auto ended = co_await destroy(id, EndReason::died, healthy.error().message());
+      (void)ended;
+    }
+  }
+}
+
+}  // namespace hako::node

@@ -1,0 +1,91 @@
+// The boxes of this node: from create to the end of their time.
+#pragma once
+
+#include <map>
+
+#include "node/pool.h"
+#include "node/templates.h"
+
+namespace hako::node {
+
+struct CreateBox {
+  std::string box;
+  std::string template_name;
+  std::optional<int> memory_mib, vcpus;
+  WallTime ends{};
+  std::string access_token;
+  boost::json::object envs;
+};
+
+/// Why a box is no more, as told to the api.
+enum class EndReason { destroyed, expired, died };
+std::string_view to_string(EndReason reason);
+
+/// Creates, ends and watches boxes. A create or destroy that has begun always runs to its end, even
+/// if whoever asked has gone: nothing is left half-made. Thread: the node's executor.
+class Boxes {
+ public:
+  using Ended = std::function<void(const std::string& box, EndReason, const std::string& detail)>;
+
+  Boxes(Context& context, Templates& templates, Ended ended);
+
+  /// Begins to enforce time to live and to watch health.
+  void start();
+  /// Leaves boxes running; destroys what is only pooled.
+  Task<void> stop();
+
+  struct Created {
+    VmRecord record;
+    bool from_pool = false;
+  };
+  /// Errors: not_found (template), invalid_argument, already_exists, resource_exhausted (boxes,
+  /// slots, memory), no_space, timed_out, unavailable.
+  Task<Result<Created>> create(CreateBox request);
+  Task<Result<void>> destroy(std::string box, EndReason reason, std::string detail);
+  Result<void> set_end(const std::string& box, WallTime ends);
+  std::vector<VmRecord> list() const;
+  Task<Result<std::string>> console(std::string box);
+
+  /// Takes in a box of an earlier run.
+  void adopt(std::unique_ptr<Vm> vm);
+  /// Tells a newly connected gate of every machine.
+  Task<void> announce_all();
+  Result<std::vector<Fd>> open_sockets(const std::string& machine, int count);
+
+  /// Starts the pool of a template once its snapshot is there.
+  Task<void> open_pool(std::string template_name);
+  /// Ends it: its clones are of a template that is no more, or no longer what it was.
+  Task<void> close_pool(std::string template_name);
+  size_t pooled(const std::string& template_name) const;
+
+ private:
+  struct Box {
+    std::shared_ptr<Vm> vm;
+    bool ending = false;
+  };
+
+  Result<void> check_room() const;
+  Task<Result<std::unique_ptr<Vm>>> claim(const CreateBox& request, bool& from_pool);
+  Task<Result<std::unique_ptr<Vm>>> claim_pooled(const CreateBox& request, WarmPool& pool);
+  Task<Result<std::unique_ptr<Vm>>> claim_clone(
+      const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot);
+  Task<Result<void>> hand_over(Vm& vm, const CreateBox& request);
+  void keep(std::string box, std::shared_ptr<Vm> vm);
+  Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
+  Task<void> enforce_ends();
+  Task<void> watch_health();
+
+  Context& context_;
+  Templates& templates_;
+  Ended ended_;
+  Activity activity_;
+  TurnQueue cloning_;
+  std::map<std::string, Box> boxes_;
+  std::set<std::string> creating_;
+  std::map<std::string, Vm*> being_made_;  ///< by machine id
+  std::map<std::string, std::unique_ptr<WarmPool>> pools_;
+  TurnQueue pool_changes_;
+  TaskGroup tasks_;
+};
+
+}  // namespace hako::node

@@ -1,0 +1,30 @@
+// What every part of the node works with.
+#pragma once
+
+#include <filesystem>
+
+#include "base/async/task_group.h"
+#include "config/config.h"
+#include "engine/engine.h"
+#include "node/gate_link.h"
+#include "node/slot_pool.h"
+
+namespace hako::node {
+
+/// Wired once in node.cpp; all references outlive every user.
+struct Context {
+  asio::any_io_executor executor;
+  asio::thread_pool& blocking;  ///< for calls that block: files, namespaces
+  const config::Config& config;
+  engine::Engine& engine;
+  SlotPool& slots;
+  GateLink& gate;
+  int empty_netns = -1;         ///< the VMMs' own network namespace: empty
+
+  std::string vm_dir() const { return config.state_dir + "/node/vms"; }
+  std::string snapshot_dir() const { return config.state_dir + "/node/snapshots"; }
+  std::string template_dir() const { return config.state_dir + "/node/templates"; }
+  std::string control_dir() const { return config.run_dir + "/vmm"; }
+};
+
+}  // namespace hako::node

@@ -1,0 +1,143 @@
+#include "node/gate_link.h"
+
+#include "base/log.h"
+#include "node/json_fields.h"
+
+namespace hako::node {
+namespace {
+
+constexpr auto kReconnectTime = std::chrono::seconds(5);
+/// Added to the guest's own deadline: time for the gate to say that it has passed.
+constexpr auto kGateGrace = std::chrono::seconds(2);
+constexpr auto kPlainCall = std::chrono::seconds(5);
+constexpr int kMostSocketsAtOnce = 32;
+
+}  // namespace
+
+GateLink::GateLink(SocketSource sockets, Connected connected)
+    : sockets_(std::move(sockets)), on_connected_(std::move(connected)) {}
+
+Task<void> GateLink::serve(Fd connection) {
+  auto executor = co_await asio::this_coro::executor;
+  if (peer_) peer_->close();
+  auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
+  rpc::Handler want_sockets = [this](rpc::Payload request) -> Task<Result<rpc::Payload>> {
+    Fields fields(request.body);
+    std::string machine = fields.text("machine");
+    int64_t count = fields.integer("count");
+    if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+    if (count < 1 || count > kMostSocketsAtOnce)
+      co_return Error(ErrorCode::invalid_argument, "count is out of range");
+    HAKO_CO_TRY(auto sockets, sockets_(machine, static_cast<int>(count)));
+    rpc::Payload answer;
+    answer.fds = std::move(sockets);
+    co_return std::move(answer);
+  };
+  peer->on("sockets.want", std::move(want_sockets));
+  // The machines are announced while run() serves; only then may others call.
+  TaskGroup announcing(executor);
+  peer_ = peer;
+  announcing.spawn("announce machines to gate", on_connected_());
+  log_info("gate_connected");
+  co_await peer->run();
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  if (peer_ == peer) peer_ = nullptr;
+  co_await announcing.stop();
+  log_info("gate_disconnected");
+}
+
+Task<Result<rpc::Payload>> GateLink::call(std::string method, rpc::Payload payload,
+                                          Duration deadline) {
+  auto give_up = std::chrono::steady_clock::now() + kReconnectTime;
+  while (!peer_) {
+    auto left = give_up - std::chrono::steady_clock::now();
+    if (left <= Duration::zero())
+      co_return Error(ErrorCode::unavailable, "the gate is not running");
+    asio::steady_timer tick(co_await asio::this_coro::executor,
+                            std::min<Duration>(left, std::chrono::milliseconds(20)));
+    co_await tick.async_wait(asio::use_awaitable);
+  }
+  auto peer = peer_;
+  co_return co_await peer->call(std::move(method), std::move(payload), deadline);
+}
+
+Task<Result<void>> GateLink::add(const std::string& machine, std::vector<Fd> sockets) {
+  rpc::Payload payload;
+  payload.body = {{"machine", machine},
+                  {"address", network::kGuestAddress},
+                  {"sockets", sockets.size()}};
+  payload.fds = std::move(sockets);
+  auto answer = co_await call("machine.add", std::move(payload), kPlainCall);
+  if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+Task<void> GateLink::remove(const std::string& machine) {
+  // Without a gate there is nothing to remove: it starts with what is announced to it.
+  if (!peer_) co_return;
+  rpc::Payload payload;
+  payload.body = {{"machine", machine}};
+  auto answer = co_await call("machine.remove", std::move(payload), kPlainCall);
+  if (!answer && answer.error().code() != ErrorCode::not_found)
+    log_warn("gate_remove_failed", {{"machine", machine}, {"error", answer.error().message()}});
+}
+
+Task<Result<void>> GateLink::wait_ready(const std::string& machine,
+                                        std::chrono::milliseconds deadline) {
+  rpc::Payload payload;
+  payload.body = {{"machine", machine}, {"deadline_ms", deadline.count()}};
+  auto answer = co_await call("machine.wait_ready", std::move(payload), deadline + kGateGrace);
+  if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+Task<Result<void>> GateLink::init(const std::string& machine, boost::json::object init,
+                                  std::chrono::milliseconds deadline) {
+  rpc::Payload payload;
+  payload.body = {{"machine", machine}, {"deadline_ms", deadline.count()}};
+  payload.body["init"] = std::move(init);
+  auto answer = co_await call("machine.init", std::move(payload), deadline + kGateGrace);
+  if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+Task<Result<GateLink::ExecResult>> GateLink::exec(const std::string& machine, Command command,
+                                                  std::chrono::milliseconds deadline,
+                                                  size_t output_limit) {
+  rpc::Payload payload;
+  boost::json::array args(command.args.begin(), command.args.end());
+  payload.body = {{"machine", machine},
+                  {"deadline_ms", deadline.count()},
+                  {"cmd", command.cmd},
+                  {"output_limit", output_limit}};
+  payload.body["args"] = std::move(args);
+  if (!command.user.empty()) payload.body["user"] = command.user;
+  auto answer = co_await call("machine.exec", std::move(payload), deadline + kGateGrace);
+  if (!answer) co_return answer.error();
+  Fields fields(answer.value().body);
+  ExecResult result;
+  result.exit_code = static_cast<int>(fields.integer("exit_code"));
+  result.output = fields.text_or("output", "");
+  if (fields.problem()) co_return Error(ErrorCode::internal, "gate: " + *fields.problem());
+  co_return std::move(result);
+}
+
+Task<Result<void>> GateLink::quiesce(const std::string& machine) {
+  rpc::Payload payload;
+  payload.body = {{"machine", machine}};
+  auto answer = co_await call("machine.quiesce", std::move(payload), kPlainCall);
+  if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+Task<Result<void>> GateLink::publish(const std::string& machine, const std::string& box,
+                                     const std::string& access_token) {
+  rpc::Payload payload;
+  payload.body = {{"machine", machine}, {"box", box}};
+  if (!access_token.empty()) payload.body["access_token"] = access_token;
+  auto answer = co_await call("machine.publish", std::move(payload), kPlainCall);
+  if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+}  // namespace hako::node

@@ -1,0 +1,61 @@
+// The node's side of its connection with the gate.
+#pragma once
+
+#include <boost/json.hpp>
+
+#include <functional>
+#include <memory>
+
+#include "base/async/task_group.h"
+#include "network/slot.h"
+#include "rpc/peer.h"
+
+namespace hako::node {
+
+/// Everything the node asks of guests it asks through the gate, which alone exchanges bytes with
+/// them. At most one gate is connected; a new connection replaces the old. All calls wait a little
+/// for a gate that is reconnecting, then fail with `unavailable`.
+/// docs/internal-messages.md describes the messages.
+class GateLink {
+ public:
+  /// Gives `count` sockets inside the namespace of `machine`.
+  using SocketSource = std::function<Result<std::vector<Fd>>(const std::string& machine, int count)>;
+  /// Told whenever a gate has connected: adds all machines and publishes all boxes again.
+  using Connected = std::function<Task<void>()>;
+
+  GateLink(SocketSource sockets, Connected connected);
+
+  /// Serves one connection from the gate until it ends.
+  Task<void> serve(Fd connection);
+  bool connected() const { return peer_ != nullptr; }
+
+  Task<Result<void>> add(const std::string& machine, std::vector<Fd> sockets);
+  Task<void> remove(const std::string& machine);
+  Task<Result<void>> wait_ready(const std::string& machine, std::chrono::milliseconds deadline);
+  Task<Result<void>> init(const std::string& machine, boost::json::object init,
+                          std::chrono::milliseconds deadline);
+
+  struct Command {
+    std::string cmd;
+    std::vector<std::string> args;
+    std::string user;  ///< empty: the default user
+  };
+  struct ExecResult {
+    int exit_code = -1;
+    std::string output;  ///< hostile text, its end when it was longer than the limit
+  };
+  Task<Result<ExecResult>> exec(const std::string& machine, Command command,
+                                std::chrono::milliseconds deadline, size_t output_limit);
+  Task<Result<void>> quiesce(const std::string& machine);
+  Task<Result<void>> publish(const std::string& machine, const std::string& box,
+                             const std::string& access_token);
+
+ private:
+  Task<Result<rpc::Payload>> call(std::string method, rpc::Payload payload, Duration deadline);
+
+  SocketSource sockets_;
+  Connected on_connected_;
+  std::shared_ptr<rpc::Peer> peer_;
+};
+
+}  // namespace hako::node

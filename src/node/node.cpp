@@ -1,0 +1,199 @@
+#include "node/node.h"
+
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+#include <filesystem>
+
+#include "base/log.h"
+#include "engine/qemu/qemu_engine.h"
+#include "jail/jail.h"
+#include "node/reconcile.h"
+#include "node/service.h"
+
+namespace hako::node {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kBlockingThreads = 4;
+constexpr int kSlotsReady = 4;
+/// Slots beyond the boxes: for pools, template builds, and slots made ahead.
+constexpr int kSpareSlots = 200;
+
+Result<void> make_folders(const config::Config& config) {
+  struct Folder {
+    std::string path;
+    mode_t mode;
+  };
+  const Folder folders[] = {
+      // The other roles pass through these two, so they may be entered but not listed.
+      {config.state_dir, 0711},
+      {config.run_dir, 0711},
+      {config.state_dir + "/node", 0700},
+      {config.state_dir + "/node/vms", 0700},
+      {config.state_dir + "/node/snapshots", 0700},
+      {config.state_dir + "/node/templates", 0700},
+      {config.run_dir + "/vmm", 0700},
+      {config.run_dir + "/netns", 0700},
+  };
+  for (const Folder& folder : folders) {
+    std::error_code error;
+    fs::create_directories(folder.path, error);
+    if (error) return Error::from_errno(error.value(), "create " + folder.path);
+    if (::chmod(folder.path.c_str(), folder.mode) < 0)
+      return Error::from_errno(errno, "set the mode of " + folder.path);
+  }
+  return ok();
+}
+
+Result<Fd> lock_file(const std::string& path, const std::string& what) {
+  HAKO_TRY(auto lock, open_file(path, O_RDWR | O_CREAT, 0600));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0)
+    return Error(ErrorCode::failed_precondition, "another hako node is running with " + what);
+  return lock;
+}
+
+/// Two nodes on one state folder, or with the same uids for their VMMs, would take each other's
+/// machines for leftovers.
+struct Locks {
+  Fd state, uids;
+};
+Result<Locks> lock_out_others(const config::Config& config) {
+  Locks locks;
+  HAKO_TRY(locks.state,
+           lock_file(config.state_dir + "/node/lock", "the state folder " + config.state_dir));
+  std::string base = std::to_string(config.vmm_uid_base);
+  HAKO_TRY(locks.uids, lock_file("/run/hako-uids-" + base + ".lock", "VMM uids from " + base));
+  return locks;
+}
+
+engine::AccelMode accel_mode(const std::string& name) {
+  if (name == "kvm") return engine::AccelMode::kvm;
+  if (name == "tcg") return engine::AccelMode::tcg;
+  return engine::AccelMode::automatic;
+}
+
+Task<Result<std::unique_ptr<engine::Engine>>> make_engine(const config::Config& config,
+                                                         asio::any_io_executor executor) {
+  engine::QemuOptions options;
+  options.binary = config.qemu;
+  options.accel = accel_mode(config.accel);
+  // Only asked for what QEMU is; machines are started by their own jailed launchers.
+  options.launcher = [executor](const ProcessSpec& spec) { return spawn(executor, spec); };
+  co_return co_await engine::make_qemu_engine(std::move(options));
+}
+
+/// Everything a running node consists of.
+class Node {
+ public:
+  Node(const config::Config& config, asio::any_io_executor executor,
+       std::unique_ptr<engine::Engine> engine, image::Image image, Fd empty_netns)
+      : config_(config),
+        blocking_(kBlockingThreads),
+        engine_(std::move(engine)),
+        empty_netns_(std::move(empty_netns)),
+        slots_(executor, blocking_, config.run_dir + "/netns", config.max_boxes + kSpareSlots,
+               kSlotsReady),
+        gate_([this](const std::string& machine, int count) {
+          return boxes_.open_sockets(machine, count);
+        }, [this] { return boxes_.announce_all(); }),
+        context_{executor, blocking_, config_, *engine_, slots_, gate_, empty_netns_.get()},
+        templates_(context_, std::move(image)),
+        boxes_(context_, templates_,
+               [this](const std::string& box, EndReason reason, const std::string& detail) {
+                 service_.tell_gone(box, reason, detail);
+               }),
+        service_(context_, boxes_, templates_),
+        tasks_(executor) {}
+
+  Task<Result<void>> run(Leftovers leftovers) {
+    HAKO_CO_TRYV(templates_.load());
+    slots_.start(leftovers.slots);
+    HAKO_CO_TRY(auto api_socket, rpc::listen_unix(config_.node_socket(), config_.api_uid));
+    HAKO_CO_TRY(auto gate_socket, rpc::listen_unix(config_.gate_socket(), config_.gate_uid));
+    for (auto& record : leftovers.boxes) {
+      std::string box = record.box;
+      auto adopted = co_await Vm::adopt(context_, std::move(record));
+      if (adopted)
+        boxes_.adopt(std::move(adopted).value());
+      else
+        log_error("box_lost", {{"box", box}, {"error", adopted.error().message()}});
+    }
+    boxes_.start();
+    std::function<Task<void>(Fd, uid_t)> serve_api = [this](Fd connection, uid_t) {
+      return service_.serve(std::move(connection));
+    };
+    std::function<Task<void>(Fd, uid_t)> serve_gate = [this](Fd connection, uid_t) {
+      return gate_.serve(std::move(connection));
+    };
+    tasks_.spawn("serve api", rpc::accept_peers(std::move(api_socket), {config_.api_uid},
+                                                std::move(serve_api)));
+    tasks_.spawn("serve gate", rpc::accept_peers(std::move(gate_socket), {config_.gate_uid},
+                                                 std::move(serve_gate)));
+    for (const auto& what : templates_.list())
+      tasks_.spawn("open pool of " + what.name, boxes_.open_pool(what.name));
+    log_info("node_started",
+             {{"isolation", engine::to_string(engine_->fingerprint().isolation)},
+              {"reason", engine_->accel_reason()},
+              {"adopted", boxes_.list().size()}});
+    // Until cancelled.
+    boost::system::error_code stopped;
+    asio::steady_timer forever(co_await asio::this_coro::executor,
+                               asio::steady_timer::time_point::max());
+    co_await forever.async_wait(asio::redirect_error(asio::use_awaitable, stopped));
+    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    co_await stop();
+    co_return ok();
+  }
+
+  Task<void> stop() {
+    log_info("node_stopping");
+    co_await boxes_.stop();
+    co_await tasks_.stop();
+    co_await slots_.stop();
+    blocking_.join();
+  }
+
+ private:
+  const config::Config& config_;
+  asio::thread_pool blocking_;
+  std::unique_ptr<engine::Engine> engine_;
+  Fd empty_netns_;
+  SlotPool slots_;
+  GateLink gate_;
+  Context context_;
+  Templates templates_;
+  Boxes boxes_;
+  Service service_;
+  TaskGroup tasks_;
+};
+
+}  // namespace
+
+Task<Result<void>> run_node(const config::Config& config) {
+  if (::geteuid() != 0)
+    co_return Error(ErrorCode::permission_denied,
+                    "the node must run as root: it makes namespaces and jails");
+  HAKO_CO_TRYV(make_folders(config));
+  HAKO_CO_TRY(auto lock, lock_out_others(config));
+  auto executor = co_await asio::this_coro::executor;
+  HAKO_CO_TRY(auto image, image::load_image(config.image_dir + "/" + config.default_template));
+  HAKO_CO_TRY(auto engine, co_await make_engine(config, executor));
+  HAKO_CO_TRY(auto netns, network::empty_namespace(config.run_dir + "/netns/empty"));
+  HAKO_CO_TRY(auto leftovers, sweep(config, true));
+  Node node(config, executor, std::move(engine), std::move(image), std::move(netns));
+  co_return co_await node.run(std::move(leftovers));
+}
+
+Result<void> clean_up(const config::Config& config) {
+  HAKO_TRYV(make_folders(config));
+  HAKO_TRY(auto lock, lock_out_others(config));
+  HAKO_TRY(auto left, sweep(config, false));
+  (void)left;
+  return ok();
+}
+
+}  // namespace hako::node

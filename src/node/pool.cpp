@@ -1,0 +1,107 @@
+#include "node/pool.h"
+
+#include "base/log.h"
+
+namespace hako::node {
+namespace {
+
+constexpr auto kQuiet = std::chrono::milliseconds(20);
+constexpr auto kLongestWait = std::chrono::seconds(1);
+constexpr auto kIdentifyTime = std::chrono::seconds(10);
+constexpr auto kWarmTime = std::chrono::seconds(20);
+constexpr auto kRetry = std::chrono::seconds(2);
+
+}  // namespace
+
+Task<void> Activity::wait_until_quiet() {
+  auto start = std::chrono::steady_clock::now();
+  for (;;) {
+    auto now = std::chrono::steady_clock::now();
+    if (count_ == 0 && now - last_ >= kQuiet) co_return;
+    if (now - start >= kLongestWait) co_return;
+    co_await sleep_for(std::chrono::milliseconds(5));
+  }
+}
+
+WarmPool::WarmPool(Context& context, Activity& activity,
+                   std::shared_ptr<const LoadedSnapshot> snapshot, size_t size)
+    : context_(context),
+      activity_(activity),
+      snapshot_(std::move(snapshot)),
+      size_(size),
+      tasks_(context.executor) {
+  tasks_.spawn("keep pool full", keep_full());
+}
+
+std::unique_ptr<Vm> WarmPool::take() {
+  if (ready_.empty()) return nullptr;
+  auto vm = std::move(ready_.front());
+  ready_.pop_front();
+  taken_.notify_all();
+  return vm;
+}
+
+Vm* WarmPool::find(const std::string& machine) {
+  if (warming_ && warming_->record().machine == machine) return warming_;
+  for (auto& vm : ready_)
+    if (vm->record().machine == machine) return vm.get();
+  return nullptr;
+}
+
+Task<void> WarmPool::stop() {
+  co_await tasks_.stop();
+  while (!ready_.empty()) {
+    auto vm = std::move(ready_.front());
+    ready_.pop_front();
+    co_await vm->destroy();
+  }
+}
+
+Task<void> WarmPool::keep_full() {
+  for (;;) {
+    while (ready_.size() < size_) {
+      co_await activity_.wait_until_quiet();
+      auto made = co_await make_one();
+      if (!made) {
+        log_error("pool_clone_failed", {{"template", snapshot_->template_name},
+                                        {"error", made.error().message()}});
+        co_await sleep_for(kRetry);
+      }
+    }
+    if (ready_.size() >= size_) co_await taken_.wait();
+  }
+}
+
+Task<Result<void>> WarmPool::make_one() {
+  // A half-made clone is given back whole, also when the pool is being stopped.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  auto cloned = co_await Vm::clone(context_, *snapshot_);
+  if (!cloned) co_return cloned.error();
+  auto vm = std::move(cloned).value();
+  warming_ = vm.get();
+  // A whole identification and a command through the same path as a user's: what these translate
+  // and fault in is then there when the clone is claimed.
+  boost::json::object no_environment;
+  std::string name = "pool";
+  Result<void> done = co_await vm->identify(name, std::move(no_environment), kIdentifyTime);
+  if (done) {
+    GateLink::Command command;
+    command.cmd = "/bin/echo";
+    command.args = {"warm"};
+    auto result = co_await context_.gate.exec(vm->record().machine, std::move(command), kWarmTime,
+                                              4096);
+    if (!result) done = result.error();
+  }
+  if (done) done = co_await vm->machine()->pause();
+  if (done)
+    done = vm->update_record([](VmRecord& record) { record.state = VmState::pooled; });
+  warming_ = nullptr;
+  if (!done) {
+    co_await vm->destroy();
+    co_return done.error();
+  }
+  ready_.push_back(std::move(vm));
+  co_return ok();
+}
+
+}  // namespace hako::node

@@ -1,0 +1,65 @@
+// Clones kept ready for the next create.
+#pragma once
+
+#include <deque>
+
+#include "node/vm.h"
+
+namespace hako::node {
+
+/// How many creates are going on, so that refilling can keep out of their way.
+class Activity {
+ public:
+  class Busy {
+   public:
+    explicit Busy(Activity& activity) : activity_(activity) { ++activity_.count_; }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+    ~Busy() {
+      --activity_.count_;
+      activity_.last_ = std::chrono::steady_clock::now();
+    }
+
+   private:
+    Activity& activity_;
+  };
+  /// Waits until no create has been going on for a moment, but not for ever: a pool that is never
+  /// refilled makes every create slow.
+  Task<void> wait_until_quiet();
+
+ private:
+  int count_ = 0;
+  std::chrono::steady_clock::time_point last_{};
+};
+
+/// Keeps `size` clones of one snapshot restored, warmed by a real command, and paused.
+/// Thread: the node's executor.
+class WarmPool {
+ public:
+  WarmPool(Context& context, Activity& activity,
+           std::shared_ptr<const LoadedSnapshot> snapshot, size_t size);
+
+  /// A paused clone, or nothing if none is ready. Sets the refill going.
+  std::unique_ptr<Vm> take();
+  size_t ready() const { return ready_.size(); }
+  const std::shared_ptr<const LoadedSnapshot>& snapshot() const { return snapshot_; }
+  /// Destroys what is ready.
+  Task<void> stop();
+  /// A machine of this pool by its id, for the gate's wish for sockets.
+  Vm* find(const std::string& machine);
+
+ private:
+  Task<void> keep_full();
+  Task<Result<void>> make_one();
+
+  Context& context_;
+  Activity& activity_;
+  std::shared_ptr<const LoadedSnapshot> snapshot_;
+  size_t size_;
+  std::deque<std::unique_ptr<Vm>> ready_;
+  Vm* warming_ = nullptr;
+  Condition taken_;
+  TaskGroup tasks_;
+};
+
+}  // namespace hako::node

@@ -1,0 +1,126 @@
+#include "node/reconcile.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// glibc 2.36 forgot to declare these with C linkage.
+extern "C" {
+#include <sys/pidfd.h>
+}
+
+#include <charconv>
+#include <filesystem>
+
+#include "base/log.h"
+
+namespace hako::node {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kKillWaitMs = 10'000;
+/// Uids above vmm_uid_base that are ours: one for each slot there can be.
+constexpr uint32_t kMostSlots = 10'000;
+
+/// Kills one process and waits for its end. `still_ours` is asked once a pidfd holds on to the
+/// process, so that a pid reused in between is left alone.
+void kill_process(pid_t pid, const std::function<bool()>& still_ours) {
+  Fd pidfd(::pidfd_open(pid, 0));
+  if (!pidfd || !still_ours()) return;
+  ::pidfd_send_signal(pidfd.get(), SIGKILL, nullptr, 0);
+  pollfd wait{pidfd.get(), POLLIN, 0};
+  ::poll(&wait, 1, kKillWaitMs);
+}
+
+bool runs(const engine::MachineRecord& vmm) {
+  if (vmm.pid <= 0) return false;
+  auto start = process_start_time(vmm.pid);
+  return start && start.value() == vmm.start_time;
+}
+
+/// Every process that runs under one of the VMMs' uids.
+std::vector<pid_t> vmm_processes(const config::Config& config) {
+  std::vector<pid_t> pids;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator("/proc", error)) {
+    std::string name = entry.path().filename();
+    pid_t pid = 0;
+    auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (problem != std::errc() || end != name.data() + name.size()) continue;
+    struct stat info {};
+    if (::stat(entry.path().c_str(), &info) < 0) continue;
+    if (info.st_uid >= config.vmm_uid_base && info.st_uid < config.vmm_uid_base + kMostSlots)
+      pids.push_back(pid);
+  }
+  return pids;
+}
+
+}  // namespace
+
+Result<Leftovers> sweep(const config::Config& config, bool keep_boxes) {
+  std::string vm_dir = config.state_dir + "/node/vms";
+  std::string control_dir = config.run_dir + "/vmm";
+  std::string slot_dir = config.run_dir + "/netns";
+  Leftovers left;
+  std::set<pid_t> kept_pids;
+  std::set<std::string> kept_machines;
+  std::error_code error;
+
+  for (const auto& entry : fs::directory_iterator(vm_dir, error)) {
+    auto text = read_file(entry.path().string() + "/record.json");
+    auto record = text ? parse_record(text.value()) : Result<VmRecord>(text.error());
+    bool keep = keep_boxes && record && record.value().state == VmState::box &&
+                runs(record.value().vmm);
+    if (!keep) continue;
+    kept_pids.insert(record.value().vmm.pid);
+    kept_machines.insert(record.value().machine);
+    left.slots.insert(record.value().slot);
+    left.boxes.push_back(std::move(record).value());
+  }
+
+  int killed = 0;
+  for (pid_t pid : vmm_processes(config)) {
+    if (kept_pids.contains(pid)) continue;
+    kill_process(pid, [&] {
+      struct stat info {};
+      std::string path = "/proc/" + std::to_string(pid);
+      return ::stat(path.c_str(), &info) == 0 && info.st_uid >= config.vmm_uid_base &&
+             info.st_uid < config.vmm_uid_base + kMostSlots;
+    });
+    ++killed;
+  }
+
+  int files = 0;
+  for (const auto& entry : fs::directory_iterator(vm_dir, error)) {
+    if (kept_machines.contains(entry.path().filename())) continue;
+    fs::remove_all(entry.path(), error);
+    ++files;
+  }
+  for (const auto& entry : fs::directory_iterator(control_dir, error))
+    if (!kept_machines.contains(entry.path().filename())) fs::remove(entry.path(), error);
+  // Snapshots are complete once renamed; everything else there is of a making cut short.
+  for (const auto& entry : fs::directory_iterator(config.state_dir + "/node/snapshots", error)) {
+    std::string name = entry.path().filename();
+    if (name.starts_with("disk-") || name.starts_with("scratch-") ||
+        name.find(".new-") != std::string::npos)
+      fs::remove_all(entry.path(), error);
+  }
+
+  int slots = 0;
+  if (auto numbers = network::list_slots(slot_dir)) {
+    for (int number : numbers.value()) {
+      if (left.slots.contains(number)) continue;
+      auto removed = network::destroy_slot(slot_dir, number);
+      if (!removed)
+        log_error("slot_not_removed", {{"slot", number}, {"error", removed.error().message()}});
+      ++slots;
+    }
+  }
+  if (killed + files + slots > 0)
+    log_info("swept", {{"processes", killed}, {"folders", files}, {"slots", slots}});
+  return left;
+}
+
+}  // namespace hako::node

@@ -1,0 +1,40 @@
+// What the node writes down about each of its virtual machines.
+#pragma once
+
+#include <boost/json.hpp>
+
+#include <map>
+#include <string>
+
+#include "base/clock.h"
+#include "engine/engine.h"
+
+namespace hako::node {
+
+/// starting: no one can use it yet. pooled: restored, warmed, paused. box: handed out.
+enum class VmState { starting, pooled, box };
+
+/// Lives in <vm folder>/record.json. Written before the VMM starts, so that whatever a crash leaves
+/// behind has a record or a uid of ours by which it is found.
+struct VmRecord {
+  std::string machine;       ///< "m<slot>-<random>", never used twice
+  int slot = -1;
+  VmState state = VmState::starting;
+  std::string template_name;
+  engine::MachineSize size;
+  int disk_mib = 0;
+  engine::Isolation isolation = engine::Isolation::emulated;
+  engine::MachineRecord vmm;
+  int generation = 0;        ///< of the guest's identity; grows with each restore
+  // Once it is a box:
+  std::string box;
+  std::string access_token;
+  WallTime started{};
+  WallTime ends{};
+};
+
+boost::json::object to_json(const VmRecord& record);
+/// corrupted if anything is missing or of the wrong type.
+Result<VmRecord> parse_record(std::string_view text);
+
+}  // namespace hako::node

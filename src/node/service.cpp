@@ -1,0 +1,232 @@
+#include "node/service.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "node/json_fields.h"
+
+namespace hako::node {
+namespace {
+
+constexpr size_t kMostSteps = 100;
+constexpr size_t kLongestStep = 64 << 10;
+
+bool is_template_name(const std::string& name) {
+  if (name.empty() || name.size() > 64 || name.front() == '-') return false;
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  });
+}
+
+boost::json::object describe(const VmRecord& record) {
+  return {{"box", record.box},
+          {"template", record.template_name},
+          {"memory_mib", record.size.memory_mib},
+          {"vcpus", record.size.vcpus},
+          {"disk_mib", record.disk_mib},
+          {"started_ms", to_unix_ms(record.started)},
+          {"ends_ms", to_unix_ms(record.ends)},
+          {"isolation", engine::to_string(record.isolation)},
+          {"state", "running"}};
+}
+
+rpc::Payload payload(boost::json::object body) {
+  rpc::Payload answer;
+  answer.body = std::move(body);
+  return answer;
+}
+
+std::optional<int> small_integer(Fields& fields, const boost::json::object& body,
+                                 std::string_view name) {
+  if (!body.contains(name)) return std::nullopt;
+  int64_t value = fields.integer(name);
+  return static_cast<int>(std::clamp<int64_t>(value, -1, 1 << 30));
+}
+
+}  // namespace
+
+Service::Service(Context& context, Boxes& boxes, Templates& templates)
+    : context_(context), boxes_(boxes), templates_(templates) {}
+
+Task<void> Service::serve(Fd connection) {
+  auto peer = std::make_shared<rpc::Peer>(co_await asio::this_coro::executor,
+                                          std::move(connection));
+  using Method = Answer (Service::*)(rpc::Payload);
+  const std::pair<const char*, Method> methods[] = {
+      {"node.info", &Service::info},
+      {"template.list", &Service::list_templates},
+      {"template.build", &Service::build_template},
+      {"template.remove", &Service::remove_template},
+      {"box.create", &Service::create_box},
+      {"box.destroy", &Service::destroy_box},
+      {"box.set_end", &Service::set_end},
+      {"box.list", &Service::list_boxes},
+      {"box.console", &Service::console},
+  };
+  for (const auto& [name, method] : methods) {
+    rpc::Handler handler = [this, method = method](rpc::Payload request) {
+      return (this->*method)(std::move(request));
+    };
+    peer->on(name, std::move(handler));
+  }
+  peers_.insert(peer);
+  co_await peer->run();
+  peers_.erase(peer);
+}
+
+void Service::tell_gone(const std::string& box, EndReason reason, const std::string& detail) {
+  for (const auto& peer : peers_) {
+    boost::json::object body = {{"box", box}, {"reason", to_string(reason)}, {"detail", detail}};
+    auto told = peer->tell("box.gone", payload(std::move(body)));
+    // An api that is not told finds out when it compares its records with box.list.
+    if (!told) log_warn("api_not_told", {{"box", box}, {"error", told.error().message()}});
+  }
+}
+
+Service::Answer Service::info(rpc::Payload) {
+  const auto& fingerprint = context_.engine.fingerprint();
+  boost::json::array names;
+  size_t pooled = 0;
+  for (const auto& what : templates_.list()) {
+    names.emplace_back(what.name);
+    pooled += boxes_.pooled(what.name);
+  }
+  boost::json::object body = {{"isolation", engine::to_string(fingerprint.isolation)},
+                              {"engine", fingerprint.engine},
+                              {"accel_reason", context_.engine.accel_reason()},
+                              {"boxes", boxes_.list().size()},
+                              {"pooled", pooled},
+                              {"gate", context_.gate.connected()}};
+  body["templates"] = std::move(names);
+  co_return payload(std::move(body));
+}
+
+Service::Answer Service::list_templates(rpc::Payload) {
+  boost::json::array all;
+  for (const auto& what : templates_.list()) {
+    auto state = templates_.state(what.name);
+    boost::json::object entry = {{"name", what.name},
+                                 {"memory_mib", what.size.memory_mib},
+                                 {"vcpus", what.size.vcpus},
+                                 {"disk_mib", what.disk_mib},
+                                 {"state", state.state},
+                                 {"pooled", boxes_.pooled(what.name)},
+                                 {"created_ms", to_unix_ms(what.created)}};
+    if (!state.error.empty()) entry["error"] = state.error;
+    all.push_back(std::move(entry));
+  }
+  boost::json::object body;
+  body["templates"] = std::move(all);
+  co_return payload(std::move(body));
+}
+
+Service::Answer Service::build_template(rpc::Payload request) {
+  // A build that has begun runs to its end, as a create does.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  Fields fields(request.body);
+  Templates::BuildRequest build;
+  build.name = fields.text("name");
+  build.from = fields.text_or("from", context_.config.default_template);
+  build.memory_mib = small_integer(fields, request.body, "memory_mib");
+  build.vcpus = small_integer(fields, request.body, "vcpus");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  if (!is_template_name(build.name))
+    co_return Error(ErrorCode::invalid_argument,
+                    "a template's name is made of a-z, 0-9, '-' and '_', at most 64 of them");
+  if (build.memory_mib &&
+      (*build.memory_mib < 128 || *build.memory_mib > context_.config.max_memory_mib))
+    co_return Error(ErrorCode::invalid_argument, "memory is out of range");
+  if (build.vcpus && (*build.vcpus < 1 || *build.vcpus > context_.config.max_vcpus))
+    co_return Error(ErrorCode::invalid_argument, "the number of CPUs is out of range");
+  if (auto steps = request.body.if_contains("steps")) {
+    if (!steps->is_array() || steps->get_array().size() > kMostSteps)
+      co_return Error(ErrorCode::invalid_argument, "steps must be a list of at most 100");
+    for (const auto& value : steps->get_array()) {
+      if (!value.is_object())
+        co_return Error(ErrorCode::invalid_argument, "a step must be an object");
+      Fields step(value.get_object());
+      BuildStep what;
+      what.command = step.text("cmd");
+      what.user = step.text_or("user", "");
+      if (step.problem()) co_return Error(ErrorCode::invalid_argument, *step.problem());
+      if (what.command.size() > kLongestStep)
+        co_return Error(ErrorCode::invalid_argument, "a step is longer than 64 KiB");
+      build.steps.push_back(std::move(what));
+    }
+  }
+  std::string name = build.name;
+  auto log = co_await templates_.build(std::move(build));
+  if (!log) co_return log.error();
+  co_await boxes_.close_pool(name);
+  co_await boxes_.open_pool(name);
+  boost::json::object body = {{"name", name}, {"log", log.value()}};
+  co_return payload(std::move(body));
+}
+
+Service::Answer Service::remove_template(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string name = fields.text("name");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(co_await templates_.remove(name));
+  co_await boxes_.close_pool(name);
+  co_return payload({});
+}
+
+Service::Answer Service::create_box(rpc::Payload request) {
+  Fields fields(request.body);
+  CreateBox create;
+  create.box = fields.text("box");
+  create.template_name = fields.text("template");
+  create.memory_mib = small_integer(fields, request.body, "memory_mib");
+  create.vcpus = small_integer(fields, request.body, "vcpus");
+  create.ends = from_unix_ms(fields.integer("ends_ms"));
+  create.access_token = fields.text_or("access_token", "");
+  create.envs = fields.object_or_empty("envs");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  auto created = co_await boxes_.create(std::move(create));
+  if (!created) co_return created.error();
+  boost::json::object body = describe(created.value().record);
+  body["from_pool"] = created.value().from_pool;
+  co_return payload(std::move(body));
+}
+
+Service::Answer Service::destroy_box(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string box = fields.text("box");
+  std::string reason = fields.text_or("reason", "asked for");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(co_await boxes_.destroy(box, EndReason::destroyed, std::move(reason)));
+  co_return payload({});
+}
+
+Service::Answer Service::set_end(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string box = fields.text("box");
+  WallTime ends = from_unix_ms(fields.integer("ends_ms"));
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(boxes_.set_end(box, ends));
+  co_return payload({});
+}
+
+Service::Answer Service::list_boxes(rpc::Payload) {
+  boost::json::array all;
+  for (const auto& record : boxes_.list()) all.push_back(describe(record));
+  boost::json::object body;
+  body["boxes"] = std::move(all);
+  co_return payload(std::move(body));
+}
+
+Service::Answer Service::console(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string box = fields.text("box");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRY(auto text, co_await boxes_.console(box));
+  boost::json::object body;
+  // JSON carries Unicode only; what the guest wrote may be anything.
+  std::replace_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 126; },
+                  '?');
+  body["text"] = std::move(text);
+  co_return payload(std::move(body));
+}
+
+}  // namespace hako::node

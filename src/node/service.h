@@ -1,0 +1,36 @@
+// The node's side of the messages from the api.
+#pragma once
+
+#include "node/boxes.h"
+
+namespace hako::node {
+
+/// Answers the methods of docs/internal-messages.md and tells every connected api of boxes that
+/// have ended. Thread: the node's executor.
+class Service {
+ public:
+  Service(Context& context, Boxes& boxes, Templates& templates);
+
+  /// Serves one connection from an api until it ends.
+  Task<void> serve(Fd connection);
+  void tell_gone(const std::string& box, EndReason reason, const std::string& detail);
+
+ private:
+  using Answer = Task<Result<rpc::Payload>>;
+  Answer info(rpc::Payload request);
+  Answer list_templates(rpc::Payload request);
+  Answer build_template(rpc::Payload request);
+  Answer remove_template(rpc::Payload request);
+  Answer create_box(rpc::Payload request);
+  Answer destroy_box(rpc::Payload request);
+  Answer set_end(rpc::Payload request);
+  Answer list_boxes(rpc::Payload request);
+  Answer console(rpc::Payload request);
+
+  Context& context_;
+  Boxes& boxes_;
+  Templates& templates_;
+  std::set<std::shared_ptr<rpc::Peer>> peers_;
+};
+
+}  // namespace hako::node

@@ -1,0 +1,332 @@
+#include "node/templates.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "engine/snapshot_store.h"
+#include "image/disk_checksum.h"
+#include "node/json_fields.h"
+
+namespace hako::node {
+namespace {
+
+namespace fs = std::filesystem;
+
+boost::json::object to_json(const Template& what) {
+  return {{"name", what.name},
+          {"memory_mib", what.size.memory_mib},
+          {"vcpus", what.size.vcpus},
+          {"disk_mib", what.disk_mib},
+          {"revision", what.revision},
+          {"created_ms", to_unix_ms(what.created)}};
+}
+
+Result<Template> parse_template(const std::string& text) {
+  boost::json::error_code error;
+  auto value = boost::json::parse(text, error);
+  if (error || !value.is_object())
+    return Error(ErrorCode::corrupted, "template record is not a JSON object");
+  Fields fields(value.get_object());
+  Template what;
+  what.name = fields.text("name");
+  what.size.memory_mib = static_cast<int>(fields.integer("memory_mib"));
+  what.size.vcpus = static_cast<int>(fields.integer("vcpus"));
+  what.disk_mib = static_cast<int>(fields.integer("disk_mib"));
+  what.revision = fields.text("revision");
+  what.created = from_unix_ms(fields.integer("created_ms"));
+  if (fields.problem()) return Error(ErrorCode::corrupted, *fields.problem());
+  return what;
+}
+
+/// A snapshot on disk is bound to what it was made from.
+std::string binding_of(const Template& what) {
+  return boost::json::serialize(
+      boost::json::object{{"template", what.name}, {"revision", what.revision}});
+}
+
+}  // namespace
+
+Templates::Templates(Context& context, image::Image image)
+    : context_(context), image_(std::move(image)) {}
+
+Result<void> Templates::load() {
+  const config::Config& config = context_.config;
+  Template base;
+  base.name = image_.name;
+  base.size = {config.vcpus, config.memory_mib};
+  base.disk_mib = config.disk_mib;
+  base.revision = image_.digest.substr(0, 24) + "-" + std::to_string(config.disk_mib);
+  base.created = WallClock::now();
+  templates_[base.name] = base;
+
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(context_.template_dir(), error)) {
+    auto text = read_file(entry.path().string() + "/template.json");
+    auto what = text ? parse_template(text.value()) : Result<Template>(text.error());
+    if (!what || what.value().name != entry.path().filename()) {
+      // A build that was cut short leaves a folder without a record.
+      log_warn("template_dropped", {{"folder", entry.path().filename().string()}});
+      fs::remove_all(entry.path(), error);
+      continue;
+    }
+    what.value().disk = entry.path().string() + "/disk.raw";
+    // What it was built on is part of what it is: on another base its disk means nothing.
+    if (!what.value().revision.ends_with("@" + base.revision)) {
+      log_warn("template_outdated", {{"template", what.value().name}});
+      continue;
+    }
+    templates_[what.value().name] = std::move(what).value();
+  }
+  return ok();
+}
+
+const Template* Templates::find(const std::string& name) const {
+  auto found = templates_.find(name);
+  return found == templates_.end() ? nullptr : &found->second;
+}
+
+std::vector<Template> Templates::list() const {
+  std::vector<Template> all;
+  for (const auto& [name, what] : templates_) all.push_back(what);
+  return all;
+}
+
+Templates::State Templates::state(const std::string& name) const {
+  State state;
+  const Template* what = find(name);
+  if (!what) return {building_.contains(name) ? "building" : "unknown", ""};
+  auto found = variants_.find(key(name, what->size));
+  if (found == variants_.end()) return {"building", ""};
+  if (found->second->loaded) return {"ready", ""};
+  if (!found->second->error.empty()) return {"failed", found->second->error};
+  return {"building", ""};
+}
+
+std::string Templates::key(const std::string& name, engine::MachineSize size) const {
+  return name + "." + std::to_string(size.memory_mib) + "m" + std::to_string(size.vcpus) + "c";
+}
+
+Templates::Variant& Templates::variant(const std::string& name, engine::MachineSize size) {
+  auto& variant = variants_[key(name, size)];
+  if (!variant) variant = std::make_shared<Variant>();
+  return *variant;
+}
+
+Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::snapshot(
+    std::string name, engine::MachineSize size) {
+  const Template* found = find(name);
+  if (!found) co_return Error(ErrorCode::not_found, "template '" + name + "' does not exist");
+  Template what = *found;
+  variant(name, size);
+  std::shared_ptr<Variant> wanted = variants_[key(name, size)];
+  if (wanted->loaded) co_return wanted->loaded;
+  auto turn = co_await wanted->making.take();
+  if (wanted->loaded) co_return wanted->loaded;
+  auto made = co_await load_or_make(what, size);
+  wanted->error = made ? "" : made.error().message();
+  if (!made) co_return made.error().with_context("prepare template '" + name + "'");
+  wanted->loaded = made.value();
+  co_return std::move(made);
+}
+
+Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_or_make(
+    const Template& what, engine::MachineSize size) {
+  auto loaded = co_await load_from_disk(what, size);
+  if (loaded) co_return std::move(loaded);
+  if (loaded.error().code() != ErrorCode::not_found)
+    log_warn("snapshot_made_again",
+             {{"template", what.name}, {"reason", loaded.error().message()}});
+
+  HAKO_CO_TRY(auto disk, co_await boot_disk(what));
+  std::string kept = context_.snapshot_dir() + "/disk-" + random_hex(6);
+  Vm::ColdBoot boot = cold_boot(what, size, disk);
+  std::vector<BuildStep> no_steps;
+  auto built = co_await build_snapshot(context_, std::move(boot), std::move(no_steps), kept);
+  if (disk != what.disk) ::unlink(disk.c_str());
+  if (!built) {
+    ::unlink(kept.c_str());
+    co_return built.error();
+  }
+  co_return co_await keep(what, size, std::move(built.value().memory), kept);
+}
+
+Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_from_disk(
+    const Template& what, engine::MachineSize size) {
+  std::string folder = context_.snapshot_dir() + "/" + key(what.name, size);
+  auto work = [this, what, folder]() -> Result<engine::Snapshot> {
+    HAKO_TRY(auto binding, read_file(folder + "/binding.json"));
+    if (binding != binding_of(what))
+      return Error(ErrorCode::failed_precondition, "it was made from another revision");
+    HAKO_TRY(auto snapshot, engine::load_snapshot(folder + "/memory"));
+    if (!snapshot.fingerprint.compatible_with(context_.engine.fingerprint()))
+      return Error(ErrorCode::failed_precondition,
+                   "it was made with another VMM, accelerator or CPU");
+    HAKO_TRYV(image::verify_checksum(folder + "/disk.raw", folder + "/disk.sum"));
+    return snapshot;
+  };
+  auto memory = co_await run_blocking(context_.blocking, work);
+  if (!memory) co_return memory.error();
+  auto loaded = std::make_shared<LoadedSnapshot>();
+  loaded->memory = std::move(memory).value();
+  HAKO_CO_TRY(loaded->rootfs, open_file(image_.rootfs, O_RDONLY));
+  HAKO_CO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
+  loaded->template_name = what.name;
+  loaded->disk_mib = what.disk_mib;
+  co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
+}
+
+Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(
+    const Template& what, engine::MachineSize size, engine::Snapshot memory,
+    std::string disk_being_kept) {
+  std::string folder = context_.snapshot_dir() + "/" + key(what.name, size);
+  std::string temporary = folder + ".new-" + random_hex(6);
+  // Written beside and renamed, so that a crash leaves the old snapshot or the new one.
+  auto work = [&]() -> Result<void> {
+    std::error_code error;
+    fs::create_directory(temporary, error);
+    if (error) return Error::from_errno(error.value(), "create " + temporary);
+    HAKO_TRYV(engine::save_snapshot(memory, temporary + "/memory"));
+    fs::rename(disk_being_kept, temporary + "/disk.raw", error);
+    if (error) return Error::from_errno(error.value(), "keep scratch disk");
+    HAKO_TRYV(image::record_checksum(temporary + "/disk.raw", temporary + "/disk.sum"));
+    HAKO_TRYV(write_file_atomically(temporary + "/binding.json", binding_of(what), 0600));
+    fs::remove_all(folder, error);
+    fs::rename(temporary, folder, error);
+    if (error) return Error::from_errno(error.value(), "keep snapshot");
+    return ok();
+  };
+  auto kept = co_await run_blocking(context_.blocking, work);
+  if (!kept) {
+    auto clean = [&] {
+      std::error_code ignored;
+      fs::remove_all(temporary, ignored);
+      fs::remove(disk_being_kept, ignored);
+      return true;
+    };
+    co_await run_blocking(context_.blocking, clean);
+    co_return kept.error().with_context("keep snapshot");
+  }
+  auto loaded = std::make_shared<LoadedSnapshot>();
+  loaded->memory = std::move(memory);
+  HAKO_CO_TRY(loaded->rootfs, open_file(image_.rootfs, O_RDONLY));
+  HAKO_CO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
+  loaded->template_name = what.name;
+  loaded->disk_mib = what.disk_mib;
+  co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
+}
+
+Vm::ColdBoot Templates::cold_boot(const Template& what, engine::MachineSize size,
+                                  std::string disk) const {
+  Vm::ColdBoot boot;
+  boot.image.kernel = image_.kernel;
+  boot.image.initrd = image_.initrd;
+  boot.image.cmdline = context_.config.kernel_args;
+  boot.rootfs = image_.rootfs;
+  boot.disk = std::move(disk);
+  boot.template_name = what.name;
+  boot.size = size;
+  boot.disk_mib = what.disk_mib;
+  return boot;
+}
+
+Task<Result<std::string>> Templates::boot_disk(const Template& what) {
+  if (!what.disk.empty()) co_return what.disk;
+  std::string path = context_.snapshot_dir() + "/scratch-" + random_hex(6);
+  auto work = [path, mib = what.disk_mib] { return image::make_scratch(path, mib); };
+  auto made = co_await run_blocking(context_.blocking, work);
+  if (!made) {
+    ::unlink(path.c_str());
+    co_return made.error();
+  }
+  co_return path;
+}
+
+Task<Result<std::string>> Templates::build(BuildRequest request) {
+  const Template* from = find(request.from);
+  if (!from)
+    co_return Error(ErrorCode::not_found, "template '" + request.from + "' does not exist");
+  if (request.name == image_.name)
+    co_return Error(ErrorCode::failed_precondition,
+                    "'" + request.name + "' is the installed image and cannot be replaced");
+  if (!building_.insert(request.name).second)
+    co_return Error(ErrorCode::failed_precondition,
+                    "template '" + request.name + "' is being built already");
+  struct Building {
+    std::set<std::string>& names;
+    std::string name;
+    ~Building() { names.erase(name); }
+  } building{building_, request.name};
+
+  Template what = *from;
+  what.name = request.name;
+  if (request.memory_mib) what.size.memory_mib = *request.memory_mib;
+  if (request.vcpus) what.size.vcpus = *request.vcpus;
+  what.revision = random_hex(8) + "@" + templates_.at(image_.name).revision;
+  what.created = WallClock::now();
+
+  HAKO_CO_TRY(auto disk, co_await boot_disk(*from));
+  std::string from_disk = from->disk;
+  std::string kept = context_.snapshot_dir() + "/disk-" + random_hex(6);
+  Vm::ColdBoot boot = cold_boot(what, what.size, disk);
+  auto built = co_await build_snapshot(context_, std::move(boot), std::move(request.steps), kept);
+  if (disk != from_disk) ::unlink(disk.c_str());
+  if (!built) {
+    ::unlink(kept.c_str());
+    co_return built.error().with_context("build template '" + what.name + "'");
+  }
+
+  // The disk is the template; the snapshot only makes it quick. Its record comes last.
+  std::string folder = context_.template_dir() + "/" + what.name;
+  auto work = [&]() -> Result<void> {
+    std::error_code error;
+    fs::remove_all(folder, error);
+    fs::create_directory(folder, error);
+    if (error) return Error::from_errno(error.value(), "create " + folder);
+    HAKO_TRY(auto source, open_file(kept, O_RDONLY));
+    HAKO_TRY(auto target, open_file(folder + "/disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600));
+    HAKO_TRY(auto method, clone_file(source.get(), target.get()));
+    (void)method;
+    return write_file_atomically(folder + "/template.json", boost::json::serialize(to_json(what)),
+                                 0600);
+  };
+  auto written = co_await run_blocking(context_.blocking, work);
+  if (!written) {
+    ::unlink(kept.c_str());
+    co_return written.error().with_context("keep template '" + what.name + "'");
+  }
+  what.disk = folder + "/disk.raw";
+  std::erase_if(variants_, [&](const auto& entry) {
+    return entry.first.starts_with(what.name + ".");
+  });
+  auto loaded = co_await keep(what, what.size, std::move(built.value().memory), kept);
+  if (!loaded) co_return loaded.error();
+  templates_[what.name] = what;
+  variant(what.name, what.size).loaded = loaded.value();
+  co_return std::move(built.value().log);
+}
+
+Task<Result<void>> Templates::remove(std::string name) {
+  if (name == image_.name)
+    co_return Error(ErrorCode::failed_precondition,
+                    "'" + name + "' is the installed image and cannot be removed");
+  if (!find(name)) co_return Error(ErrorCode::not_found, "template '" + name + "' does not exist");
+  templates_.erase(name);
+  std::erase_if(variants_,
+                [&](const auto& entry) { return entry.first.starts_with(name + "."); });
+  auto work = [this, name] {
+    std::error_code ignored;
+    fs::remove_all(context_.template_dir() + "/" + name, ignored);
+    for (const auto& entry : fs::directory_iterator(context_.snapshot_dir(), ignored))
+      if (entry.path().filename().string().starts_with(name + "."))
+        fs::remove_all(entry.path(), ignored);
+    return true;
+  };
+  co_await run_blocking(context_.blocking, work);
+  co_return ok();
+}
+
+}  // namespace hako::node

@@ -1,0 +1,86 @@
+// Templates and their snapshots.
+#pragma once
+
+#include <map>
+#include <set>
+
+#include "base/async/turn_queue.h"
+#include "image/image.h"
+#include "node/template_builder.h"
+#include "node/vm.h"
+
+namespace hako::node {
+
+/// What boxes can be made from. "base" is the installed image; others were built from one by
+/// running commands in it, and keep the disk that this left.
+struct Template {
+  std::string name;
+  engine::MachineSize size;   ///< of boxes that ask for none
+  int disk_mib = 0;
+  std::string revision;       ///< changes when the content does; snapshots are bound to it
+  std::string disk;           ///< scratch disk to boot with; empty: a fresh one
+  WallTime created{};
+};
+
+/// Knows the templates and keeps one snapshot per template and size: in memory, on disk, or made by
+/// a cold boot, whichever comes first. Thread: the node's executor.
+class Templates {
+ public:
+  Templates(Context& context, image::Image image);
+
+  /// Reads the templates on disk; what cannot be read is logged and left out.
+  Result<void> load();
+
+  const Template* find(const std::string& name) const;
+  std::vector<Template> list() const;
+  /// "ready", "building" or "failed" (with the reason) for the default size.
+  struct State {
+    std::string state;
+    std::string error;
+  };
+  State state(const std::string& name) const;
+
+  /// The snapshot of `name` at `size`; made if need be, which takes seconds. Concurrent callers for
+  /// one snapshot share one making. Errors: not_found, or why the boot failed.
+  Task<Result<std::shared_ptr<const LoadedSnapshot>>> snapshot(std::string name,
+                                                               engine::MachineSize size);
+
+  struct BuildRequest {
+    std::string name;
+    std::string from;
+    std::optional<int> memory_mib, vcpus;
+    std::vector<BuildStep> steps;
+  };
+  /// Makes (or replaces) a template. Returns the steps' output. Nothing changes on failure.
+  Task<Result<std::string>> build(BuildRequest request);
+  /// failed_precondition for the default template.
+  Task<Result<void>> remove(std::string name);
+
+ private:
+  struct Variant {
+    TurnQueue making;
+    std::shared_ptr<const LoadedSnapshot> loaded;
+    std::string error;  ///< why the last try failed
+  };
+
+  std::string key(const std::string& name, engine::MachineSize size) const;
+  Variant& variant(const std::string& name, engine::MachineSize size);
+  Task<Result<std::shared_ptr<const LoadedSnapshot>>> load_or_make(const Template& what,
+                                                                   engine::MachineSize size);
+  Task<Result<std::shared_ptr<const LoadedSnapshot>>> load_from_disk(const Template& what,
+                                                                     engine::MachineSize size);
+  Task<Result<std::shared_ptr<const LoadedSnapshot>>> keep(const Template& what,
+                                                           engine::MachineSize size,
+                                                           engine::Snapshot memory,
+                                                           std::string disk_being_kept);
+  Vm::ColdBoot cold_boot(const Template& what, engine::MachineSize size, std::string disk) const;
+  Task<Result<std::string>> boot_disk(const Template& what);
+
+  Context& context_;
+  image::Image image_;
+  std::map<std::string, Template> templates_;
+  std::map<std::string, std::shared_ptr<Variant>> variants_;
+  std::set<std::string> building_;
+};
+
+}  // namespace hako::node

@@ -1,0 +1,276 @@
+#include "node/vm.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "base/encoding.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "jail/jail.h"
+
+namespace hako::node {
+namespace {
+
+/// Sockets the gate gets with each machine: one for our own calls, and a few for the first users.
+constexpr int kFirstSockets = 4;
+
+Result<Fd> copy_disk(int source, const std::string& to) {
+  HAKO_TRY(auto target, open_file(to, O_RDWR | O_CREAT | O_EXCL, 0600));
+  auto copied = clone_file(source, target.get());
+  if (!copied) return copied.error().with_context("copy scratch disk");
+  return target;
+}
+
+}  // namespace
+
+void remove_vm_files(const Context& context, const std::string& machine) {
+  std::error_code error;
+  std::filesystem::remove_all(context.vm_dir() + "/" + machine, error);
+  if (error)
+    log_error("vm_files_not_removed", {{"machine", machine}, {"error", error.message()}});
+  ::unlink((context.control_dir() + "/" + machine).c_str());
+}
+
+Result<void> Vm::write_record() {
+  return write_file_atomically(folder() + "/record.json",
+                               boost::json::serialize(to_json(record_)), 0600,
+                               Durability::process_end);
+}
+
+Result<void> Vm::update_record(const std::function<void(VmRecord&)>& change) {
+  change(record_);
+  return write_record();
+}
+
+Task<Result<std::unique_ptr<Vm>>> Vm::prepare(Context& context, VmRecord record, int disk) {
+  auto slot = co_await context.slots.acquire();
+  if (!slot) co_return slot.error();
+  record.slot = slot.value().number;
+  record.machine = "m" + std::to_string(record.slot) + "-" + random_lower_alphanumeric(8);
+  record.vmm.control_path = context.control_dir() + "/" + record.machine;
+  std::unique_ptr<Vm> vm(new Vm(context, std::move(record)));
+  vm->slot_ = std::move(slot).value();
+
+  Vm* raw = vm.get();
+  auto work = [raw, disk]() -> Result<Fd> {
+    std::error_code error;
+    std::filesystem::create_directory(raw->folder(), error);
+    if (error) return Error::from_errno(error.value(), "create " + raw->folder());
+    HAKO_TRYV(raw->write_record());
+    return copy_disk(disk, raw->folder() + "/scratch.raw");
+  };
+  auto scratch = co_await run_blocking(context.blocking, work);
+  if (!scratch) {
+    co_await vm->destroy();
+    co_return scratch.error();
+  }
+  vm->scratch_ = std::move(scratch).value();
+  co_return std::move(vm);
+}
+
+Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& tap) {
+  HAKO_TRY(tap, network::open_tap(slot_));
+  engine::MachineDevices devices;
+  devices.rootfs = rootfs;
+  devices.scratch = scratch_.get();
+  devices.tap = tap.get();
+  devices.mac = network::kGuestMac;
+  jail::VmmJail jail;
+  jail.uid = context_.config.vmm_uid_base + static_cast<uint32_t>(slot_.number);
+  jail.gid = jail.uid;
+  jail.netns = context_.empty_netns;
+  devices.launcher = [executor = context_.executor, jail](const ProcessSpec& spec) {
+    return jail::launch_vmm(executor, spec, jail);
+  };
+  return devices;
+}
+
+Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapshot& snapshot) {
+  VmRecord record;
+  record.template_name = snapshot.template_name;
+  record.size = snapshot.memory.size;
+  record.disk_mib = snapshot.disk_mib;
+  record.isolation = context.engine.fingerprint().isolation;
+  auto prepared = co_await prepare(context, std::move(record), snapshot.disk.get());
+  if (!prepared) co_return prepared.error().with_context("clone");
+  auto vm = std::move(prepared).value();
+
+  Fd tap;
+  auto devices = vm->devices(snapshot.rootfs.get(), tap);
+  if (!devices) {
+    co_await vm->destroy();
+    co_return devices.error().with_context("clone");
+  }
+  auto machine = co_await context.engine.clone(snapshot.memory, devices.value(),
+                                               vm->record_.vmm.control_path);
+  if (!machine) {
+    co_await vm->destroy();
+    co_return machine.error().with_context("clone");
+  }
+  vm->machine_ = std::move(machine).value();
+  vm->record_.vmm = vm->machine_->record();
+  Result<void> done = vm->write_record();
+  if (done) done = co_await vm->announce();
+  if (done) done = co_await vm->machine_->resume();
+  if (!done) {
+    co_await vm->destroy();
+    co_return done.error().with_context("clone");
+  }
+  co_return std::move(vm);
+}
+
+Task<Result<std::unique_ptr<Vm>>> Vm::boot(Context& context, const ColdBoot& boot) {
+  VmRecord record;
+  record.template_name = boot.template_name;
+  record.size = boot.size;
+  record.disk_mib = boot.disk_mib;
+  record.isolation = context.engine.fingerprint().isolation;
+  auto rootfs = open_file(boot.rootfs, O_RDONLY);
+  if (!rootfs) co_return rootfs.error().with_context("boot");
+  auto disk = open_file(boot.disk, O_RDONLY);
+  if (!disk) co_return disk.error().with_context("boot");
+  auto prepared = co_await prepare(context, std::move(record), disk.value().get());
+  if (!prepared) co_return prepared.error().with_context("boot");
+  auto vm = std::move(prepared).value();
+
+  Fd tap;
+  auto devices = vm->devices(rootfs.value().get(), tap);
+  if (!devices) {
+    co_await vm->destroy();
+    co_return devices.error().with_context("boot");
+  }
+  auto booted = co_await context.engine.boot(boot.image, boot.size, devices.value(),
+                                             vm->record_.vmm.control_path);
+  if (!booted) {
+    co_await vm->destroy();
+    co_return booted.error().with_context("boot");
+  }
+  vm->booted_ = std::move(booted.value().machine);
+  vm->boot_memory_ = std::move(booted.value().memory);
+  vm->record_.vmm = vm->booted_->record();
+  Result<void> done = vm->write_record();
+  if (done) done = co_await vm->announce();
+  if (!done) {
+    co_await vm->destroy();
+    co_return done.error().with_context("boot");
+  }
+  co_return std::move(vm);
+}
+
+Task<ExitStatus> Vm::boot_ended() { return booted_->wait_end(); }
+
+Task<std::string> Vm::boot_console() {
+  if (!booted_) co_return "";
+  auto console = co_await booted_->console_tail();
+  co_return console ? std::move(console).value() : console.error().message();
+}
+
+Task<Result<engine::Snapshot>> Vm::capture(std::unique_ptr<Vm> vm, std::string disk) {
+  Context& context = vm->context_;
+  engine::Booted booted;
+  booted.machine = std::move(vm->booted_);
+  booted.memory = std::move(vm->boot_memory_);
+  auto snapshot = co_await context.engine.capture(std::move(booted), vm->record_.size);
+  Result<void> copied = ok();
+  if (snapshot) {
+    auto work = [from = vm->scratch_.get(), disk]() -> Result<void> {
+      HAKO_TRYV(copy_disk(from, disk));
+      return ok();
+    };
+    copied = co_await run_blocking(context.blocking, work);
+  }
+  co_await vm->destroy();
+  if (!copied) co_return copied.error().with_context("capture");
+  if (!snapshot) co_return snapshot.error().with_context("capture");
+  co_return std::move(snapshot);
+}
+
+Task<Result<std::unique_ptr<Vm>>> Vm::adopt(Context& context, VmRecord record) {
+  std::unique_ptr<Vm> vm(new Vm(context, std::move(record)));
+  vm->slot_.number = vm->record_.slot;
+  Result<void> done = ok();
+  auto machine = co_await context.engine.adopt(vm->record_.vmm);
+  if (machine)
+    vm->machine_ = std::move(machine).value();
+  else
+    done = machine.error();
+  if (done) {
+    auto slot = context.slots.open(vm->record_.slot);
+    if (slot)
+      vm->slot_ = std::move(slot).value();
+    else
+      done = slot.error();
+  }
+  if (!done) {
+    co_await vm->destroy();
+    co_return done.error().with_context("find machine " + vm->record_.machine + " again");
+  }
+  co_return std::move(vm);
+}
+
+Task<Result<void>> Vm::announce() {
+  auto sockets = open_sockets(kFirstSockets);
+  if (!sockets) co_return sockets.error();
+  co_return co_await context_.gate.add(record_.machine, std::move(sockets).value());
+}
+
+Result<std::vector<Fd>> Vm::open_sockets(int count) const {
+  return network::open_sockets(slot_, count);
+}
+
+Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object envs,
+                                std::chrono::milliseconds deadline) {
+  record_.generation += 1;
+  auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      WallClock::now().time_since_epoch());
+  boost::json::object init = {
+      {"entropy", base64_encode(random_bytes(64))},
+      {"timestampNs", std::to_string(now.count())},
+      {"hostname", sandbox},
+      {"machineId", random_hex(16)},
+      {"bootId", random_uuid()},
+      {"generation", record_.generation},
+      {"sandboxId", sandbox},
+      {"templateId", record_.template_name},
+      {"defaultUser", "user"},
+      {"defaultWorkdir", "/home/user"},
+  };
+  init["envVars"] = std::move(envs);
+  if (!record_.access_token.empty()) init["accessToken"] = record_.access_token;
+  co_return co_await context_.gate.init(record_.machine, std::move(init), deadline);
+}
+
+Task<void> Vm::destroy() {
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  // Streams are cut first, so that nobody sees a half-dead machine.
+  co_await context_.gate.remove(record_.machine);
+  if (booted_) co_await booted_->kill();
+  if (machine_) {
+    co_await machine_->kill();
+  } else if (record_.vmm.pid > 0) {
+    // A VMM that could not be adopted may still run.
+    auto process = Process::adopt(context_.executor, record_.vmm.pid, record_.vmm.start_time);
+    if (process) co_await process.value().kill();
+  }
+  booted_.reset();
+  machine_.reset();
+  scratch_.reset();
+  if (slot_.number >= 0) {
+    network::Slot slot = std::move(slot_);
+    slot_ = {};
+    co_await context_.slots.dispose(std::move(slot));
+  }
+  auto work = [this] {
+    remove_vm_files(context_, record_.machine);
+    return true;
+  };
+  co_await run_blocking(context_.blocking, work);
+}
+
+void Vm::release() {
+  if (machine_) machine_->release();
+}
+
+}  // namespace hako::node

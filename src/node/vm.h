@@ -1,0 +1,91 @@
+// One virtual machine with all that belongs to it.
+#pragma once
+
+#include "base/async/turn_queue.h"
+#include "node/context.h"
+#include "node/record.h"
+
+namespace hako::node {
+
+/// What a clone is made from; shared by all clones of one template and size.
+struct LoadedSnapshot {
+  engine::Snapshot memory;
+  // Open descriptors, not paths: a template that is replaced must not change under its old clones.
+  Fd rootfs;                  ///< read-only root image
+  Fd disk;                    ///< scratch disk as captured
+  std::string template_name;
+  int disk_mib = 0;
+};
+
+/// A VMM process, its slot, its scratch disk, its record, and its place in the gate.
+/// destroy() gives all of it back, in that order; the destructor only kills the VMM, and what is
+/// left then is found by reconcile at the next start.
+/// Thread: the node's executor. Calls on one Vm must not overlap, except watching its end.
+class Vm {
+ public:
+  /// A running clone that the gate knows, with its guest's identity not yet set.
+  static Task<Result<std::unique_ptr<Vm>>> clone(Context& context, const LoadedSnapshot& snapshot);
+
+  struct ColdBoot {
+    engine::BootImage image;
+    std::string rootfs;          ///< path of the read-only root image
+    std::string disk;            ///< path of a scratch disk; copied for this machine
+    std::string template_name;
+    engine::MachineSize size;
+    int disk_mib = 0;
+  };
+  /// A machine booted from its kernel and known to the gate; its guest may still be coming up.
+  static Task<Result<std::unique_ptr<Vm>>> boot(Context& context, const ColdBoot& boot);
+  /// Returns when a cold-booted machine's VMM has ended.
+  Task<ExitStatus> boot_ended();
+  /// The last of a cold-booted guest's console, for a message about why it does not come up.
+  Task<std::string> boot_console();
+  /// Stops a booted machine for good and takes its snapshot; `disk` receives its scratch disk.
+  /// The Vm is destroyed, whatever the outcome.
+  static Task<Result<engine::Snapshot>> capture(std::unique_ptr<Vm> vm, std::string disk);
+
+  /// A machine of an earlier run, by its record. On error nothing of it is left.
+  static Task<Result<std::unique_ptr<Vm>>> adopt(Context& context, VmRecord record);
+
+  const VmRecord& record() const { return record_; }
+  /// Changes the record and writes it down.
+  Result<void> update_record(const std::function<void(VmRecord&)>& change);
+  /// Shared, so that whoever watches its end may outlive this object.
+  std::shared_ptr<engine::Machine> machine() { return machine_; }
+  /// Taken around calls on machine(), which must not overlap.
+  TurnQueue& turns() { return turns_; }
+
+  /// Gives the guest a fresh identity, under the record's next generation.
+  Task<Result<void>> identify(const std::string& sandbox, boost::json::object envs,
+                              std::chrono::milliseconds deadline);
+  /// Tells the gate of this machine (again).
+  Task<Result<void>> announce();
+  Result<std::vector<Fd>> open_sockets(int count) const;
+
+  Task<void> destroy();
+  /// Lets go of a machine that is to outlive this daemon.
+  void release();
+
+ private:
+  Vm(Context& context, VmRecord record) : context_(context), record_(std::move(record)) {}
+
+  static Task<Result<std::unique_ptr<Vm>>> prepare(Context& context, VmRecord record, int disk);
+  Result<engine::MachineDevices> devices(int rootfs, Fd& tap);
+  std::string folder() const { return context_.vm_dir() + "/" + record_.machine; }
+  Result<void> write_record();
+
+  Context& context_;
+  VmRecord record_;
+  network::Slot slot_;
+  Fd scratch_;
+  std::shared_ptr<engine::Machine> machine_;
+  TurnQueue turns_;
+  // Of a cold-booted template only:
+  std::unique_ptr<engine::Machine> booted_;
+  Fd boot_memory_;
+};
+
+/// Removes the folder and control socket of a machine that is no more. Missing is success.
+void remove_vm_files(const Context& context, const std::string& machine);
+
+}  // namespace hako::node
