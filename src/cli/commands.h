@@ -1,0 +1,35 @@
+// The commands, one function each; the parser calls them. All return the exit status.
+#pragma once
+
+#include "cli/options.h"
+
+namespace hako::cli {
+
+// boxes.cpp
+int create_box(const GlobalOptions& global, const BoxOptions& options);
+int list_boxes(const GlobalOptions& global);
+int show_box(const GlobalOptions& global, const std::string& id);
+int kill_boxes(const GlobalOptions& global, const std::vector<std::string>& ids, bool all);
+int show_logs(const GlobalOptions& global, const LogsOptions& options);
+
+// run.cpp
+int run_in_new_box(const GlobalOptions& global, const RunOptions& options);
+int exec_in_box(const GlobalOptions& global, const ExecOptions& options);
+
+// copy.cpp
+int copy_files(const GlobalOptions& global, const CopyOptions& options);
+
+// templates.cpp
+int list_templates(const GlobalOptions& global);
+int build_template(const GlobalOptions& global, const TemplateBuildOptions& options);
+int remove_templates(const GlobalOptions& global, const std::vector<std::string>& names);
+
+// service.cpp
+int start_service(const GlobalOptions& global, bool foreground);
+int stop_service(const GlobalOptions& global, bool keep_boxes);
+int restart_service(const GlobalOptions& global);
+
+// check.cpp
+int check_machine(const GlobalOptions& global);
+
+}  // namespace hako::cli

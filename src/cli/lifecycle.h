@@ -1,0 +1,25 @@
+// Making and ending boxes, as several commands do it.
+#pragma once
+
+#include "cli/box.h"
+
+namespace hako::cli {
+
+/// How long a box without --ttl lives on when nobody renews it.
+inline constexpr std::chrono::seconds kLease{300};
+
+/// Creates a box. `fallback_template` where the options name none.
+Task<Result<boost::json::value>> create(Api& api, BoxOptions options,
+                                        std::string fallback_template);
+/// Destroys a box; one that has gone already is fine.
+Task<Result<void>> destroy(Api& api, std::string id);
+/// Every box the key may see, page by page.
+Task<Result<boost::json::array>> list_all(Api& api);
+/// Destroys all of `ids`, several at a time. `done` holds those destroyed; the first error is
+/// returned once all have been tried.
+Task<Result<void>> destroy_all(ApiAccess access, std::vector<std::string> ids,
+                               std::vector<std::string>& done);
+/// Extends the box's life by kLease from now, again and again, until cancelled.
+Task<void> renew_lease(ApiAccess access, std::string id);
+
+}  // namespace hako::cli
