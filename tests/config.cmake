@@ -1,0 +1,3 @@
+hako_test(config_test LABELS unit DEPENDS config
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/config_test.cpp)
+target_compile_definitions(config_test PRIVATE HAKO_SOURCE_DIR="${CMAKE_SOURCE_DIR}")

@@ -1,0 +1,202 @@
+"""A hako of its own for a test: own state, ports, uids and namespaces, on the real programs.
+
+Programs come from $HAKO_BIN_DIR, images from $HAKO_IMAGE_DIR.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+BIN = os.environ.get("HAKO_BIN_DIR") or os.path.join(
+    os.path.dirname(__file__), "..", "..", "build", "release", "bin")
+IMAGES = os.environ.get("HAKO_IMAGE_DIR", "/var/cache/hako/images")
+HAKO = os.path.abspath(os.path.join(BIN, "hako"))
+HAKOD = os.path.abspath(os.path.join(BIN, "hakod"))
+
+_next_uid_base = 700_000 + (os.getpid() % 1000) * 20_000
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Hako:
+    """`hako up` with a configuration of its own. Use as a context manager."""
+
+    def __init__(self, pool=2, settings="", images=IMAGES):
+        global _next_uid_base
+        self.uid_base = _next_uid_base
+        _next_uid_base += 20_000
+        self.state = tempfile.mkdtemp(prefix="hako-e2e-", dir="/var/tmp")
+        self.run_dir = tempfile.mkdtemp(prefix="hako-e2e-", dir="/run")
+        os.chmod(self.state, 0o711)
+        os.chmod(self.run_dir, 0o711)
+        self.api_port, self.gate_port = free_port(), free_port()
+        self.config = os.path.join(self.state, "hako.toml")
+        self.base_settings = settings
+        self.pool = pool
+        self.images = images
+        self.write_config(settings)
+
+    def write_config(self, settings=""):
+        # A test's own sections must not repeat these: TOML takes each table once.
+        sections = {
+            "paths": [f'state = "{self.state}"', f'run = "{self.run_dir}"',
+                      f'images = "{self.images}"'],
+            "api": [f"port = {self.api_port}"],
+            "gate": [f"port = {self.gate_port}"],
+            "pool": [f"size = {self.pool}"],
+            "users": [f"vmm_base = {self.uid_base}"],
+        }
+        current = None
+        for line in settings.splitlines():
+            line = line.strip()
+            if line.startswith("["):
+                current = line.strip("[]")
+                sections.setdefault(current, [])
+            elif line:
+                key = line.split("=")[0].strip()
+                sections[current] = [l for l in sections[current]
+                                     if l.split("=")[0].strip() != key] + [line]
+        with open(self.config, "w") as file:
+            for name, lines in sections.items():
+                file.write(f"[{name}]\n" + "\n".join(lines) + "\n")
+
+    def environment(self):
+        clean = {k: v for k, v in os.environ.items()
+                 if not k.startswith(("HAKO_", "E2B_"))}
+        clean["HAKO_CONFIG"] = self.config
+        return clean
+
+    def cli(self, *words, check=True, input=None, timeout=120, text=True):
+        """Runs `hako WORDS`; the finished process."""
+        done = subprocess.run([HAKO, *words], env=self.environment(), input=input,
+                              capture_output=True, text=text, timeout=timeout)
+        if check and done.returncode != 0:
+            raise AssertionError(f"hako {' '.join(words)}: status {done.returncode}\n"
+                                 f"{done.stdout}\n{done.stderr}\n{self.logs()}")
+        return done
+
+    def popen(self, *words, **options):
+        return subprocess.Popen([HAKO, *words], env=self.environment(), **options)
+
+    def start(self):
+        self.cli("up", timeout=180)
+        return self
+
+    def stop(self):
+        self.cli("down", check=False, timeout=120)
+
+    def wait_for_pool(self, count=None, seconds=90):
+        count = self.pool if count is None else count
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            listed = json.loads(self.cli("template", "ls", "--json").stdout)
+            templates = listed.get("templates", listed) if isinstance(listed, dict) else listed
+            if any(t.get("pooled", 0) >= count for t in templates):
+                return
+            time.sleep(0.2)
+        raise AssertionError("the pool does not fill\n" + self.logs())
+
+    def key(self):
+        with open(os.path.join(self.state, "api-key")) as file:
+            return file.read().strip()
+
+    def request(self, method, path, body=None, headers=None, key=True, port=None, timeout=60):
+        """(status, headers, parsed or raw body) of a request to the api."""
+        send = dict(headers or {})
+        if key:
+            send.setdefault("X-API-KEY", self.key())
+        data = body
+        if body is not None and not isinstance(body, bytes):
+            data = json.dumps(body).encode()
+            send.setdefault("Content-Type", "application/json")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port or self.api_port}{path}", data=data, headers=send,
+            method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                status, fields, raw = response.status, response.headers, response.read()
+        except urllib.error.HTTPError as error:
+            status, fields, raw = error.code, error.headers, error.read()
+        try:
+            return status, fields, json.loads(raw) if raw else None
+        except ValueError:
+            return status, fields, raw
+
+    def create(self, **body):
+        body.setdefault("templateID", "base")
+        body.setdefault("timeout", 120)
+        status, _, sandbox = self.request("POST", "/v2/sandboxes", body)
+        assert status == 201, (status, sandbox, self.logs())
+        return sandbox
+
+    def destroy(self, sandbox):
+        return self.request("DELETE", f"/sandboxes/{sandbox['sandboxID']}")[0]
+
+    def exec(self, box, *words, **options):
+        return self.cli("exec", box, *options.pop("flags", ()), "--", *words, **options)
+
+    def logs(self):
+        out = []
+        folder = os.path.join(self.state, "log")
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            with open(os.path.join(folder, name), errors="replace") as file:
+                out.append(f"--- {name}\n" + "".join(file.readlines()[-25:]))
+        return "\n".join(out)
+
+    # What must not be left behind.
+
+    def vmm_processes(self):
+        """Pids under the VMM uids of this hako."""
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            try:
+                uid = os.stat(f"/proc/{name}").st_uid
+            except FileNotFoundError:
+                continue
+            if self.uid_base <= uid < self.uid_base + 10_000:
+                found.append(int(name))
+        return found
+
+    def vm_folders(self):
+        folder = os.path.join(self.state, "node", "vms")
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+    def slot_mounts(self):
+        with open("/proc/self/mountinfo") as file:
+            return [line.split()[4] for line in file
+                    if f"{self.run_dir}/netns/slot-" in line]
+
+    def control_sockets(self):
+        folder = os.path.join(self.run_dir, "vmm")
+        return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+
+    def leftovers(self):
+        return {"processes": self.vmm_processes(), "folders": self.vm_folders(),
+                "slots": self.slot_mounts(), "sockets": self.control_sockets()}
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
+        self.remove()
+
+    def remove(self):
+        with open("/proc/self/mountinfo") as file:
+            mounts = [line.split()[4] for line in file if self.run_dir in line]
+        for mount in reversed(mounts):
+            subprocess.run(["umount", "-l", mount], check=False)
+        shutil.rmtree(self.state, ignore_errors=True)
+        shutil.rmtree(self.run_dir, ignore_errors=True)

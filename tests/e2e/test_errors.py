@@ -1,0 +1,293 @@
+"""What goes wrong is said clearly and leaves nothing behind."""
+
+import glob
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+from harness import HAKO, IMAGES, Hako
+
+NOTHING = {"processes": [], "folders": [], "slots": [], "sockets": []}
+
+
+class RunningTest(unittest.TestCase):
+    """Faults of requests against one daemon that must go on working."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.hako = Hako(pool=0, settings="[template]\ndisk_mib = 128")
+        cls.addClassCleanup(cls.hako.remove)
+        cls.addClassCleanup(cls.hako.stop)
+        cls.hako.start()
+
+    def tearDown(self):
+        for box in self.hako.request("GET", "/v2/sandboxes")[2]:
+            self.hako.destroy(box)
+        folders = self.hako.vm_folders()
+        self.assertEqual(folders, [], "a failed request left a machine behind")
+
+    def assert_error(self, answer, status, *words):
+        got, _, body = answer
+        self.assertEqual(got, status, body)
+        self.assertEqual(body["code"], status)
+        for word in words:
+            self.assertIn(word, body["message"])
+
+    def test_unknown_template(self):
+        self.assert_error(self.hako.request("POST", "/v2/sandboxes", {"templateID": "nope"}), 404,
+                          "nope")
+        done = self.hako.cli("run", "--template", "nope", "--", "true", check=False)
+        self.assertEqual(done.returncode, 125)
+        self.assertIn("nope", done.stderr)
+
+    def test_bad_key(self):
+        for key in ("e2b_" + "0" * 40, "x", ""):
+            answer = self.hako.request("POST", "/v2/sandboxes", {"templateID": "base"},
+                                       headers={"X-API-KEY": key})
+            self.assert_error(answer, 401)
+        self.assert_error(self.hako.request("GET", "/v2/sandboxes", key=False), 401)
+
+    def test_malformed_json(self):
+        for body in (b"{", b"[1,2", b"\xff\xfe", b'{"templateID": "base"', b"[]", b"7", b""):
+            self.assert_error(self.hako.request("POST", "/v2/sandboxes", body), 400)
+        deep = b'{"templateID":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        self.assert_error(self.hako.request("POST", "/v2/sandboxes", deep), 400)
+
+    def test_oversized_json(self):
+        body = json.dumps({"templateID": "base", "metadata": {"a": "x" * 2_000_000}}).encode()
+        self.assert_error(self.hako.request("POST", "/v2/sandboxes", body), 413)
+
+    def test_wrong_types(self):
+        for field, value in (("templateID", 7), ("timeout", "soon"), ("timeout", 1.5),
+                             ("timeout", -1), ("timeout", 10**12), ("metadata", ["a"]),
+                             ("metadata", {"a": 1}), ("envVars", "A=b"), ("envVars", {"A": 1}),
+                             ("memoryMB", "much"), ("memoryMB", 1), ("cpuCount", 10_000)):
+            body = {"templateID": "base", field: value}
+            self.assert_error(self.hako.request("POST", "/v2/sandboxes", body), 400, field)
+
+    def test_unknown_sandbox(self):
+        for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/timeout")):
+            body = {"timeout": 5} if method == "POST" else None
+            self.assert_error(
+                self.hako.request(method, "/sandboxes/i00000000000000000000" + path, body), 404)
+        status, _, body = self.hako.request(
+            "GET", "/files?path=/etc/hostname", key=False,
+            headers={"E2b-Sandbox-Id": "i00000000000000000000", "E2b-Sandbox-Port": "49983"})
+        self.assertEqual((status, body["message"]), (502, "The sandbox was not found"))
+
+    def test_port_that_is_closed(self):
+        box = self.hako.create()["sandboxID"]
+        status, _, body = self.hako.request(
+            "GET", "/", key=False, headers={"E2b-Sandbox-Id": box, "E2b-Sandbox-Port": "8080"})
+        self.assertEqual(status, 502)
+        self.assertEqual(body["message"], "The sandbox is running but port is not open")
+        self.assertEqual(body["port"], 8080)
+
+    def test_internal_routes_are_closed(self):
+        box = self.hako.create()
+        headers = {"E2b-Sandbox-Id": box["sandboxID"], "E2b-Sandbox-Port": "49983",
+                   "X-Access-Token": box["envdAccessToken"]}
+        for path in ("/init", "/init?x", "//init", "/%69nit", "/./init", "/freeze"):
+            status, _, _ = self.hako.request("POST", path, {"generation": 99}, headers=headers,
+                                             key=False)
+            self.assertEqual(status, 404, path)
+        self.assertEqual(self.hako.exec(box["sandboxID"], "hostname").stdout.strip(),
+                         box["sandboxID"])
+
+    def test_the_daemon_in_the_box_wants_its_token(self):
+        box = self.hako.create()
+        headers = {"E2b-Sandbox-Id": box["sandboxID"], "E2b-Sandbox-Port": "49983"}
+        self.assertEqual(self.hako.request("GET", "/files?path=/etc/hostname", key=False,
+                                           headers=headers)[0], 401)
+        headers["X-Access-Token"] = box["envdAccessToken"]
+        status, _, body = self.hako.request("GET", "/files?path=/etc/hostname", key=False,
+                                            headers=headers)
+        self.assertEqual((status, body.decode().strip()), (200, box["sandboxID"]))
+
+    def test_path_that_does_not_exist(self):
+        box = self.hako.create()["sandboxID"]
+        done = self.hako.cli("cp", f"{box}:/no/such/file", "/tmp/x", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("/no/such/file", done.stderr)
+        done = self.hako.cli("cp", "/no/such/file", f"{box}:/tmp/", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("/no/such/file", done.stderr)
+        done = self.hako.cli("exec", box, "--cwd", "/no/such/folder", "--", "true", check=False)
+        self.assertIn("/no/such/folder", done.stderr)
+
+    def test_command_that_does_not_exist(self):
+        box = self.hako.create()["sandboxID"]
+        done = self.hako.cli("exec", box, "--", "/no/such/command", check=False)
+        self.assertEqual(done.returncode, 127)
+        self.assertIn("/no/such/command", done.stderr)
+        self.assertEqual(self.hako.exec(box, "echo", "still here").stdout, "still here\n")
+
+    def test_full_disk_in_the_guest(self):
+        box = self.hako.create(timeout=600)["sandboxID"]
+        done = self.hako.cli("exec", box, "--", "sh", "-c",
+                             "dd if=/dev/zero of=/home/user/fill bs=1M 2>&1; true", timeout=300)
+        self.assertIn("No space left on device", done.stdout)
+        source = os.path.join(self.hako.state, "ten")
+        with open(source, "wb") as file:
+            file.write(os.urandom(10_000_000))
+        done = self.hako.cli("cp", source, f"{box}:/home/user/ten", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr.lower(), "space|disk")
+        # No half of it stays, and the box works on.
+        self.assertEqual(self.hako.cli("exec", box, "--", "ls", "/home/user/ten",
+                                       check=False).stdout, "")
+        self.hako.exec(box, "rm", "/home/user/fill")
+        self.hako.cli("cp", source, f"{box}:/home/user/ten")
+
+
+def up_fails(case, hako, *words):
+    """`hako up` must fail, say these words, and leave nothing running."""
+    try:
+        done = hako.cli("up", check=False, timeout=120)
+        case.assertNotEqual(done.returncode, 0, done.stdout)
+        for word in words:
+            case.assertIn(word, done.stderr + done.stdout)
+        case.assertEqual(hako.leftovers(), NOTHING)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", hako.gate_port))  # the gate is not running
+    finally:
+        hako.stop()
+        hako.remove()
+
+
+class StartTest(unittest.TestCase):
+    """Faults that keep a daemon from starting."""
+
+    def test_qemu_is_missing(self):
+        up_fails(self, Hako(settings='[engine]\nqemu = "/usr/bin/no-such-qemu"'),
+                 "/usr/bin/no-such-qemu", "qemu-system-x86")
+
+    def test_kvm_demanded_where_it_does_not_work(self):
+        doctor = subprocess.run([HAKO, "doctor", "--json"], capture_output=True, text=True)
+        if '"hardware"' in doctor.stdout:
+            self.skipTest("KVM works on this machine")
+        up_fails(self, Hako(settings='[engine]\naccel = "kvm"'), "KVM")
+
+    def test_port_in_use(self):
+        for name in ("api_port", "gate_port"):
+            with self.subTest(name), socket.socket() as taken:
+                taken.bind(("127.0.0.1", 0))
+                taken.listen()
+                hako = Hako()
+                setattr(hako, name, taken.getsockname()[1])
+                hako.write_config()
+                port = str(taken.getsockname()[1])
+                try:
+                    done = hako.cli("up", check=False, timeout=120)
+                    self.assertNotEqual(done.returncode, 0)
+                    self.assertIn(port, done.stderr + done.stdout)
+                    self.assertIn("in use", done.stderr + done.stdout)
+                    self.assertEqual(hako.leftovers(), NOTHING)
+                finally:
+                    hako.stop()
+                    hako.remove()
+
+    def test_image_is_missing(self):
+        empty = tempfile.mkdtemp(prefix="hako-e2e-")
+        up_fails(self, Hako(images=empty), "scripts/build-image")
+        os.rmdir(empty)
+
+    def test_image_is_corrupted(self):
+        broken = tempfile.mkdtemp(prefix="hako-e2e-", dir="/var/tmp")
+        shutil.copytree(os.path.join(IMAGES, "base"), os.path.join(broken, "base"))
+        with open(os.path.join(broken, "base", "initramfs.cpio"), "r+b") as file:
+            file.seek(1000)
+            file.write(b"\xff\xff")
+        up_fails(self, Hako(images=broken), "initramfs.cpio")
+        shutil.rmtree(broken)
+
+    def test_configuration_is_wrong(self):
+        up_fails(self, Hako(settings="[pool]\nsise = 3"), "sise", "size")
+
+    def test_not_root(self):
+        done = subprocess.run([HAKO, "up"], capture_output=True, text=True, user=65534,
+                              group=65534, extra_groups=[], cwd="/")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("root", done.stderr + done.stdout)
+
+    def test_no_daemon(self):
+        hako = Hako()
+        try:
+            done = hako.cli("run", "--", "true", check=False)
+            self.assertEqual(done.returncode, 125)
+            self.assertIn("hako up", done.stderr)
+        finally:
+            hako.remove()
+
+
+class HostTest(unittest.TestCase):
+    def test_guest_that_hangs_at_boot(self):
+        # A kernel that finds no init panics, and with panic=0 stands still for ever.
+        settings = ('[engine]\nkernel_args = "rdinit=/no-such-init panic=0"\n'
+                    "boot_deadline_ms = 3000\nboot_tries = 2")
+        with Hako(pool=0, settings=settings) as hako:
+            start = time.monotonic()
+            status, _, body = hako.request("POST", "/v2/sandboxes", {"templateID": "base"})
+            self.assertGreaterEqual(status, 500)
+            self.assertIn("did not come up", body["message"])
+            self.assertLess(time.monotonic() - start, 60)
+            self.assertEqual(hako.leftovers()["processes"], [])
+            self.assertEqual(hako.vm_folders(), [])
+            self.assertEqual(hako.request("GET", "/v2/sandboxes")[2], [])
+
+    def test_full_disk_on_the_host(self):
+        hako = Hako(pool=0, settings="[limits]\nmin_free_disk_mib = 0")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=711", "tmpfs", hako.state],
+                       check=True)
+        try:
+            hako.write_config("[limits]\nmin_free_disk_mib = 0")
+            hako.start()
+            hako.destroy(hako.create())  # the snapshot is there now
+            with open(os.path.join(hako.state, "fill"), "wb") as file:
+                try:
+                    while True:
+                        file.write(b"x" * 65536)
+                        file.flush()
+                except OSError:
+                    pass
+            status, _, body = hako.request("POST", "/v2/sandboxes", {"templateID": "base"})
+            self.assertIn(status, (507, 503), body)
+            self.assertEqual(hako.vm_folders(), [])
+            self.assertEqual(hako.vmm_processes(), [])
+            os.unlink(os.path.join(hako.state, "fill"))
+            hako.destroy(hako.create())
+        finally:
+            hako.stop()
+            subprocess.run(["umount", "-l", hako.state])
+            hako.remove()
+
+    def test_creates_stop_before_the_disk_is_full(self):
+        with Hako(pool=0, settings="[limits]\nmin_free_disk_mib = 1000000000") as hako:
+            status, _, body = hako.request("POST", "/v2/sandboxes", {"templateID": "base"})
+            self.assertIn(status, (507, 503), body)
+            self.assertIn("disk", body["message"])
+
+    def test_corrupted_snapshot_is_made_again(self):
+        for victim in ("disk.raw", "memory/*"):
+            with self.subTest(victim), Hako(pool=0) as hako:
+                hako.destroy(hako.create())
+                hako.cli("down")
+                pattern = os.path.join(hako.state, "node", "snapshots", "base.*", victim)
+                largest = max(glob.glob(pattern), key=os.path.getsize)
+                with open(largest, "r+b") as file:
+                    file.seek(os.path.getsize(largest) // 2)
+                    file.write(b"not what it was")
+                hako.start()
+                box = hako.create()
+                self.assertEqual(hako.exec(box["sandboxID"], "echo", "well").stdout, "well\n")
+                self.assertIn("snapshot_made_again", hako.logs())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

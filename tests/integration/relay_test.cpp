@@ -1,0 +1,195 @@
+// What a relay does between a client and a server, over real sockets.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "support/http_lab.h"
+
+namespace hako::http {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+HTTP_TEST(passes_responses_on) {
+  Client client = co_await this->client(relay_port_);
+  for (int i = 0; i < 3; ++i) {
+    auto streamed = co_await client.exchange(get("/stream"));
+    CO_ASSERT_TRUE(streamed);
+    EXPECT_EQ(streamed.value().body, "one,two,three");
+  }
+  auto unframed = co_await client.exchange(get("/unframed"));
+  CO_ASSERT_TRUE(unframed);
+  EXPECT_EQ(unframed.value().body, "until the end");
+  EXPECT_TRUE(client.reusable());
+  auto empty = co_await client.exchange(get("/no-content"));
+  CO_ASSERT_TRUE(empty);
+  EXPECT_EQ(empty.value().status, 204u);
+  Request head = get("/big?counted=1");
+  head.method = Verb::head;
+  auto length = co_await client.exchange(std::move(head));
+  CO_ASSERT_TRUE(length);
+  EXPECT_EQ(length.value().fields[Field::content_length], "1048576");
+  EXPECT_EQ(outcomes_[0], RelayOutcome::reusable);
+  EXPECT_EQ(outcomes_[3], RelayOutcome::finished);
+}
+
+HTTP_TEST(removes_what_concerns_one_connection) {
+  auto text = co_await talk(relay_port_,
+                            "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close, X-Private\r\n"
+                            "X-Private: 1\r\nX-Public: 2\r\nKeep-Alive: 5\r\nTE: trailers\r\n"
+                            "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+  EXPECT_THAT(text, EndsWith("POST:hi"));
+  EXPECT_EQ(last_head_.header("X-Private"), "");
+  EXPECT_EQ(last_head_.header("X-Public"), "2");
+  EXPECT_EQ(last_head_.header("Keep-Alive"), "");
+  EXPECT_EQ(last_head_.header("TE"), "");
+  EXPECT_EQ(last_head_.header("Host"), "x");
+  text = co_await talk(relay_port_,
+                       "GET /echo HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+                       "Upgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n");
+  EXPECT_THAT(text, EndsWith("GET:"));
+  EXPECT_EQ(last_head_.header("Upgrade"), "");
+}
+
+/// Peak resident memory of this process, KiB.
+long peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("VmHWM:")) return std::stol(line.substr(6));
+  return 0;
+}
+
+HTTP_TEST(passes_on_a_hundred_mebibytes_without_gathering_them) {
+  std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts here
+  long before = peak_memory();
+  Client client = co_await this->client(relay_port_);
+  auto head = co_await client.start(get("/big?mib=100"));
+  CO_ASSERT_TRUE(head);
+  Digest down;
+  std::vector<char> buffer(64 << 10);
+  for (;;) {
+    auto count = co_await client.read_some(asio::buffer(buffer));
+    CO_ASSERT_TRUE(count);
+    if (count.value() == 0) break;
+    down.add({buffer.data(), count.value()});
+  }
+  Digest expected;
+  for (size_t i = 0; i < 100; ++i) expected.add(pattern(1 << 20, i));
+  EXPECT_EQ(down.bytes, 100u << 20);
+  EXPECT_EQ(down.value, expected.value);
+
+  Request upload = get("/digest");
+  upload.method = Verb::post;
+  CO_ASSERT_TRUE(co_await client.begin(std::move(upload)));
+  for (size_t i = 0; i < 100; ++i) {
+    std::string piece = pattern(1 << 20, i);
+    CO_ASSERT_TRUE(co_await client.write(asio::buffer(piece)));
+  }
+  CO_ASSERT_TRUE(co_await client.finish());
+  CO_ASSERT_TRUE(co_await client.read_head());
+  auto count = co_await client.read_some(asio::buffer(buffer));
+  CO_ASSERT_TRUE(count);
+  EXPECT_EQ(std::string(buffer.data(), count.value()),
+            std::to_string(expected.bytes) + " " + std::to_string(expected.value));
+  EXPECT_LT(peak_memory() - before, 30'000);
+}
+
+HTTP_TEST(cuts_the_client_when_upstream_is_cut) {
+  auto text = co_await talk(relay_port_, "GET /abort HTTP/1.1\r\n\r\n");
+  EXPECT_THAT(text, EndsWith("4\r\npart\r\n<reset>"));
+  CO_ASSERT_TRUE(outcomes_.size() == 1);
+  EXPECT_EQ(outcomes_[0], RelayOutcome::cut);
+}
+
+HTTP_TEST(sends_nothing_when_upstream_breaks_before_its_response) {
+  Client client = co_await this->client(relay_port_);
+  Request request = get("/late-throw");
+  auto cut = co_await client.exchange(std::move(request));
+  EXPECT_FALSE(cut);  // a head had been sent
+  Stream silent(co_await asio::this_coro::executor);
+  // A listener that closes what it accepts.
+  auto listener = listen_tcp("127.0.0.1", 0);
+  uint16_t real = std::exchange(origin_port_, local_port(listener.value()));
+  TaskGroup group(co_await asio::this_coro::executor);
+  Handler refuse = [](Exchange& exchange) -> Task<void> {
+    exchange.abort();
+    co_return;
+  };
+  group.spawn("refuse", serve(std::move(listener).value(), refuse));
+  Client second = co_await this->client(relay_port_);
+  auto answer = co_await second.exchange(get("/echo"));
+  EXPECT_TRUE(answer);
+  if (answer) {
+    EXPECT_EQ(answer.value().status, 502u);
+  }
+  origin_port_ = real;
+  co_await group.stop();
+}
+
+HTTP_TEST(cuts_upstream_when_the_client_leaves) {
+  {
+    Client client = co_await this->client(relay_port_);
+    auto head = co_await client.start(get("/hang"));
+    CO_ASSERT_TRUE(head);
+    EXPECT_EQ(gone_, 0);
+  }
+  while (gone_ == 0) co_await sleep_for(1ms);
+  while (outcomes_.empty()) co_await sleep_for(1ms);
+  EXPECT_EQ(outcomes_[0], RelayOutcome::client_gone);
+}
+
+HTTP_TEST(an_early_answer_ends_the_upload) {
+  Client client = co_await this->client(relay_port_);
+  Request upload = get("/ignore");
+  upload.method = Verb::post;
+  upload.fields.set(Field::content_length, "50000000");
+  CO_ASSERT_TRUE(co_await client.begin(std::move(upload)));
+  std::string piece(1000, 'x');
+  CO_ASSERT_TRUE(co_await client.write(asio::buffer(piece)));
+  auto head = co_await client.read_head();
+  CO_ASSERT_TRUE(head);
+  EXPECT_EQ(head.value().status, 401u);
+}
+
+HTTP_TEST(tunnels_after_an_upgrade) {
+  auto connected = co_await connect_tcp("127.0.0.1", relay_port_, 5s);
+  Stream stream = std::move(connected).value();
+  std::string head = "GET /upgrade HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: test\r\n\r\nfirst";
+  co_await asio::async_write(stream, asio::buffer(head), asio::use_awaitable);
+  auto answer = co_await read_until(stream, "hello");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 101"));
+  EXPECT_THAT(answer, HasSubstr("Upgrade: test\r\n"));
+  EXPECT_EQ(co_await read_until(stream, "first"), "first");
+  co_await asio::async_write(stream, asio::buffer("second", 6), asio::use_awaitable);
+  stream.shutdown(Stream::shutdown_send);
+  EXPECT_EQ(co_await rest_of(stream), "second");
+}
+
+HTTP_TEST(an_upgrade_nobody_asked_for_is_refused) {
+  auto text = co_await talk(relay_port_, "GET /upgrade HTTP/1.1\r\nConnection: close\r\n\r\n");
+  EXPECT_THAT(text, StartsWith("HTTP/1.1 502"));
+}
+
+HTTP_TEST(stopping_a_relay_cuts_both_sides) {
+  TaskGroup group(co_await asio::this_coro::executor);
+  auto listener = listen_tcp("127.0.0.1", 0);
+  uint16_t port = local_port(listener.value());
+  Handler handler = [this](Exchange& exchange) { return pass_on(exchange); };
+  group.spawn("server", serve(std::move(listener).value(), handler));
+  Client streaming = co_await this->client(port);
+  CO_ASSERT_TRUE(co_await streaming.start(get("/hang")));
+  co_await group.stop();
+  char buffer[64];
+  auto rest = co_await streaming.read_some(asio::buffer(buffer));
+  if (rest && rest.value() > 0) rest = co_await streaming.read_some(asio::buffer(buffer));
+  EXPECT_FALSE(rest);
+  while (gone_ == 0) co_await sleep_for(1ms);
+}
+
+}  // namespace
+}  // namespace hako::http

@@ -1,0 +1,2 @@
+hako_test(network_test LABELS integration TIMEOUT 120 DEPENDS network SOURCES
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/network_test.cpp)

@@ -1,0 +1,2 @@
+hako_test(node_record_test LABELS unit DEPENDS node
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/node_record_test.cpp)

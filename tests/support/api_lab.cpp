@@ -1,0 +1,244 @@
+#include "support/api_lab.h"
+
+#include <filesystem>
+
+#include "base/clock.h"
+#include "http/server.h"
+
+namespace hako::test {
+using namespace std::chrono_literals;
+
+namespace {
+
+config::Config make_config() {
+  std::string pattern = std::filesystem::temp_directory_path() / "hako-api-XXXXXX";
+  if (!::mkdtemp(pattern.data())) throw std::runtime_error("no temporary directory");
+  config::Config config;
+  config.state_dir = pattern + "/state";
+  config.run_dir = pattern + "/run";
+  std::filesystem::create_directories(config.run_dir);
+  return config;
+}
+
+json::object described(const json::object& create, const std::string& isolation) {
+  json::object box;
+  for (const char* name : {"box", "template", "ends_ms"}) box[name] = create.at(name);
+  box["memory_mib"] = create.contains("memory_mib") ? create.at("memory_mib") : json::value(256);
+  box["vcpus"] = create.contains("vcpus") ? create.at("vcpus") : json::value(1);
+  box["disk_mib"] = 4096;
+  box["isolation"] = isolation;
+  box["started_ms"] = to_unix_ms(WallClock::now());
+  box["state"] = "running";
+  return box;
+}
+
+}  // namespace
+
+FakeNode::FakeNode(asio::io_context& loop, std::string socket_path)
+    : loop_(loop), path_(std::move(socket_path)) {}
+
+void FakeNode::start() {
+  auto listener = rpc::listen_unix(path_, 0);
+  if (!listener) throw std::runtime_error(listener.error().message());
+  tasks_ = std::make_unique<TaskGroup>(loop_.get_executor());
+  std::function<Task<void>(Fd, uid_t)> serve_one = [this](Fd connection, uid_t uid) {
+    return serve(std::move(connection), uid);
+  };
+  tasks_->spawn("node", rpc::accept_peers(std::move(listener.value()), {}, std::move(serve_one)));
+}
+
+Task<void> FakeNode::stop() {
+  if (tasks_) co_await tasks_->stop();
+  tasks_.reset();
+}
+
+void FakeNode::tell_gone(std::string box, std::string reason) {
+  boxes.erase(box);
+  for (const auto& weak : peers_) {
+    auto peer = weak.lock();
+    if (!peer) continue;
+    rpc::Payload payload;
+    payload.body["box"] = box;
+    payload.body["reason"] = reason;
+    payload.body["detail"] = "";
+    (void)peer->tell("box.gone", std::move(payload));
+  }
+}
+
+Task<void> FakeNode::serve(Fd connection, uid_t) {
+  auto executor = co_await asio::this_coro::executor;
+  auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
+  for (const char* method :
+       {"node.info", "template.list", "template.build", "template.remove", "box.create",
+        "box.destroy", "box.set_end", "box.list", "box.console"}) {
+    rpc::Handler handler = [this, method](rpc::Payload payload) {
+      return answer(method, std::move(payload));
+    };
+    peer->on(method, std::move(handler));
+  }
+  peers_.push_back(peer);
+  co_await peer->run();
+}
+
+Task<Result<rpc::Payload>> FakeNode::answer(std::string method, rpc::Payload payload) {
+  calls.push_back(method);
+  std::optional<Answer> given = before ? before(method, payload.body) : std::nullopt;
+  Answer made = given ? *given : usual_answer(method, payload.body);
+  if (!made) co_return made.error();
+  rpc::Payload reply;
+  reply.body = std::move(made.value());
+  co_return std::move(reply);
+}
+
+FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::object& body) {
+  json::object reply;
+  if (method == "node.info") {
+    reply = {{"isolation", isolation}, {"engine", "qemu"},      {"accel_reason", "a test"},
+             {"templates", {"base"}},  {"boxes", boxes.size()}, {"pooled", 0}};
+    return reply;
+  }
+  if (method == "template.list") {
+    json::object base = {{"name", "base"},   {"memory_mib", 256}, {"vcpus", 1},
+                         {"disk_mib", 4096}, {"state", "ready"},  {"pooled", 2},
+                         {"created_ms", 5}};
+    json::array list;
+    list.push_back(std::move(base));
+    reply["templates"] = std::move(list);
+    return reply;
+  }
+  if (method == "template.build") {
+    reply = {{"name", body.at("name")}, {"log", "built"}};
+    return reply;
+  }
+  if (method == "template.remove") return reply;
+  if (method == "box.list") {
+    json::array list;
+    for (const auto& [id, box] : boxes) list.push_back(box);
+    reply["boxes"] = std::move(list);
+    return reply;
+  }
+  std::string id(body.at("box").as_string());
+  if (method == "box.create") {
+    if (body.at("template") != "base") {
+      return Error(ErrorCode::not_found, "there is no such template");
+    }
+    last_create = body;
+    reply = boxes[id] = described(body, isolation);
+    reply["from_pool"] = true;
+    if (created) created();
+    return reply;
+  }
+  auto box = boxes.find(id);
+  if (box == boxes.end()) return Error(ErrorCode::not_found, "no box " + id);
+  if (method == "box.destroy") boxes.erase(box);
+  if (method == "box.set_end") box->second["ends_ms"] = body.at("ends_ms");
+  if (method == "box.console") reply["text"] = "first\r\n\x1b[1msecond\n";
+  return reply;
+}
+
+std::string Reply::message() const {
+  const json::object* fields = body.if_object();
+  const json::value* text = fields ? fields->if_contains("message") : nullptr;
+  return text && text->is_string() ? std::string(text->get_string()) : std::string();
+}
+
+ApiLab::ApiLab() : config(make_config()), node(loop, config.node_socket()) {}
+
+ApiLab::~ApiLab() {
+  std::filesystem::remove_all(std::filesystem::path(config.state_dir).parent_path());
+}
+
+Task<void> ApiLab::run_api() {
+  api::ApiOptions options;
+  options.stay_root = true;
+  auto listener = http::listen_tcp(config.api_address, 0);
+  if (!listener) throw std::runtime_error(listener.error().message());
+  options.listener = std::move(listener.value());
+  options.on_listening = [this](uint16_t bound) { port = bound; };
+  outcome.emplace(co_await api::run_api(config, std::move(options)));
+}
+
+Task<bool> ApiLab::start_api() {
+  auto prepared = api::prepare_api_state(config);
+  if (!prepared) throw std::runtime_error(prepared.error().message());
+  key = read_file(config.key_file()).value();
+  key.pop_back();
+  port = 0;
+  outcome.reset();
+  api_tasks_ = std::make_unique<TaskGroup>(loop.get_executor());
+  api_tasks_->spawn("api", run_api());
+  std::function<bool()> settled = [this] { return port != 0 || outcome; };
+  co_await eventually(std::move(settled));
+  co_return port != 0;
+}
+
+Task<void> ApiLab::stop_api() {
+  if (api_tasks_) co_await api_tasks_->stop();
+  api_tasks_.reset();
+}
+
+Task<void> ApiLab::start() {
+  node.start();
+  if (!co_await start_api()) throw std::runtime_error("the API does not start");
+  for (;;) {
+    auto reply = co_await ask(http::Verb::get, "/health");
+    if (reply.body.at("node") == "connected") co_return;
+    co_await sleep_for(5ms);
+  }
+}
+
+Task<void> ApiLab::stop() {
+  co_await stop_api();
+  co_await node.stop();
+}
+
+Task<Reply> ApiLab::ask(http::Verb method, std::string target, std::string body) {
+  return ask_with_key(method, std::move(target), std::move(body), key);
+}
+
+Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::string body,
+                                 std::string with_key) {
+  auto stream = co_await http::connect_tcp("127.0.0.1", port, 5s);
+  if (!stream) throw std::runtime_error(stream.error().message());
+  http::Client client(std::move(stream.value()));
+  http::Request request;
+  request.method = method;
+  request.target = std::move(target);
+  request.fields.set(http::Field::host, "127.0.0.1");
+  if (!with_key.empty()) request.fields.set("X-API-KEY", with_key);
+  request.body = std::move(body);
+  auto response = co_await with_deadline(20s, client.exchange(std::move(request)));
+  if (!response) throw std::runtime_error(response.error().message());
+  Reply reply;
+  reply.status = response.value().status;
+  reply.fields = response.value().fields;
+  if (!response.value().body.empty()) reply.body = json::parse(response.value().body);
+  co_return reply;
+}
+
+Task<std::string> ApiLab::create(std::string body) {
+  auto reply = co_await ask(http::Verb::post, "/v2/sandboxes", std::move(body));
+  if (reply.status != 201) throw std::runtime_error("create: " + reply.message());
+  co_return std::string(reply.body.at("sandboxID").as_string());
+}
+
+Task<bool> ApiLab::eventually(std::function<bool()> holds) {
+  auto end = std::chrono::steady_clock::now() + 10s;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() > end) co_return false;
+    co_await sleep_for(2ms);
+  }
+  co_return true;
+}
+
+Task<bool> ApiLab::eventually_status(std::string target, unsigned status) {
+  auto end = std::chrono::steady_clock::now() + 10s;
+  for (;;) {
+    auto reply = co_await ask(http::Verb::get, target);
+    if (reply.status == status) co_return true;
+    if (std::chrono::steady_clock::now() > end) co_return false;
+    co_await sleep_for(5ms);
+  }
+}
+
+}  // namespace hako::test

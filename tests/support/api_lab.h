@@ -1,0 +1,97 @@
+// The real API server on a port of its own, with a stand-in for the node on a real socket.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/api.h"
+#include "base/async/task_group.h"
+#include "http/client.h"
+#include "rpc/peer.h"
+
+namespace hako::test {
+
+namespace json = boost::json;
+
+/// Answers as the node does, boxes being entries of a map. Stands in for it where failures are
+/// wanted that a real node is hard to bring to.
+class FakeNode {
+ public:
+  using Answer = Result<json::object>;
+
+  FakeNode(asio::io_context& loop, std::string socket_path);
+
+  void start();
+  /// Ends all connections and stops listening.
+  Task<void> stop();
+  /// Tells every API that a box is gone.
+  void tell_gone(std::string box, std::string reason);
+
+  /// Called before the usual answer; what it returns is the answer.
+  std::function<std::optional<Answer>(const std::string& method, const json::object& body)> before;
+  /// Called after box.create has made the box, before it answers.
+  std::function<void()> created;
+  std::map<std::string, json::object> boxes;
+  std::vector<std::string> calls;  ///< methods, in order
+  json::object last_create;
+  std::string isolation = "emulated";
+
+ private:
+  Task<void> serve(Fd connection, uid_t uid);
+  Task<Result<rpc::Payload>> answer(std::string method, rpc::Payload payload);
+  Answer usual_answer(const std::string& method, const json::object& body);
+
+  asio::io_context& loop_;
+  std::string path_;
+  std::unique_ptr<TaskGroup> tasks_;
+  std::vector<std::weak_ptr<rpc::Peer>> peers_;
+};
+
+/// An answer to a request.
+struct Reply {
+  unsigned status = 0;
+  http::Fields fields;
+  json::value body;  ///< null if empty
+  std::string message() const;
+};
+
+/// Folders, configuration, API and node of one test.
+class ApiLab {
+ public:
+  ApiLab();
+  ~ApiLab();
+
+  /// Prepares the state and starts the API; returns when it listens. False if it ended instead.
+  Task<bool> start_api();
+  Task<void> stop_api();
+  /// Starts both and waits until they are connected.
+  Task<void> start();
+  Task<void> stop();
+
+  Task<Reply> ask(http::Verb method, std::string target, std::string body = {});
+  Task<Reply> ask_with_key(http::Verb method, std::string target, std::string body,
+                           std::string key);
+  /// The id of a new sandbox.
+  Task<std::string> create(std::string body = "{}");
+  /// Waits until `holds`; false after ten seconds.
+  static Task<bool> eventually(std::function<bool()> holds);
+  Task<bool> eventually_status(std::string target, unsigned status);
+
+  asio::io_context loop;
+  config::Config config;
+  FakeNode node;
+  std::optional<Result<void>> outcome;  ///< of the API, once it has ended
+  std::string key;
+  uint16_t port = 0;
+
+ private:
+  Task<void> run_api();
+
+  std::unique_ptr<TaskGroup> api_tasks_;
+};
+
+}  // namespace hako::test

@@ -1,0 +1,278 @@
+#include "support/gate_lab.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "http/server.h"
+#include "wire/connect.h"
+#include "wire/json_text.h"
+#include "wire/process.h"
+#include "wire/routing.h"
+
+namespace hako::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string last_init;
+
+Task<void> answer(http::Exchange& exchange, http::Response response) {
+  (void)co_await exchange.respond(std::move(response));
+}
+
+Task<void> hang(http::Exchange& exchange) {
+  http::ResponseHead head;
+  (void)co_await exchange.begin_with(std::move(head), asio::buffer("begun", 5));
+  co_await exchange.closed_by_client();
+}
+
+/// Every way in which a process's stream may go.
+Task<void> start_process(http::Exchange& exchange) {
+  auto body = co_await exchange.read_body(1 << 20);
+  if (!body) co_return exchange.abort();
+  wire::FrameDecoder decoder(1 << 20);
+  decoder.feed(body.value());
+  auto frame = decoder.next();
+  auto request = wire::parse_object(frame.value()->payload);
+  auto start = wire::parse_start(request.value());
+  std::string cmd = start.value().process.cmd;
+  std::string reply;
+  wire::append_start_event(reply, 42);
+  if (cmd == "echo") {
+    std::string said;
+    for (const auto& arg : start.value().process.args) said += arg + " ";
+    said += exchange.head().header("Authorization");
+    wire::append_data_event(reply, wire::OutputStream::out, said);
+    wire::append_data_event(reply, wire::OutputStream::err, "\xff!");
+    wire::append_end_event(reply, wire::describe_end(3, 0));
+    wire::append_end_frame(reply);
+  } else if (cmd == "flood") {
+    for (int i = 0; i < 100; ++i)
+      wire::append_data_event(reply, wire::OutputStream::out, std::string(30'000, 'f'));
+    wire::append_data_event(reply, wire::OutputStream::out, "last");
+    wire::append_end_event(reply, wire::describe_end(0, 0));
+    wire::append_end_frame(reply);
+  } else if (cmd == "refused") {
+    reply.clear();
+    wire::append_end_frame(reply, Error(ErrorCode::invalid_argument, "cwd '/x' does not exist"));
+  } else if (cmd == "rubbish") {
+    reply = std::string("\0\xff\xff\xff\xff", 5) + "rubbish";
+  } else if (cmd == "unfinished") {
+    wire::append_data_event(reply, wire::OutputStream::out, "x");
+  }
+  http::ResponseHead head;
+  head.fields.set(http::Field::content_type, "application/connect+json");
+  (void)co_await exchange.begin_with(std::move(head), asio::buffer(reply));
+  if (cmd == "hang") co_return co_await exchange.closed_by_client();
+  (void)co_await exchange.end();
+}
+
+Task<void> daemon(http::Exchange& exchange) {
+  auto path = exchange.head().path();
+  http::Response response = http::Response::empty();
+  if (path == "/process.Process/Start") co_return co_await start_process(exchange);
+  if (path == "/hang") co_return co_await hang(exchange);
+  if (path == "/init") {
+    auto body = co_await exchange.read_body(1 << 20);
+    if (!body) co_return exchange.abort();
+    last_init = body.value();
+    if (last_init.find("refuse") != std::string::npos)
+      response = http::error_response(409, "generation 1 is not above 2");
+  } else if (path == "/last-init") {
+    response = http::Response::text(200, last_init);
+  } else if (path == "/files") {
+    response = http::Response::text(200, "files " + std::string(exchange.head().query()));
+  } else if (path == "/echo") {
+    auto body = co_await exchange.read_body(64 << 20);
+    if (!body) co_return exchange.abort();
+    response = http::Response::text(200, std::move(body).value());
+  } else if (path == "/silent") {
+    co_return exchange.abort();
+  }
+  co_await answer(exchange, std::move(response));
+}
+
+Task<void> service(http::Exchange& exchange) {
+  auto response = http::Response::text(
+      200, "service " + exchange.head().target + " " + std::string(exchange.head().header("Host")));
+  co_await answer(exchange, std::move(response));
+}
+
+void make_address_local(const char* address) {
+  Fd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  for (const char* name : {"lo", "lo:1"}) {
+    ifreq request{};
+    std::strcpy(request.ifr_name, name);
+    if (std::string_view(name) == "lo:1") {
+      auto& ip = reinterpret_cast<sockaddr_in&>(request.ifr_addr);
+      ip.sin_family = AF_INET;
+      ::inet_pton(AF_INET, address, &ip.sin_addr);
+      if (::ioctl(control.get(), SIOCSIFADDR, &request) != 0) ::_exit(11);
+    }
+    request.ifr_flags = IFF_UP;
+    if (::ioctl(control.get(), SIOCSIFFLAGS, &request) != 0) ::_exit(12);
+  }
+}
+
+[[noreturn]] void be_guest(Fd ready) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::unshare(CLONE_NEWNET) != 0) ::_exit(10);
+  make_address_local(network::kGuestAddress);
+  auto first = http::listen_tcp(network::kGuestAddress, wire::kDaemonPort);
+  auto second = http::listen_tcp(network::kGuestAddress, ScriptedGuest::kServicePort);
+  if (!first || !second) ::_exit(13);
+  asio::io_context loop(1);
+  http::ServerLimits limits;
+  limits.idle = 2s;  // so that kept connections grow stale within a test
+  asio::co_spawn(loop, http::serve(std::move(first).value(), daemon, limits), asio::detached);
+  asio::co_spawn(loop, http::serve(std::move(second).value(), service), asio::detached);
+  (void)write_all(ready.get(), "r");
+  ready.reset();
+  loop.run();
+  ::_exit(0);
+}
+
+}  // namespace
+
+ScriptedGuest::ScriptedGuest() {
+  int pipe_fds[2];
+  if (::pipe2(pipe_fds, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+  Fd read_end(pipe_fds[0]), write_end(pipe_fds[1]);
+  pid_ = ::fork();
+  if (pid_ == 0) be_guest(std::move(write_end));
+  write_end.reset();
+  char byte;
+  if (::read(read_end.get(), &byte, 1) != 1) throw std::runtime_error("no network namespace");
+  auto netns = open_file("/proc/" + std::to_string(pid_) + "/ns/net", O_RDONLY);
+  slot_.number = 0;
+  slot_.netns = std::move(netns).value();
+}
+
+ScriptedGuest::~ScriptedGuest() {
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+std::vector<Fd> ScriptedGuest::sockets(int count) const {
+  return network::open_sockets(slot_, count).value();
+}
+
+int ScriptedGuest::open_connections(uint16_t port) const {
+  constexpr int kTimeWait = 6, kListen = 10;
+  return count_connections(port, [](int state) { return state != kTimeWait && state != kListen; });
+}
+
+int ScriptedGuest::established_connections(uint16_t port) const {
+  return count_connections(port, [](int state) { return state == 1; });
+}
+
+int ScriptedGuest::count_connections(uint16_t port, bool (*counts)(int state)) const {
+  std::ifstream table("/proc/" + std::to_string(pid_) + "/net/tcp");
+  std::string line;
+  std::getline(table, line);
+  int count = 0;
+  while (std::getline(table, line)) {
+    std::istringstream fields(line);
+    std::string slot, local, remote, state;
+    fields >> slot >> local >> remote >> state;
+    if (std::stoi(local.substr(local.find(':') + 1), nullptr, 16) != port) continue;
+    if (counts(std::stoi(state, nullptr, 16))) ++count;
+  }
+  return count;
+}
+
+TestNode::TestNode(std::string socket_path, gid_t gate)
+    : listener_(rpc::listen_unix(socket_path, gate).value()), gate_(gate) {}
+
+Task<void> TestNode::serve() {
+  auto accept_one = [this](Fd connection, uid_t) { return accept(std::move(connection)); };
+  auto accepting = rpc::accept_peers(std::move(listener_), {gate_}, accept_one);
+  co_await std::move(accepting);
+}
+
+Task<void> TestNode::accept(Fd connection) {
+  auto peer =
+      std::make_shared<rpc::Peer>(co_await asio::this_coro::executor, std::move(connection));
+  peer->on("sockets.want",
+           [this](rpc::Payload request) { return give_sockets(std::move(request)); });
+  peer_ = peer;
+  ++connections_;
+  co_await peer->run();
+  if (peer_ == peer) peer_ = nullptr;
+}
+
+Task<Result<rpc::Payload>> TestNode::give_sockets(rpc::Payload request) {
+  std::string machine(request.body.at("machine").as_string());
+  int count = static_cast<int>(request.body.at("count").to_number<int>());
+  auto guest = guests_.find(machine);
+  if (guest == guests_.end()) co_return Error(ErrorCode::not_found, "no such machine");
+  rpc::Payload answer;
+  answer.fds = guest->second->sockets(count);
+  given_ += count;
+  co_return answer;
+}
+
+Task<void> TestNode::wait_for_gate() {
+  while (!peer_) co_await sleep_for(1ms);
+}
+
+void TestNode::disconnect() {
+  if (auto peer = std::exchange(peer_, nullptr)) peer->close();
+}
+
+Task<Result<boost::json::object>> TestNode::order(std::string method, boost::json::object body,
+                                                  std::vector<Fd> fds) {
+  rpc::Payload payload;
+  payload.body = std::move(body);
+  payload.fds = std::move(fds);
+  auto answer = co_await peer_->call(std::move(method), std::move(payload), 20s);
+  if (!answer) co_return answer.error();
+  co_return std::move(answer.value().body);
+}
+
+Task<Result<boost::json::object>> TestNode::add(std::string machine, const ScriptedGuest& guest) {
+  guests_[machine] = &guest;
+  boost::json::object body;
+  body["machine"] = machine;
+  body["address"] = network::kGuestAddress;
+  body["sockets"] = 4;
+  auto order = this->order("machine.add", std::move(body), guest.sockets(4));
+  co_return co_await std::move(order);
+}
+
+Task<Result<boost::json::object>> TestNode::publish(std::string machine, std::string box,
+                                                    std::string token) {
+  boost::json::object body;
+  body["machine"] = machine;
+  body["box"] = box;
+  if (!token.empty()) body["access_token"] = token;
+  auto order = this->order("machine.publish", std::move(body));
+  co_return co_await std::move(order);
+}
+
+GateProcess::GateProcess(asio::any_io_executor executor, const std::string& directory) {
+  std::string config = directory + "/hako.toml";
+  (void)write_file_atomically(config, "[paths]\nrun = \"" + directory + "\"\n", 0644);
+  Fd listener = http::listen_tcp("127.0.0.1", 0).value();
+  port_ = http::local_port(listener);
+  ProcessSpec spec;
+  spec.path = HAKO_GATE_PROGRAM;
+  spec.argv = {"hako-gate", "--config", config, "--listen-fd", "3"};
+  spec.env = {"PATH=/usr/bin:/bin"};
+  spec.fds = {{2, 2}, {listener.get(), 3}};
+  process_.emplace(spawn(executor, spec).value());
+}
+
+}  // namespace hako::test

@@ -1,0 +1,161 @@
+#include "base/process.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace hako {
+namespace {
+
+using namespace std::chrono_literals;
+
+ProcessSpec shell(std::string script) {
+  return {"/bin/sh", {"sh", "-c", std::move(script)}, {"PATH=/usr/bin:/bin"}, {}};
+}
+
+Task<void> wait_into(Process& process, std::optional<ExitStatus>& status) {
+  status = co_await process.wait();
+}
+
+class ProcessTest : public testing::Test {
+ protected:
+  ExitStatus wait(Process& process) {
+    std::optional<ExitStatus> status;
+    asio::co_spawn(io, wait_into(process, status), [](std::exception_ptr) {});
+    io.restart();
+    io.run_for(10s);
+    EXPECT_TRUE(status);
+    return status.value_or(ExitStatus{});
+  }
+  asio::io_context io;
+};
+
+std::string read_to_end(Fd& fd) {
+  std::string text;
+  char buffer[4096];
+  for (ssize_t n; (n = ::read(fd.get(), buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(n));
+  return text;
+}
+
+TEST_F(ProcessTest, SaysHowItEnded) {
+  auto exits = spawn(io.get_executor(), shell("exit 7"));
+  ASSERT_TRUE(exits);
+  auto status = wait(exits.value());
+  EXPECT_EQ(status.code, 7);
+  EXPECT_EQ(status.signal, 0);
+  EXPECT_EQ(status.describe(), "exit status 7");
+  EXPECT_TRUE(exits.value().ended());
+  EXPECT_EQ(wait(exits.value()).code, 7) << "asking again is fine";
+
+  auto killed = spawn(io.get_executor(), shell("kill -TERM $$; sleep 60"));
+  ASSERT_TRUE(killed);
+  status = wait(killed.value());
+  EXPECT_EQ(status.code, -1);
+  EXPECT_EQ(status.signal, SIGTERM);
+}
+
+TEST_F(ProcessTest, FailuresNameTheStep) {
+  auto missing = spawn(io.get_executor(), {"/no/such/program", {"x"}, {}, {}});
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code(), ErrorCode::not_found);
+  EXPECT_NE(missing.error().message().find("/no/such/program"), std::string::npos);
+  ChildSetup setup{[](void*, const char** what) {
+                     *what = "a step of ours";
+                     return EPERM;
+                   },
+                   nullptr};
+  auto refused = spawn(io.get_executor(), shell("true"), setup);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), ErrorCode::permission_denied);
+  EXPECT_NE(refused.error().message().find("a step of ours"), std::string::npos);
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a zombie is left";
+}
+
+TEST_F(ProcessTest, GetsExactlyTheDescriptorsItIsGiven) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  Fd out(ends[0]), in(ends[1]);
+  Fd leaked(
+      ::open("/dev/null", O_RDONLY));  // without close-on-exec, as a careless library makes it
+  // The two change places, and one of ours stands where one of the child's belongs.
+  Fd a(::open("/dev/zero", O_RDONLY | O_CLOEXEC)), b(::open("/dev/full", O_RDONLY | O_CLOEXEC));
+  ProcessSpec spec = shell("ls -l /proc/self/fd | sed -n 's/.* \\([0-9]*\\) -> /\\1 /p'");
+  spec.fds = {{in.get(), 1}, {a.get(), b.get()}, {b.get(), a.get()}};
+  auto process = spawn(io.get_executor(), spec);
+  ASSERT_TRUE(process);
+  in.reset();
+  std::istringstream lines(read_to_end(out));
+  std::map<int, std::string> open;
+  std::string line;
+  while (std::getline(lines, line)) {
+    size_t space = line.find(' ');
+    open[std::stoi(line.substr(0, space))] = line.substr(space + 1);
+  }
+  EXPECT_EQ(open[0], "/dev/null");
+  EXPECT_EQ(open[2], "/dev/null");
+  EXPECT_EQ(open[b.get()], "/dev/zero");
+  EXPECT_EQ(open[a.get()], "/dev/full");
+  EXPECT_EQ(open.count(leaked.get()), 0u);
+  // And the one with which ls reads the folder.
+  EXPECT_EQ(open.size(), 6u);
+  EXPECT_EQ(wait(process.value()).code, 0);
+}
+
+TEST_F(ProcessTest, StartsWithCleanSignals) {
+  sigset_t blocked, before;
+  ::sigemptyset(&blocked);
+  ::sigaddset(&blocked, SIGUSR1);
+  ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  auto old = ::signal(SIGPIPE, SIG_IGN);
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  Fd out(ends[0]), in(ends[1]);
+  ProcessSpec spec = shell("grep -E 'Sig(Blk|Ign)' /proc/self/status");
+  spec.fds = {{in.get(), 1}};
+  auto process = spawn(io.get_executor(), spec);
+  in.reset();
+  ASSERT_TRUE(process);
+  EXPECT_EQ(read_to_end(out), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+  ::signal(SIGPIPE, old);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  wait(process.value());
+}
+
+TEST_F(ProcessTest, TheOwnerEndsItUnlessReleased) {
+  pid_t pid = -1;
+  uint64_t start = 0;
+  {
+    auto process = spawn(io.get_executor(), shell("sleep 600"));
+    ASSERT_TRUE(process);
+    pid = process.value().pid();
+    EXPECT_FALSE(process.value().ended());
+    Process moved = std::move(process.value());
+    EXPECT_FALSE(moved.ended());
+  }
+  EXPECT_EQ(::kill(pid, 0), -1) << "killed and reaped";
+  {
+    auto process = spawn(io.get_executor(), shell("sleep 600"));
+    pid = process.value().pid();
+    start = process.value().start_time();
+    process.value().release();
+  }
+  EXPECT_EQ(::kill(pid, 0), 0);
+  EXPECT_EQ(Process::adopt(io.get_executor(), pid, start + 1).error().code(), ErrorCode::not_found);
+  EXPECT_EQ(::kill(pid, 0), 0) << "the wrong one must not be touched";
+  {
+    auto adopted = Process::adopt(io.get_executor(), pid, start);
+    ASSERT_TRUE(adopted);
+    adopted.value().send_signal(SIGKILL);
+    auto status = wait(adopted.value());
+    EXPECT_FALSE(status.known);
+    EXPECT_EQ(status.describe(), "ended");
+  }
+  ::waitpid(pid, nullptr, 0);
+  EXPECT_EQ(Process::adopt(io.get_executor(), pid, start).error().code(), ErrorCode::not_found);
+}
+
+}  // namespace
+}  // namespace hako

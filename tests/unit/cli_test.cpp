@@ -1,0 +1,462 @@
+// The parts of the command line that need no daemon.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <random>
+
+#include "base/process.h"
+#include "cli/copy_path.h"
+#include "cli/duration.h"
+#include "cli/endpoint.h"
+#include "cli/extraction.h"
+#include "cli/log_tail.h"
+#include "cli/output.h"
+#include "cli/service_state.h"
+#include "cli/session.h"
+#include "cli/tar.h"
+#include "cli/text.h"
+#include "cli/tree_source.h"
+
+namespace hako::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Scratch : public ::testing::Test {
+ protected:
+  Scratch() {
+    char pattern[] = "/tmp/hako-cli-test-XXXXXX";
+    path_ = ::mkdtemp(pattern);
+  }
+  ~Scratch() override {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  void put(const std::string& name, std::string_view text, mode_t mode = 0644) {
+    fs::create_directories(fs::path(path_ + "/" + name).parent_path());
+    std::ofstream(path_ + "/" + name, std::ios::binary) << text;
+    ::chmod((path_ + "/" + name).c_str(), mode);
+  }
+  std::string get(const std::string& name) {
+    return read_file(path_ + "/" + name, 64 << 20).value();
+  }
+  Fd open(const std::string& name = "") {
+    return open_file(path_ + "/" + name, O_RDONLY | O_DIRECTORY).value();
+  }
+  std::string path_;
+};
+
+TEST(Duration, ReadsWhatPeopleType) {
+  EXPECT_EQ(parse_duration("30s").value().count(), 30);
+  EXPECT_EQ(parse_duration("5m").value().count(), 300);
+  EXPECT_EQ(parse_duration("2h").value().count(), 7200);
+  EXPECT_EQ(parse_duration("1d").value().count(), 86400);
+  EXPECT_EQ(parse_duration("1h30m").value().count(), 5400);
+  EXPECT_EQ(parse_duration("45").value().count(), 45);
+}
+
+TEST(Duration, RefusesTheRest) {
+  for (const char* text : {"", "s", "5x", "-5s", "1m1h", "1s1s", "5 m", "0s", "0", "1h5", "31d",
+                           "99999999999999999999s", "9223372036854775807d", "+5s", "5s ", "1.5h"})
+    EXPECT_FALSE(parse_duration(text)) << text;
+}
+
+TEST(Duration, FormatsBack) {
+  EXPECT_EQ(format_duration(std::chrono::seconds(90)), "1m30s");
+  EXPECT_EQ(format_duration(std::chrono::seconds(0)), "0s");
+  for (int seconds : {1, 59, 60, 61, 3600, 3661, 86400, 90061})
+    EXPECT_EQ(parse_duration(format_duration(std::chrono::seconds(seconds))).value().count(),
+              seconds);
+}
+
+TEST(EndpointTest, ReadsUrls) {
+  auto plain = parse_endpoint("http://127.0.0.1:3000").value();
+  EXPECT_EQ(plain.host, "127.0.0.1");
+  EXPECT_EQ(plain.port, 3000);
+  EXPECT_EQ(plain.authority(), "127.0.0.1:3000");
+  EXPECT_TRUE(plain.is_loopback());
+  auto prefixed = parse_endpoint("http://example.test/hako/").value();
+  EXPECT_EQ(prefixed.port, 80);
+  EXPECT_EQ(prefixed.prefix, "/hako");
+  EXPECT_FALSE(prefixed.is_loopback());
+  auto v6 = parse_endpoint("http://[::1]:3000").value();
+  EXPECT_EQ(v6.host, "::1");
+  EXPECT_EQ(v6.authority(), "[::1]:3000");
+}
+
+TEST(EndpointTest, RefusesTheRest) {
+  for (const char* url : {"", "127.0.0.1:3000", "https://x", "http://", "http://:3000",
+                          "http://x:", "http://x:0", "http://x:70000", "http://x:1a", "http://u@x",
+                          "http://x y", "http://[::1", "http://x?q", "http://x\r\nA: b"})
+    EXPECT_FALSE(parse_endpoint(url)) << url;
+}
+
+TEST(CopyPathTest, TellsBoxesFromFiles) {
+  auto box = parse_copy_path("i123abc:/srv/app").value();
+  EXPECT_EQ(box.box, "i123abc");
+  EXPECT_EQ(box.path, "/srv/app");
+  EXPECT_EQ(parse_copy_path("./a:b").value().path, "./a:b");
+  EXPECT_EQ(parse_copy_path("/x/i1:y").value().box, "");
+  EXPECT_EQ(parse_copy_path("file").value().path, "file");
+  EXPECT_EQ(parse_copy_path("i1:rel:ative").value().path, "rel:ative");
+  for (const char* text : {"", "i1:", "I1:/x", "a-b:/x", ":/x"})
+    EXPECT_FALSE(parse_copy_path(text)) << text;
+}
+
+TEST(CopyPathTest, NamesAndJoins) {
+  EXPECT_EQ(last_component("/a/b/"), "b");
+  EXPECT_EQ(last_component("b"), "b");
+  EXPECT_EQ(last_component("/"), "");
+  EXPECT_EQ(last_component("a/.."), "");
+  EXPECT_EQ(last_component("."), "");
+  EXPECT_EQ(join_path("/a", "b"), "/a/b");
+  EXPECT_EQ(join_path("/a/", "b"), "/a/b");
+}
+
+TEST(Text, TablesAlign) {
+  EXPECT_EQ(format_table({{"ID", "STATE"}, {"i1234", "running"}}),
+            "ID     STATE\ni1234  running\n");
+  EXPECT_EQ(format_table({}), "");
+}
+
+TEST(Text, StrangersCannotDriveTheTerminal) {
+  EXPECT_EQ(printable("a\x1b[2Jb\n\tc\x7f"), "a\\x1b[2Jb\n\tc\\x7f");
+  EXPECT_EQ(printable_field("a\nb"), "a\\x0ab");
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "31m \xc3\xa9"),
+            "\\xc2\\x9b31m \xc3\xa9");
+}
+
+TEST(Text, Sizes) {
+  EXPECT_EQ(format_bytes(0), "0 B");
+  EXPECT_EQ(format_bytes(1536), "1.5 KiB");
+  EXPECT_EQ(format_bytes(uint64_t{200} << 20), "200 MiB");
+}
+
+TEST(Text, ExitStatusIsAShells) {
+  EXPECT_EQ(passed_exit_status(0, true, "exit status 0"), 0);
+  EXPECT_EQ(passed_exit_status(3, true, "exit status 3"), 3);
+  EXPECT_EQ(passed_exit_status(-1, false, "signal: killed"), 137);
+  EXPECT_EQ(passed_exit_status(-1, false, "signal: terminated"), 143);
+  EXPECT_EQ(passed_exit_status(-1, false, "signal: segmentation fault (core dumped)"), 139);
+  EXPECT_EQ(passed_exit_status(-1, false, "signal: SIGINT"), 130);
+  EXPECT_EQ(passed_exit_status(-1, false, "signal: 9"), 137);
+  EXPECT_EQ(passed_exit_status(-1, false, "signal: something new"), 137);
+  for (int number : {1, 2, 3, 6, 9, 11, 13, 14, 15}) {
+    auto end = wire::describe_end(0, number);
+    EXPECT_EQ(passed_exit_status(end.exit_code, end.exited, end.status), 128 + number)
+        << end.status;
+  }
+}
+
+TEST(Text, StartFailuresAreToldApart) {
+  auto status = [](ErrorCode code, const char* text) {
+    return start_failure_status(Error(code, text));
+  };
+  EXPECT_EQ(status(ErrorCode::invalid_argument, "command 'nope' not found"), 127);
+  EXPECT_EQ(status(ErrorCode::not_found, "start '/x': No such file or directory"), 127);
+  EXPECT_EQ(status(ErrorCode::permission_denied, "'/etc' is not an executable file"), 126);
+  EXPECT_EQ(status(ErrorCode::invalid_argument, "start '/x': Exec format error"), 126);
+  EXPECT_EQ(status(ErrorCode::invalid_argument, "cwd '/no such file' does not exist"),
+            std::nullopt);
+  EXPECT_EQ(status(ErrorCode::unauthenticated, "unknown user"), std::nullopt);
+}
+
+TEST(Text, JsonForPeople) {
+  boost::json::value value = boost::json::parse(R"({"a":[1,{"b":"x\n"}],"c":{},"d":[]})");
+  EXPECT_EQ(pretty_json(value),
+            "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"x\\n\"\n    }\n  ],\n  \"c\": {},\n"
+            "  \"d\": []\n}\n");
+}
+
+TEST(LogTail, FindsWhatIsNew) {
+  EXPECT_EQ(first_new_line({}, {"a"}), 0u);
+  EXPECT_EQ(first_new_line({"a", "b"}, {"a", "b", "c"}), 2u);
+  EXPECT_EQ(first_new_line({"a", "b"}, {"b", "c"}), 1u);
+  EXPECT_EQ(first_new_line({"a", "b"}, {"a", "bc"}), 0u);
+  EXPECT_EQ(first_new_line({"a"}, {"x", "y"}), 0u);
+}
+
+TEST(ServiceStateTest, KeepsWhatWasStarted) {
+  ServiceState state;
+  state.supervisor = {123, 456};
+  state.roles.push_back({"node", {7, 8}, 2, "exit status 1"});
+  auto back = state_from_json(state_to_json(state)).value();
+  EXPECT_EQ(back.supervisor.pid, 123);
+  EXPECT_EQ(back.supervisor.start_time, 456u);
+  ASSERT_EQ(back.roles.size(), 1u);
+  EXPECT_EQ(back.roles[0].name, "node");
+  EXPECT_EQ(back.roles[0].process.pid, 7);
+  EXPECT_EQ(back.roles[0].restarts, 2);
+  EXPECT_EQ(back.roles[0].last_end, "exit status 1");
+}
+
+TEST(ServiceStateTest, NeverNamesAGroupOfProcesses) {
+  for (const char* text :
+       {R"({"supervisor":{"pid":-1,"start_time":5}})", R"({"supervisor":{"pid":0,"start_time":5}})",
+        R"({"supervisor":{"pid":99999999999,"start_time":5}})",
+        R"({"supervisor":{"pid":"1","start_time":5}})", R"({})"})
+    EXPECT_EQ(state_from_json(text).value().supervisor.pid, 0) << text;
+  EXPECT_FALSE(state_from_json("[]"));
+  EXPECT_FALSE(state_from_json("{"));
+}
+
+TEST(ServiceStateTest, KnowsItsProcesses) {
+  uint64_t start = process_start_time(::getpid()).value();
+  EXPECT_TRUE(is_alive({::getpid(), start}));
+  EXPECT_FALSE(is_alive({::getpid(), start + 1}));
+  EXPECT_FALSE(is_alive({0, start}));
+}
+
+TEST_F(Scratch, LogsAreBoundedAndTheirEndRead) {
+  put("a.log", "one\ntwo\nthree\n");
+  EXPECT_EQ(log_tail(path_ + "/a.log", 2), "two\nthree\n");
+  EXPECT_EQ(log_tail(path_ + "/a.log", 9), "one\ntwo\nthree\n");
+  EXPECT_EQ(log_tail(path_ + "/none", 2), "");
+  ASSERT_TRUE(bound_log(path_ + "/a.log", 100));
+  EXPECT_EQ(get("a.log"), "one\ntwo\nthree\n");
+  ASSERT_TRUE(bound_log(path_ + "/a.log", 5));
+  EXPECT_EQ(get("a.log"), "");
+  EXPECT_EQ(get("a.log.1"), "one\ntwo\nthree\n");
+}
+
+// ---- archives ----
+
+struct Recorded : TarSink {
+  std::vector<TarEntry> entries;
+  std::vector<std::string> contents;
+  Result<void> entry(const TarEntry& entry) override {
+    entries.push_back(entry);
+    contents.emplace_back();
+    return ok();
+  }
+  Result<void> data(std::string_view bytes) override {
+    contents.back() += bytes;
+    return ok();
+  }
+  Result<void> end_of_entry() override { return ok(); }
+};
+
+std::string archive(const std::vector<std::pair<TarEntry, std::string>>& items) {
+  std::string text;
+  for (auto [entry, content] : items) {
+    entry.size = content.size();
+    text += tar_header(entry) + content + tar_padding(content.size());
+  }
+  return text + tar_trailer();
+}
+
+TarEntry file_entry(std::string name, uint32_t mode = 0644) {
+  TarEntry entry;
+  entry.name = std::move(name);
+  entry.mode = mode;
+  return entry;
+}
+
+TarEntry link_entry(std::string name, std::string target) {
+  TarEntry entry;
+  entry.kind = TarEntry::Kind::symlink;
+  entry.name = std::move(name);
+  entry.link = std::move(target);
+  return entry;
+}
+
+TEST(Tar, RoundTripInPiecesOfAnySize) {
+  std::string long_name(300, 'n');
+  std::string text = archive({{file_entry("a", 0755), "hello"},
+                              {file_entry(long_name), std::string(1024, 'x')},
+                              {file_entry("empty"), ""},
+                              {link_entry("l", std::string(200, 't')), ""}});
+  for (size_t piece : {size_t{1}, size_t{7}, size_t{512}, size_t{100000}}) {
+    Recorded seen;
+    TarReader reader(seen);
+    for (size_t i = 0; i < text.size(); i += piece)
+      ASSERT_TRUE(reader.feed(std::string_view(text).substr(i, piece)));
+    ASSERT_TRUE(reader.finish());
+    ASSERT_EQ(seen.entries.size(), 4u);
+    EXPECT_EQ(seen.entries[0].mode, 0755u);
+    EXPECT_EQ(seen.contents[0], "hello");
+    EXPECT_EQ(seen.entries[1].name, long_name);
+    EXPECT_EQ(seen.contents[1], std::string(1024, 'x'));
+    EXPECT_EQ(seen.entries[3].kind, TarEntry::Kind::symlink);
+    EXPECT_EQ(seen.entries[3].link, std::string(200, 't'));
+  }
+}
+
+TEST(Tar, CutOrDamagedArchivesAreErrors) {
+  std::string text = archive({{file_entry("a"), "hello"}});
+  Recorded seen;
+  TarReader cut(seen);
+  ASSERT_TRUE(cut.feed(std::string_view(text).substr(0, 700)));
+  EXPECT_FALSE(cut.finish());
+  text[3] ^= 1;
+  TarReader damaged(seen);
+  EXPECT_FALSE(damaged.feed(text));
+}
+
+TEST(Tar, AnythingIsReadWithoutHarm) {
+  std::mt19937 random(7);
+  std::string good =
+      archive({{file_entry(std::string(150, 'q')), std::string(600, 'x')}, {file_entry("b"), "y"}});
+  for (int round = 0; round < 3000; ++round) {
+    std::string text = good;
+    for (int i = 0; i < 4; ++i) text[random() % text.size()] = static_cast<char>(random());
+    // A right checksum lets the damage through to what lies behind.
+    for (size_t block = 0; block + 512 <= text.size(); block += 512) {
+      if (text.compare(block + 257, 5, "ustar") != 0) continue;
+      unsigned sum = 0;
+      for (size_t i = 0; i < 512; ++i)
+        sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(text[block + i]);
+      char digits[8];
+      std::snprintf(digits, sizeof digits, "%06o", sum & 0777777);
+      text.replace(block + 148, 7, std::string(digits, 7));
+    }
+    Recorded seen;
+    TarReader reader(seen);
+    auto fed = reader.feed(text);
+    if (fed) static_cast<void>(reader.finish());
+    for (size_t i = 0; i < seen.entries.size(); ++i)
+      EXPECT_LE(seen.contents[i].size(), seen.entries[i].size);
+  }
+}
+
+TEST(Extracting, NamesThatLeadOutAreRefused) {
+  for (const char* name : {"/etc/passwd", "../x", "a/../../x", "a/..", "..", ""})
+    EXPECT_FALSE(safe_components(name)) << name;
+  EXPECT_FALSE(safe_components(std::string(300, 'a')));
+  EXPECT_FALSE(safe_components(std::string_view("a\0b", 3)));
+  EXPECT_EQ(safe_components("./a//b/.").value(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(safe_components(".").value().empty());
+  EXPECT_EQ(safe_components("..a").value().size(), 1u);
+}
+
+TEST(Extracting, LinksThatMightLeadOutAreNot) {
+  EXPECT_TRUE(link_stays_inside(0, "a/b"));
+  EXPECT_TRUE(link_stays_inside(2, "../../a"));
+  EXPECT_FALSE(link_stays_inside(1, "../../a"));
+  EXPECT_FALSE(link_stays_inside(0, "/etc"));
+  EXPECT_FALSE(link_stays_inside(0, ""));
+  // Through a link inside, this would leave: d/l may be "..".
+  EXPECT_FALSE(link_stays_inside(5, "d/l/../.."));
+}
+
+class ExtractionTest : public Scratch {
+ protected:
+  Result<void> extract(const std::string& text, ExtractionLimits limits = {}) {
+    fs::create_directories(path_ + "/out");
+    Extraction extraction(open("out"), limits);
+    TarReader reader(extraction);
+    auto fed = reader.feed(text);
+    skipped_ = extraction.skipped();
+    HAKO_TRYV(std::move(fed));
+    HAKO_TRYV(reader.finish());
+    return extraction.finish();
+  }
+  std::vector<std::string> skipped_;
+};
+
+TEST_F(ExtractionTest, UnpacksFilesWithTheirModes) {
+  TarEntry directory;
+  directory.kind = TarEntry::Kind::directory;
+  directory.name = "d/";
+  directory.mode = 0555;
+  ASSERT_TRUE(extract(archive({{directory, ""},
+                               {file_entry("d/run", 06755), "#!"},
+                               {file_entry("deep/er/x"), "y"},
+                               {link_entry("d/up", "../deep"), ""}})));
+  struct stat status {};
+  ASSERT_EQ(::stat((path_ + "/out/d/run").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 07000, 0u) << "setuid came through";
+  EXPECT_EQ(status.st_mode & 0700, 0700u);
+  ASSERT_EQ(::stat((path_ + "/out/d").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0555u);
+  EXPECT_EQ(get("out/deep/er/x"), "y");
+  EXPECT_EQ(fs::read_symlink(path_ + "/out/d/up"), "../deep");
+  ::chmod((path_ + "/out/d").c_str(), 0755);
+}
+
+TEST_F(ExtractionTest, NeverWritesOutside) {
+  put("victim", "safe");
+  EXPECT_FALSE(extract(archive({{file_entry("../victim"), "bad"}})));
+  EXPECT_FALSE(extract(archive({{file_entry(path_ + "/victim"), "bad"}})));
+  // A link first, then a file through it.
+  EXPECT_TRUE(extract(archive({{link_entry("out", path_), ""}})));
+  EXPECT_EQ(skipped_.size(), 1u);
+  EXPECT_FALSE(fs::exists(fs::symlink_status(path_ + "/out/out")));
+  // The same with a link that was there before.
+  fs::create_symlink(path_, path_ + "/out/planted");
+  EXPECT_FALSE(extract(archive({{file_entry("planted/victim"), "bad"}})));
+  // A file in place of a link to the victim replaces the link, not the victim.
+  fs::create_symlink(path_ + "/victim", path_ + "/out/direct");
+  EXPECT_TRUE(extract(archive({{file_entry("direct"), "new"}})));
+  EXPECT_EQ(get("out/direct"), "new");
+  EXPECT_EQ(get("victim"), "safe");
+}
+
+TEST_F(ExtractionTest, LinkThenFileThroughItIsRefused) {
+  EXPECT_FALSE(extract(
+      archive({{file_entry("d/x"), ""}, {link_entry("l", "d"), ""}, {file_entry("l/y"), "bad"}})));
+  EXPECT_FALSE(fs::exists(path_ + "/out/d/y"));
+}
+
+TEST_F(ExtractionTest, LimitsHold) {
+  EXPECT_FALSE(extract(archive({{file_entry("a"), "12345"}}), {.bytes = 4, .entries = 10}));
+  EXPECT_FALSE(
+      extract(archive({{file_entry("a"), ""}, {file_entry("b"), ""}}), {.bytes = 4, .entries = 1}));
+}
+
+TEST_F(ExtractionTest, OddKindsAreLeftOutAndTold) {
+  std::string text = archive({{file_entry("fifo"), ""}});
+  text[156] = '6';
+  // The type is part of the checksum.
+  unsigned sum = 0;
+  for (size_t i = 0; i < 512; ++i)
+    sum += i >= 148 && i < 156 ? ' ' : static_cast<unsigned char>(text[i]);
+  std::snprintf(text.data() + 148, 7, "%06o", sum);
+  ASSERT_TRUE(extract(text));
+  ASSERT_EQ(skipped_.size(), 1u);
+  EXPECT_FALSE(fs::exists(path_ + "/out/fifo"));
+}
+
+TEST_F(ExtractionTest, ATreeComesOutAsItWentIn) {
+  put("in/a.txt", "hello");
+  put("in/sub/run.sh", "#!/bin/sh\n", 0755);
+  put("in/sub/" + std::string(200, 'l'), "long");
+  put("in/big", std::string(3'000'000, 'b'));
+  put("in/empty", "");
+  fs::create_symlink("sub/run.sh", path_ + "/in/link");
+  ASSERT_EQ(::mkfifo((path_ + "/in/pipe").c_str(), 0600), 0);
+
+  TreeSource tree(open("in"));
+  fs::create_directories(path_ + "/out");
+  Extraction extraction(open("out"));
+  TarReader reader(extraction);
+  int status = run_to_end([&]() -> Task<int> {
+    std::vector<char> buffer(70001);
+    while (true) {
+      auto n = co_await tree.read_some(asio::buffer(buffer));
+      if (!n || n.value() == 0) co_return n ? 0 : 1;
+      if (!reader.feed(std::string_view(buffer.data(), n.value()))) co_return 1;
+    }
+  });
+  ASSERT_EQ(status, 0);
+  ASSERT_FALSE(tree.failure());
+  ASSERT_TRUE(reader.finish());
+  ASSERT_TRUE(extraction.finish());
+  EXPECT_EQ(get("out/a.txt"), "hello");
+  EXPECT_EQ(get("out/sub/" + std::string(200, 'l')), "long");
+  EXPECT_EQ(get("out/big"), get("in/big"));
+  EXPECT_EQ(get("out/empty"), "");
+  EXPECT_EQ(fs::read_symlink(path_ + "/out/link"), "sub/run.sh");
+  EXPECT_TRUE((fs::status(path_ + "/out/sub/run.sh").permissions() & fs::perms::owner_exec) !=
+              fs::perms::none);
+  EXPECT_EQ(tree.skipped().size(), 1u);
+  EXPECT_FALSE(fs::exists(path_ + "/out/pipe"));
+}
+
+}  // namespace
+}  // namespace hako::cli

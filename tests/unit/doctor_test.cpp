@@ -1,0 +1,193 @@
+// The checks against made-up machines.
+#include "doctor/checks.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <boost/json.hpp>
+
+#include <fstream>
+
+namespace hako::doctor {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Machine : public ::testing::Test {
+ protected:
+  Machine() {
+    char pattern[] = "/tmp/hako-doctor-test-XXXXXX";
+    root_ = ::mkdtemp(pattern);
+    sources_.root = root_;
+    sources_.probe_kvm = [] { return engine::KvmProbe{.usable = true, .reason = ""}; };
+    sources_.version_of = [](const std::string&) -> Result<std::string> {
+      return std::string("QEMU emulator version 7.2.22 (Debian)");
+    };
+    sources_.owner = ::geteuid();
+    config_.state_dir = root_ + "/state";
+    config_.image_dir = root_ + "/images";
+    config_.min_free_disk_mib = 1;
+
+    put("/proc/sys/kernel/osrelease", "6.1.0-20-amd64\n");
+    put("/proc/cmdline", "quiet loglevel=1\n");
+    put("/proc/swaps", "Filename Type Size Used Priority\n");
+    put("/proc/meminfo", "MemTotal: 9000000 kB\nMemAvailable:    8000000 kB\n");
+    put("/proc/self/mounts", "a / ext4 rw 0 0\n");
+    put("/proc/sys/vm/unprivileged_userfaultfd", "0\n");
+    put("/proc/sys/kernel/pid_max", "4194304\n");
+    put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
+    put("/sys/devices/system/cpu/smt/active", "0\n");
+    put("/sys/devices/system/cpu/vulnerabilities/meltdown", "Not affected\n");
+    put("/sys/devices/system/cpu/vulnerabilities/spectre_v2", "Mitigation: IBRS\n");
+    put("/sys/kernel/mm/ksm/run", "0\n");
+    put("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+    put("/sys/module/kvm_amd/parameters/nested", "0\n");
+    put("/dev/net/tun", "");
+    for (const char* name : {"hako", "hakod", "hako-gate"}) put(std::string("/bin/") + name, "x");
+    sources_.program_directory = root_ + "/bin";
+  }
+  ~Machine() override {
+    std::error_code ignored;
+    fs::remove_all(root_, ignored);
+  }
+  void put(const std::string& path, std::string_view text) {
+    fs::create_directories(fs::path(root_ + path).parent_path());
+    std::ofstream(root_ + path) << text;
+  }
+  void remove(const std::string& path) { fs::remove_all(root_ + path); }
+
+  std::string root_;
+  Sources sources_;
+  config::Config config_;
+};
+
+TEST_F(Machine, AGoodOneIsWell) {
+  for (const Check& check :
+       {check_user(sources_), check_tun(sources_), check_cgroups(sources_), check_kernel(sources_),
+        check_smt(sources_), check_vulnerabilities(sources_), check_ksm(sources_),
+        check_swap(sources_), check_huge_pages(sources_), check_nested(sources_),
+        check_userfaultfd(sources_), check_mounts(sources_), check_programs(sources_),
+        check_qemu(config_, sources_), check_memory(config_, sources_),
+        check_kvm(config_, {.usable = true})}) {
+    EXPECT_EQ(check.status, Status::ok) << check.id << ": " << check.detail;
+    EXPECT_EQ(check.fix, "") << check.id;
+  }
+}
+
+TEST_F(Machine, EachWeaknessIsSeen) {
+  auto expect = [](const Check& check, Status status, std::string_view words) {
+    EXPECT_EQ(check.status, status) << check.id << ": " << check.detail;
+    EXPECT_NE(check.detail.find(words), std::string::npos) << check.id << ": " << check.detail;
+    EXPECT_NE(check.fix, "") << check.id;
+  };
+  put("/proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n");
+  expect(check_swap(sources_), Status::warn, "1 in use");
+  put("/sys/kernel/mm/ksm/run", "1\n");
+  expect(check_ksm(sources_), Status::warn, "on");
+  put("/sys/devices/system/cpu/smt/active", "1\n");
+  expect(check_smt(sources_), Status::warn, "on");
+  put("/sys/devices/system/cpu/vulnerabilities/mds", "Vulnerable: no microcode\n");
+  expect(check_vulnerabilities(sources_), Status::warn, "mds");
+  put("/proc/cmdline", "quiet mitigations=off\n");
+  expect(check_vulnerabilities(sources_), Status::warn, "mitigations=off");
+  put("/proc/sys/kernel/osrelease", "5.4.0\n");
+  expect(check_kernel(sources_), Status::fail, "5.4.0");
+  put("/sys/fs/cgroup/cgroup.controllers", "cpu io\n");
+  expect(check_cgroups(sources_), Status::warn, "memory, pids");
+  remove("/sys/fs/cgroup/cgroup.controllers");
+  expect(check_cgroups(sources_), Status::warn, "no cgroup v2");
+  put("/sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n");
+  expect(check_huge_pages(sources_), Status::warn, "always");
+  put("/sys/module/kvm_amd/parameters/nested", "1\n");
+  expect(check_nested(sources_), Status::warn, "kvm_amd");
+  put("/proc/sys/vm/unprivileged_userfaultfd", "1\n");
+  expect(check_userfaultfd(sources_), Status::warn, "everyone");
+  std::string mounts;
+  for (int i = 0; i < 600; ++i) mounts += "a /x ext4 rw 0 0\n";
+  put("/proc/self/mounts", mounts);
+  expect(check_mounts(sources_), Status::warn, "600");
+  put("/proc/meminfo", "MemAvailable: 100000 kB\n");
+  expect(check_memory(config_, sources_), Status::fail, "97 MiB");
+  remove("/dev/net/tun");
+  expect(check_tun(sources_), Status::fail, "No such file");
+  ::chmod((root_ + "/bin/hakod").c_str(), 0777);
+  expect(check_programs(sources_), Status::warn, "hakod");
+  remove("/bin/hako-gate");
+  ::chmod((root_ + "/bin/hakod").c_str(), 0755);
+  expect(check_programs(sources_), Status::fail, "hako-gate");
+  sources_.user = 1000;
+  expect(check_user(sources_), Status::warn, "not root");
+  config_.min_free_disk_mib = int64_t{1} << 40;
+  expect(check_disk(config_), Status::fail, "MiB free");
+  expect(check_image(config_), Status::fail, "");
+}
+
+TEST_F(Machine, QemuIsThereAndRecent) {
+  sources_.version_of = [](const std::string&) -> Result<std::string> {
+    return Error(ErrorCode::not_found, "no such file");
+  };
+  EXPECT_EQ(check_qemu(config_, sources_).status, Status::fail);
+  sources_.version_of = [](const std::string&) -> Result<std::string> {
+    return std::string("QEMU emulator version 6.2.0");
+  };
+  EXPECT_EQ(check_qemu(config_, sources_).status, Status::fail);
+  sources_.version_of = [](const std::string&) -> Result<std::string> {
+    return std::string("QEMU emulator version 10.0.1");
+  };
+  EXPECT_EQ(check_qemu(config_, sources_).status, Status::ok);
+  sources_.version_of = [](const std::string&) -> Result<std::string> {
+    return std::string("something else");
+  };
+  EXPECT_EQ(check_qemu(config_, sources_).status, Status::warn);
+}
+
+TEST_F(Machine, IsolationIsSaidPlainly) {
+  Report hardware = examine(config_, sources_);
+  EXPECT_EQ(hardware.isolation, "hardware");
+
+  sources_.probe_kvm = [] { return engine::KvmProbe{.reason = "exit 17 at lock cmpxchg16b"}; };
+  Report emulated = examine(config_, sources_);
+  EXPECT_EQ(emulated.isolation, "emulated");
+  std::string text = to_text(emulated);
+  EXPECT_NE(text.find("code you trust"), std::string::npos);
+  EXPECT_NE(text.find("not treat an escape from emulation as a security bug"), std::string::npos);
+  EXPECT_NE(text.find("exit 17 at lock cmpxchg16b"), std::string::npos);
+
+  config_.accel = "kvm";
+  Report none = examine(config_, sources_);
+  EXPECT_EQ(none.isolation, "none");
+  EXPECT_TRUE(none.failed());
+
+  config_.accel = "tcg";
+  sources_.probe_kvm = [] { return engine::KvmProbe{.usable = true}; };
+  EXPECT_EQ(examine(config_, sources_).isolation, "emulated");
+}
+
+TEST(Rendering, FailuresHaveALineThatBeginsWithFix) {
+  Report report;
+  report.isolation = "hardware";
+  report.isolation_text = "Told plainly.";
+  report.checks = {{"a", "First", Status::ok, "good", ""},
+                   {"b", "Second", Status::warn, "so so", "do this"},
+                   {"c", "Third", Status::fail, "bad", "do that"},
+                   {"d", "Fourth", Status::skip, "unknown", ""}};
+  EXPECT_EQ(to_text(report),
+            "isolation: hardware\n"
+            "Told plainly.\n\n"
+            "ok   First: good\n"
+            "warn Second: so so\n"
+            "     better: do this\n"
+            "fail Third: bad\n"
+            "FIX: do that\n"
+            "skip Fourth: unknown\n"
+            "\nhako cannot run here yet: see the lines that begin with FIX.\n");
+  EXPECT_TRUE(report.failed());
+  auto value = boost::json::parse(to_json(report));
+  EXPECT_FALSE(value.at("ok").as_bool());
+  EXPECT_EQ(value.at("checks").at(2).at("status"), "fail");
+  EXPECT_EQ(value.at("checks").at(2).at("fix"), "do that");
+}
+
+}  // namespace
+}  // namespace hako::doctor

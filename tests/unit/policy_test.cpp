@@ -1,0 +1,74 @@
+#include <gtest/gtest.h>
+
+#include "policy/limits.h"
+#include "policy/listen.h"
+
+namespace hako::policy {
+namespace {
+
+using std::chrono::seconds;
+
+const BoxLimits kLimits{.max_memory_mib = 1024, .max_vcpus = 4, .max_ttl = seconds(3600)};
+
+BoxRequest request(std::optional<int64_t> memory, std::optional<int64_t> vcpus, int64_t ttl) {
+  return {.memory_mib = memory, .vcpus = vcpus, .ttl = seconds(ttl)};
+}
+
+TEST(MayCreate, AllowsWhatIsWithinTheLimits) {
+  EXPECT_TRUE(may_create(request({}, {}, 1), kLimits).allowed);
+  EXPECT_TRUE(may_create(request(64, 1, 3600), kLimits).allowed);
+  EXPECT_TRUE(may_create(request(1024, 4, 300), kLimits).allowed);
+}
+
+TEST(MayCreate, NamesTheRuleThatDecided) {
+  EXPECT_EQ(may_create(request(1025, 1, 1), kLimits).rule, "limits.memory");
+  EXPECT_EQ(may_create(request(63, 1, 1), kLimits).rule, "limits.memory");
+  EXPECT_EQ(may_create(request(64, 5, 1), kLimits).rule, "limits.vcpus");
+  EXPECT_EQ(may_create(request(64, 0, 1), kLimits).rule, "limits.vcpus");
+  EXPECT_EQ(may_create(request(64, 1, 0), kLimits).rule, "limits.ttl");
+  EXPECT_EQ(may_create(request(64, 1, -5), kLimits).rule, "limits.ttl");
+  EXPECT_EQ(may_create(request(64, 1, 3601), kLimits).rule, "limits.ttl");
+  EXPECT_EQ(may_create(request(INT64_MAX, INT64_MAX, 1), kLimits).rule, "limits.memory");
+}
+
+TEST(MayCreate, SaysWhatWouldHaveToChange) {
+  Decision decision = may_create(request(2048, {}, 1), kLimits);
+  EXPECT_FALSE(decision.allowed);
+  EXPECT_EQ(decision.explanation(),
+            "2048 MiB of memory is over the limit of 1024 MiB; ask for less, or have the operator "
+            "raise [limits] memory_mib");
+  EXPECT_TRUE(may_create(request(64, 1, 1), kLimits).remedy.empty());
+}
+
+TEST(MayLive, EndingIsAlwaysAllowed) {
+  EXPECT_TRUE(may_live(seconds(0), kLimits).allowed);
+  EXPECT_TRUE(may_live(seconds(3600), kLimits).allowed);
+  EXPECT_FALSE(may_live(seconds(3601), kLimits).allowed);
+}
+
+TEST(Loopback, KnowsAllItsForms) {
+  for (const char* address : {"127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"}) {
+    EXPECT_TRUE(is_loopback(address)) << address;
+  }
+  for (const char* address : {"0.0.0.0", "::", "128.0.0.1", "10.0.0.1", "::ffff:10.0.0.1",
+                              "fe80::1", "localhost", "", "127.1", "127.0.0.1 "}) {
+    EXPECT_FALSE(is_loopback(address)) << address;
+  }
+}
+
+TEST(MayListen, EmulatedStaysOnLoopbackWithoutConsent) {
+  EXPECT_EQ(may_listen("127.0.0.1", true, false).rule, "listen.loopback");
+  EXPECT_EQ(may_listen("0.0.0.0", false, false).rule, "listen.hardware");
+  EXPECT_EQ(may_listen("0.0.0.0", true, true).rule, "listen.consent");
+  Decision denied = may_listen("0.0.0.0", true, false);
+  EXPECT_FALSE(denied.allowed);
+  EXPECT_EQ(denied.rule, "listen.emulated");
+  EXPECT_NE(denied.explanation().find("allow_emulated_beyond_loopback"), std::string::npos);
+}
+
+TEST(MayListen, ANameIsNotAnAddress) {
+  EXPECT_EQ(may_listen("localhost", false, true).rule, "listen.address");
+}
+
+}  // namespace
+}  // namespace hako::policy

@@ -1,0 +1,336 @@
+#include "store/store.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/async/task_group.h"
+#include "store/async_store.h"
+#include "store/migrations.h"
+#include "store/sqlite.h"
+
+namespace hako::store {
+namespace {
+
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = std::filesystem::temp_directory_path() / "hako-store-XXXXXX";
+    path_ = ::mkdtemp(pattern.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+SandboxRecord record(const std::string& id, int64_t started_ms, std::string metadata = {}) {
+  SandboxRecord made;
+  made.id = id;
+  made.template_name = "base";
+  made.alias = "second-name";
+  made.state = SandboxState::starting;
+  made.started_ms = started_ms;
+  made.ends_ms = started_ms + 1000;
+  made.metadata = std::move(metadata);
+  made.access_token = "token-" + id;
+  made.key_id = "operator";
+  return made;
+}
+
+/// What every kind of store must do; a second kind is added to kStores.
+using OpenStore = Result<std::unique_ptr<Store>> (*)();
+struct Kind {
+  const char* name;
+  OpenStore open;
+};
+
+class StoreTest : public ::testing::TestWithParam<Kind> {
+ protected:
+  void SetUp() override {
+    auto opened = GetParam().open();
+    ASSERT_TRUE(opened) << opened.error().message();
+    store_ = std::move(opened.value());
+  }
+  void add_running(const SandboxRecord& made) {
+    ASSERT_TRUE(store_->add_sandbox(made));
+    Started started{made.started_ms, 2, 512, 4096, "emulated"};
+    ASSERT_TRUE(store_->set_running(made.id, started));
+  }
+  std::vector<std::string> ids(const SandboxQuery& query) {
+    auto found = store_->list_sandboxes(query);
+    EXPECT_TRUE(found);
+    std::vector<std::string> result;
+    for (const auto& each : found.value()) result.push_back(each.id);
+    return result;
+  }
+
+  std::unique_ptr<Store> store_;
+};
+
+using Ids = std::vector<std::string>;
+
+TEST_P(StoreTest, KeysAreFoundByTheirHash) {
+  ASSERT_TRUE(store_->put_key({"operator", "aa", "first", 7}));
+  auto found = store_->find_key("aa");
+  ASSERT_TRUE(found && found.value());
+  EXPECT_EQ(found.value()->id, "operator");
+  EXPECT_EQ(found.value()->created_ms, 7);
+  EXPECT_FALSE(store_->find_key("ab").value());
+}
+
+TEST_P(StoreTest, PuttingAKeyAgainReplacesIt) {
+  ASSERT_TRUE(store_->put_key({"operator", "aa", "", 1}));
+  ASSERT_TRUE(store_->put_key({"operator", "bb", "", 2}));
+  EXPECT_FALSE(store_->find_key("aa").value());
+  EXPECT_TRUE(store_->find_key("bb").value());
+  auto clash = store_->put_key({"other", "bb", "", 3});
+  ASSERT_FALSE(clash);
+  EXPECT_EQ(clash.error().code(), ErrorCode::already_exists);
+}
+
+TEST_P(StoreTest, RemovedKeysAreGone) {
+  ASSERT_TRUE(store_->put_key({"operator", "aa", "", 1}));
+  ASSERT_TRUE(store_->remove_key("operator"));
+  EXPECT_FALSE(store_->find_key("aa").value());
+  EXPECT_EQ(store_->remove_key("operator").error().code(), ErrorCode::not_found);
+}
+
+TEST_P(StoreTest, ASandboxIsStartingThenRunningThenGone) {
+  SandboxRecord made = record("i1", 100, R"({"a":"b"})");
+  ASSERT_TRUE(store_->add_sandbox(made));
+  EXPECT_EQ(store_->find_sandbox("i1").value(), made);
+  EXPECT_EQ(ids({}), Ids{});
+
+  ASSERT_TRUE(store_->set_running("i1", {150, 2, 512, 4096, "hardware"}));
+  made.state = SandboxState::running;
+  made.started_ms = 150;
+  made.vcpus = 2;
+  made.memory_mib = 512;
+  made.disk_mib = 4096;
+  made.isolation = "hardware";
+  EXPECT_EQ(store_->find_sandbox("i1").value(), made);
+  EXPECT_EQ(ids({}), Ids{"i1"});
+
+  EXPECT_TRUE(store_->remove_sandbox("i1").value());
+  EXPECT_FALSE(store_->remove_sandbox("i1").value());
+  EXPECT_FALSE(store_->find_sandbox("i1").value());
+}
+
+TEST_P(StoreTest, TheSameIdTwiceIsRefused) {
+  ASSERT_TRUE(store_->add_sandbox(record("i1", 1)));
+  EXPECT_EQ(store_->add_sandbox(record("i1", 2)).error().code(), ErrorCode::already_exists);
+}
+
+TEST_P(StoreTest, ChangesToMissingSandboxesAreNotFound) {
+  EXPECT_EQ(store_->set_running("i1", {}).error().code(), ErrorCode::not_found);
+  EXPECT_EQ(store_->set_end("i1", 5).error().code(), ErrorCode::not_found);
+}
+
+TEST_P(StoreTest, EndedOnesAreNotListed) {
+  add_running(record("i1", 100));
+  EXPECT_EQ(ids({.alive_at_ms = 1099}), Ids{"i1"});
+  EXPECT_EQ(ids({.alive_at_ms = 1100}), Ids{});
+  ASSERT_TRUE(store_->set_end("i1", 5000));
+  EXPECT_EQ(ids({.alive_at_ms = 1100}), Ids{"i1"});
+}
+
+TEST_P(StoreTest, ListsInPagesInBothOrders) {
+  for (int i = 0; i < 5; ++i) add_running(record("i" + std::to_string(i), i < 3 ? 100 : 200));
+  SandboxQuery query{.order = Order::newest_first, .limit = 2};
+  EXPECT_EQ(ids(query), (Ids{"i4", "i3"}));
+  query.behind = Position{200, "i3"};
+  EXPECT_EQ(ids(query), (Ids{"i2", "i1"}));
+  query.behind = Position{100, "i1"};
+  EXPECT_EQ(ids(query), (Ids{"i0"}));
+  EXPECT_EQ(store_->count_sandboxes(query).value(), 5);
+  query = {.order = Order::oldest_first, .behind = Position{100, "i1"}, .limit = 2};
+  EXPECT_EQ(ids(query), (Ids{"i2", "i3"}));
+}
+
+TEST_P(StoreTest, FiltersByTemplateAndStart) {
+  add_running(record("i1", 100));
+  SandboxRecord other = record("i2", 200);
+  other.template_name = "node";
+  other.alias = "";
+  add_running(other);
+  EXPECT_EQ(ids({.template_name = "base"}), Ids{"i1"});
+  EXPECT_EQ(ids({.template_name = "second-name"}), Ids{"i1"});
+  EXPECT_EQ(ids({.started_from_ms = 200}), Ids{"i2"});
+  EXPECT_EQ(ids({.started_from_ms = 100}), (Ids{"i2", "i1"}));
+}
+
+TEST_P(StoreTest, AllMetadataPairsMustMatch) {
+  add_running(record("i1", 1, R"({"user":"a","stage":"x"})"));
+  add_running(record("i2", 2, R"({"user":"a","we\"ird $.k":"v%_ü"})"));
+  add_running(record("i3", 3));
+  EXPECT_EQ(ids({.metadata = {{"user", "a"}}}), (Ids{"i2", "i1"}));
+  EXPECT_EQ(ids({.metadata = {{"user", "a"}, {"stage", "x"}}}), Ids{"i1"});
+  EXPECT_EQ(ids({.metadata = {{"we\"ird $.k", "v%_ü"}}}), Ids{"i2"});
+  EXPECT_EQ(ids({.metadata = {{"user", ""}}}), Ids{});
+  EXPECT_EQ(store_->count_sandboxes({.metadata = {{"user", "a"}}, .limit = 1}).value(), 2);
+}
+
+TEST_P(StoreTest, TextIsNeverTakenForSql) {
+  SandboxRecord made = record("i'; DROP TABLE sandboxes; --", 1);
+  made.access_token = std::string("a\0b", 3);
+  add_running(made);
+  auto found = store_->find_sandbox(made.id);
+  ASSERT_TRUE(found && found.value());
+  EXPECT_EQ(found.value()->access_token, std::string("a\0b", 3));
+}
+
+Result<std::unique_ptr<Store>> open_in_memory() {
+  return open_sqlite_store(":memory:");
+}
+const Kind kStores[] = {{"Sqlite", open_in_memory}};
+INSTANTIATE_TEST_SUITE_P(All, StoreTest, ::testing::ValuesIn(kStores),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(SqliteStore, KeepsWhatItHeldAndIsClosedToOthers) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  {
+    auto opened = open_sqlite_store(path);
+    ASSERT_TRUE(opened);
+    ASSERT_TRUE(opened.value()->put_key({"operator", "aa", "", 1}));
+  }
+  auto opened = open_sqlite_store(path);
+  ASSERT_TRUE(opened);
+  EXPECT_TRUE(opened.value()->find_key("aa").value());
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    auto mode = std::filesystem::status(path + suffix).permissions();
+    EXPECT_EQ(int(mode), 0600) << suffix;
+  }
+}
+
+TEST(SqliteStore, ADamagedFileIsSaidClearly) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  std::ofstream(path) << std::string(8192, 'x');
+  auto opened = open_sqlite_store(path);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), ErrorCode::corrupted);
+  EXPECT_NE(opened.error().message().find(path), std::string::npos);
+  EXPECT_NE(opened.error().message().find("restore it from a backup"), std::string::npos);
+}
+
+TEST(SqliteStore, DamageInsideIsFoundAtTheStart) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  {
+    auto opened = open_sqlite_store(path);
+    ASSERT_TRUE(opened);
+    for (int i = 0; i < 200; ++i) {
+      ASSERT_TRUE(opened.value()->add_sandbox(record("i" + std::to_string(i), i)));
+    }
+  }
+  size_t size = std::filesystem::file_size(path);
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(long(size / 2));
+  file << std::string(4096, '\xee');
+  file.close();
+  auto opened = open_sqlite_store(path);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), ErrorCode::corrupted);
+}
+
+TEST(Migrations, AnOldDatabaseIsBroughtUpToDateWithItsContent) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  {
+    auto database = Database::open(path);
+    ASSERT_TRUE(database);
+    ASSERT_TRUE(database.value().execute(
+        "CREATE TABLE api_keys (id TEXT PRIMARY KEY NOT NULL, hash TEXT NOT NULL UNIQUE,"
+        " label TEXT NOT NULL, created_ms INTEGER NOT NULL) STRICT;"
+        "INSERT INTO api_keys VALUES ('operator', 'aa', 'old', 5);"
+        "PRAGMA user_version=1;"));
+  }
+  auto opened = open_sqlite_store(path);
+  ASSERT_TRUE(opened) << opened.error().message();
+  EXPECT_EQ(opened.value()->find_key("aa").value()->label, "old");
+  EXPECT_TRUE(opened.value()->add_sandbox(record("i1", 1)));
+}
+
+TEST(Migrations, AreDoneOnce) {
+  auto database = Database::open(":memory:");
+  ASSERT_TRUE(database);
+  ASSERT_TRUE(migrate(database.value()));
+  ASSERT_TRUE(migrate(database.value()));
+  auto version = database.value().prepare("PRAGMA user_version");
+  ASSERT_TRUE(version.value().step().value());
+  EXPECT_EQ(version.value().integer(0), current_schema());
+}
+
+TEST(Migrations, AFailedStepLeavesTheOldSchema) {
+  auto database = Database::open(":memory:");
+  ASSERT_TRUE(database);
+  ASSERT_TRUE(database.value().execute("CREATE TABLE sandboxes (x); PRAGMA user_version=1;"));
+  EXPECT_FALSE(migrate(database.value()));
+  auto version = database.value().prepare("PRAGMA user_version");
+  ASSERT_TRUE(version.value().step().value());
+  EXPECT_EQ(version.value().integer(0), 1);
+}
+
+TEST(Migrations, ANewerDatabaseIsLeftAlone) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  ASSERT_TRUE(Database::open(path).value().execute("PRAGMA user_version=99"));
+  auto opened = open_sqlite_store(path);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code(), ErrorCode::failed_precondition);
+  EXPECT_NE(opened.error().message().find("newer hako"), std::string::npos);
+}
+
+TEST(Transactions, RollBackUnlessCommitted) {
+  auto database = Database::open(":memory:");
+  ASSERT_TRUE(database);
+  ASSERT_TRUE(database.value().execute("CREATE TABLE t (x)"));
+  {
+    auto transaction = Transaction::begin(database.value());
+    ASSERT_TRUE(transaction);
+    ASSERT_TRUE(database.value().execute("INSERT INTO t VALUES (1)"));
+  }
+  auto count = database.value().prepare("SELECT count(*) FROM t");
+  ASSERT_TRUE(count.value().step().value());
+  EXPECT_EQ(count.value().integer(0), 0);
+}
+
+TEST(Sqlite, ALockHeldElsewhereIsUnavailable) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  auto first = Database::open(path);
+  auto second = Database::open(path);
+  ASSERT_TRUE(first && second);
+  ASSERT_TRUE(second.value().execute("PRAGMA busy_timeout=1"));
+  auto transaction = Transaction::begin(first.value());
+  ASSERT_TRUE(transaction);
+  auto blocked = Transaction::begin(second.value());
+  ASSERT_FALSE(blocked);
+  EXPECT_EQ(blocked.error().code(), ErrorCode::unavailable);
+}
+
+Task<void> use_store(AsyncStore& store, int& found) {
+  ApiKey key{"operator", "aa", "", 1};
+  (void)co_await store.put_key(std::move(key));
+  for (int i = 0; i < 50; ++i) {
+    auto key_found = co_await store.find_key("aa");
+    if (key_found && key_found.value()) ++found;
+  }
+}
+
+TEST(AsyncStore, AnswersManyAtOnceOnOneThread) {
+  asio::io_context context;
+  AsyncStore store(std::move(open_sqlite_store(":memory:").value()));
+  TaskGroup tasks(context.get_executor());
+  int found = 0;
+  for (int i = 0; i < 10; ++i) tasks.spawn("user", use_store(store, found));
+  context.run();
+  EXPECT_EQ(found, 500);
+}
+
+}  // namespace
+}  // namespace hako::store
