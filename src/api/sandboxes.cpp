@@ -96,7 +96,9 @@ Error error_for_user(const Error& error, std::string_view what) {
   fields["code"] = to_string(error.code());
   fields["error"] = error.message();
   fields["reference"] = reference;
-  log_warn(what, std::move(fields));
+  // That the node has gone was said once, by the link; each request that misses it need not be.
+  log(error.code() == ErrorCode::unavailable ? LogLevel::debug : LogLevel::warn, what,
+      std::move(fields));
   switch (error.code()) {
     case ErrorCode::unavailable:
       return Error(error.code(), "the node is not available at the moment; try again");

@@ -50,7 +50,7 @@ void log_done(const http::RequestHead& head, const Done& done) {
   fields["route"] = done.route.empty() ? "none" : std::string(done.route);
   fields["status"] = done.status;
   fields["ms"] = std::chrono::duration<double, std::milli>(done.took).count();
-  bool ours = done.status >= 500 && done.status != 501;
+  bool ours = done.status >= 500 && done.status != 501 && done.status != 503;
   log(ours ? LogLevel::warn : LogLevel::debug, "request", std::move(fields));
 }
 

@@ -38,9 +38,9 @@ Result<void> rewrite(const char* path, std::string_view content, mode_t mode = 0
   return ok();
 }
 
-/// Credits the bytes and makes the generator use them at once: crediting alone leaves two clones
-/// with the same output until the next reseed.
-Result<void> reseed(std::string_view entropy) {
+/// Credits the bytes to the kernel's pool. That alone leaves two clones with the same output until
+/// the generator next takes from the pool.
+Result<void> add_entropy(std::string_view entropy) {
   HAKO_TRY(auto fd, open_file("/dev/urandom", O_WRONLY));
   std::vector<char> buffer(sizeof(rand_pool_info) + entropy.size());
   // SAFETY: vector memory is aligned for any scalar, and the kernel reads buf_size bytes of buf.
@@ -49,6 +49,12 @@ Result<void> reseed(std::string_view entropy) {
   pool->buf_size = static_cast<int>(entropy.size());
   std::memcpy(pool->buf, entropy.data(), entropy.size());
   if (::ioctl(fd.get(), RNDADDENTROPY, pool) < 0) return Error::from_errno(errno, "add entropy");
+  return ok();
+}
+
+/// Makes the generator take from the pool at once.
+Result<void> force_reseed() {
+  HAKO_TRY(auto fd, open_file("/dev/urandom", O_WRONLY));
   if (::ioctl(fd.get(), RNDRESEEDCRNG, nullptr) < 0) return Error::from_errno(errno, "reseed");
   return ok();
 }
@@ -101,12 +107,12 @@ bool has_word(std::string_view line, std::string_view word) {
   return false;
 }
 
-/// Whether the host started this machine for a test of the walls themselves. Nobody inside the
-/// machine, and no message to it, can set the command line.
-bool test_machine() {
+/// Whether the operator boots this template to see that clones repeat each other when nothing
+/// reseeds them. Nobody inside the machine, and no message to it, can set the command line.
+bool reseed_is_taken_out() {
   static const bool value = [] {
     auto line = read_file("/proc/cmdline");
-    return line && has_word(line.value(), "hako.test=1");
+    return line && has_word(line.value(), "hako.test_skip_reseed=1");
   }();
   return value;
 }
@@ -159,11 +165,12 @@ Result<void> Identity::apply_to_machine(const json::object& init, int64_t genera
     return invalid("field 'machineId' must be 32 hex digits");
   HAKO_TRY(auto boot_id, wire::string_member(init, "bootId"));
   if (!boot_id || !is_uuid(*boot_id)) return invalid("field 'bootId' must be a UUID");
-  HAKO_TRY(auto skip_reseed, wire::bool_member(init, "testSkipReseed"));
 
-  bool reseeds = !(skip_reseed.value_or(false) && test_machine());
-  if (reseeds) {
-    HAKO_TRYV(reseed(*entropy));
+  HAKO_TRYV(add_entropy(*entropy));
+  // The template itself, generation 0, always reseeds: a pool that is due for it anyway would hide
+  // what is missing in its clones.
+  if (generation == 0 || !reseed_is_taken_out()) {
+    HAKO_TRYV(force_reseed());
   }
   HAKO_TRYV(set_clock(*time));
   if (::sethostname(hostname->data(), hostname->size()) < 0)

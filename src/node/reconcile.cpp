@@ -2,7 +2,6 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 // glibc 2.36 forgot to declare these with C linkage.
@@ -40,6 +39,20 @@ bool runs(const engine::MachineRecord& vmm) {
   return start && start.value() == vmm.start_time;
 }
 
+/// Whether the process runs under one of the VMMs' uids. Read from its status: the owner of its
+/// folder in /proc is root for a process that changed its uid.
+bool is_vmm(const config::Config& config, pid_t pid) {
+  auto status = read_file("/proc/" + std::to_string(pid) + "/status");
+  if (!status) return false;
+  constexpr std::string_view kName = "\nUid:\t";
+  size_t position = status.value().find(kName);
+  if (position == std::string::npos) return false;
+  const char* text = status.value().data();
+  uint32_t uid = 0;
+  std::from_chars(text + position + kName.size(), text + status.value().size(), uid);
+  return uid >= config.vmm_uid_base && uid < config.vmm_uid_base + kMostSlots;
+}
+
 /// Every process that runs under one of the VMMs' uids.
 std::vector<pid_t> vmm_processes(const config::Config& config) {
   std::vector<pid_t> pids;
@@ -49,10 +62,7 @@ std::vector<pid_t> vmm_processes(const config::Config& config) {
     pid_t pid = 0;
     auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), pid);
     if (problem != std::errc() || end != name.data() + name.size()) continue;
-    struct stat info {};
-    if (::stat(entry.path().c_str(), &info) < 0) continue;
-    if (info.st_uid >= config.vmm_uid_base && info.st_uid < config.vmm_uid_base + kMostSlots)
-      pids.push_back(pid);
+    if (is_vmm(config, pid)) pids.push_back(pid);
   }
   return pids;
 }
@@ -83,12 +93,7 @@ Result<Leftovers> sweep(const config::Config& config, bool keep_boxes) {
   int killed = 0;
   for (pid_t pid : vmm_processes(config)) {
     if (kept_pids.contains(pid)) continue;
-    kill_process(pid, [&] {
-      struct stat info {};
-      std::string path = "/proc/" + std::to_string(pid);
-      return ::stat(path.c_str(), &info) == 0 && info.st_uid >= config.vmm_uid_base &&
-             info.st_uid < config.vmm_uid_base + kMostSlots;
-    });
+    kill_process(pid, [&] { return is_vmm(config, pid); });
     ++killed;
   }
 

@@ -127,6 +127,7 @@ Task<Result<std::unique_ptr<Vm>>> Vm::boot(Context& context, const ColdBoot& boo
   record.size = boot.size;
   record.disk_mib = boot.disk_mib;
   record.isolation = context.engine.fingerprint().isolation;
+  record.generation = -1;  // the template's own identity is generation 0
   auto rootfs = open_file(boot.rootfs, O_RDONLY);
   if (!rootfs) co_return rootfs.error().with_context("boot");
   auto disk = open_file(boot.disk, O_RDONLY);

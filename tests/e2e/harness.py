@@ -162,8 +162,9 @@ class Hako:
             if not name.isdigit():
                 continue
             try:
-                uid = os.stat(f"/proc/{name}").st_uid
-            except FileNotFoundError:
+                with open(f"/proc/{name}/status") as file:
+                    uid = next(int(l.split()[1]) for l in file if l.startswith("Uid:"))
+            except (OSError, StopIteration):
                 continue
             if self.uid_base <= uid < self.uid_base + 10_000:
                 found.append(int(name))
