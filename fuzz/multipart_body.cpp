@@ -24,10 +24,17 @@ std::string describe(std::string_view body, std::string_view boundary, size_t pi
         decoder.feed(body.substr(0, piece));
         body.remove_prefix(std::min(piece, body.size()));
         break;
-      case Kind::part_begin: all += "<part " + event.name + event.filename.value_or("-") + ">"; break;
-      case Kind::data: all += event.data; break;
-      case Kind::part_end: all += "</part>"; break;
-      case Kind::end: return all + "<end>";
+      case Kind::part_begin:
+        all += "<part " + event.name + event.filename.value_or("-") + ">";
+        break;
+      case Kind::data:
+        all += event.data;
+        break;
+      case Kind::part_end:
+        all += "</part>";
+        break;
+      case Kind::end:
+        return all + "<end>";
     }
   }
 }

@@ -1,5 +1,6 @@
 // Runs a fuzz target on every file of the folders and files given, where libFuzzer is not there to
-// do it. Fails when it is given nothing: a corpus that has been lost must not pass for a tested one.
+// do it. Fails when it is given nothing: a corpus that has been lost must not pass for a tested
+// one.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

@@ -16,10 +16,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdlib>
 #include <linux/fs.h>
 #include <linux/magic.h>
+#include <cerrno>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 

@@ -88,9 +88,8 @@ class Lister {
       std::string full = path.back() == '/' ? path + name : path + "/" + name;
       auto entry = stat_entry(full);
       if (!entry) continue;  // gone since
-      bool descend =
-          depth > 1 && entry.value().info.type == wire::FileType::directory &&
-          !entry.value().info.symlink_target;
+      bool descend = depth > 1 && entry.value().info.type == wire::FileType::directory &&
+                     !entry.value().info.symlink_target;
       found.push_back(std::move(entry.value()));
       if (!descend) continue;
       auto below = list(full, depth - 1);
@@ -159,8 +158,9 @@ Result<void> ensure_directory(const std::string& path, const Owner& owner) {
     HAKO_TRYV(ensure_directory(parent, owner));
   }
   if (::mkdir(path.c_str(), 0755) < 0)
-    return errno == EEXIST ? Result<void>(ok())
-                           : Result<void>(Error::from_errno(errno, "make directory '" + path + "'"));
+    return errno == EEXIST
+               ? Result<void>(ok())
+               : Result<void>(Error::from_errno(errno, "make directory '" + path + "'"));
   if (owner.give && ::lchown(path.c_str(), owner.uid, owner.gid) < 0)
     return Error::from_errno(errno, "own directory '" + path + "'");
   return ok();

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cerrno>
+#include <charconv>
 #include <ctime>
 #include <set>
 
@@ -26,13 +26,20 @@ constexpr size_t kMostFiles = 10'000;
 
 unsigned files_status(const Error& error) {
   switch (error.code()) {
-    case ErrorCode::invalid_argument: return 400;
-    case ErrorCode::unauthenticated: return 401;
-    case ErrorCode::permission_denied: return 403;
-    case ErrorCode::not_found: return 404;
-    case ErrorCode::no_space: return 507;
-    case ErrorCode::unsupported: return 415;
-    default: return 500;
+    case ErrorCode::invalid_argument:
+      return 400;
+    case ErrorCode::unauthenticated:
+      return 401;
+    case ErrorCode::permission_denied:
+      return 403;
+    case ErrorCode::not_found:
+      return 404;
+    case ErrorCode::no_space:
+      return 507;
+    case ErrorCode::unsupported:
+      return 415;
+    default:
+      return 500;
   }
 }
 
@@ -125,14 +132,14 @@ struct UploadRequest {
   Owner owner;
   std::optional<std::string> path;
   FileMetadata metadata;
-  std::set<std::string> seen;   ///< paths of this request
+  std::set<std::string> seen;  ///< paths of this request
   std::vector<std::string> stored;
 };
 
 Task<Result<Upload>> open_upload(UploadRequest& request, std::string_view name,
                                  std::optional<uint64_t> expected) {
-  HAKO_CO_TRY(auto path, resolve_path(name, request.user.home,
-                                      request.context.identity.default_workdir()));
+  HAKO_CO_TRY(auto path,
+              resolve_path(name, request.user.home, request.context.identity.default_workdir()));
   if (request.seen.size() >= kMostFiles)
     co_return Error(ErrorCode::invalid_argument, "too many files in one request");
   if (!request.seen.insert(clean_path(path)).second)
@@ -347,10 +354,9 @@ Task<void> download(Context& context, http::Exchange& exchange, const std::strin
   if (!length_known) length_known = ::pread(opened.value().file.get(), &probe, 1, 0) <= 0;
   if (kind == RangeKind::part) {
     head.status = 206;
-    head.fields.set(http::Field::content_range,
-                    "bytes " + std::to_string(range.first) + "-" +
-                        std::to_string(range.first + range.length - 1) + "/" +
-                        std::to_string(size));
+    head.fields.set(http::Field::content_range, "bytes " + std::to_string(range.first) + "-" +
+                                                    std::to_string(range.first + range.length - 1) +
+                                                    "/" + std::to_string(size));
   }
   if (length_known) head.fields.set(http::Field::content_length, std::to_string(range.length));
   co_await send_content(context, exchange, std::move(head), opened.value().file, range,
@@ -402,8 +408,8 @@ Task<void> FilesRest::handle(http::Exchange& exchange) {
   }
   auto metadata = metadata_of(head);
   Owner owner{user.value().uid, user.value().gid, context_.settings.change_user};
-  UploadRequest request{context_, exchange, std::move(user.value()), owner,
-                        head.parameter("path"), {}, {}, {}};
+  UploadRequest request{
+      context_, exchange, std::move(user.value()), owner, head.parameter("path"), {}, {}, {}};
   if (request.path && request.path->empty()) request.path.reset();
   Result<void> received = ok();
   if (metadata) {

@@ -35,10 +35,10 @@ Task<bool> FilesystemService::handle(std::string_view method, http::Exchange& ex
     }
     co_return true;
   }
-  bool watcher = method == "CreateWatcher" || method == "GetWatcherEvents" ||
-                 method == "RemoveWatcher";
-  bool known = method == "Stat" || method == "MakeDir" || method == "Move" ||
-               method == "ListDir" || method == "Remove";
+  bool watcher =
+      method == "CreateWatcher" || method == "GetWatcherEvents" || method == "RemoveWatcher";
+  bool known = method == "Stat" || method == "MakeDir" || method == "Move" || method == "ListDir" ||
+               method == "Remove";
   if (!watcher && !known) co_return false;
   auto request = co_await read_unary(exchange);
   if (!request) co_return true;

@@ -123,9 +123,9 @@ Result<void> Identity::apply(const json::object& init) {
   HAKO_TRY(auto generation, wire::int_member(init, "generation"));
   if (!generation || *generation < 0) return invalid("field 'generation' is required");
   if (*generation < generation_)
-    return Error(ErrorCode::failed_precondition,
-                 "init: generation " + std::to_string(*generation) + " is older than " +
-                     std::to_string(generation_));
+    return Error(ErrorCode::failed_precondition, "init: generation " + std::to_string(*generation) +
+                                                     " is older than " +
+                                                     std::to_string(generation_));
   HAKO_TRY(auto sandbox_id, wire::string_member(init, "sandboxId"));
   HAKO_TRY(auto template_id, wire::string_member(init, "templateId"));
   HAKO_TRY(auto token, wire::string_member(init, "accessToken"));

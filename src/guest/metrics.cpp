@@ -77,8 +77,7 @@ std::string Metrics::sample() {
       static_cast<long long>(::time(nullptr)), ::sysconf(_SC_NPROCESSORS_ONLN), used,
       static_cast<unsigned long long>(mem_total), static_cast<unsigned long long>(mem_used),
       static_cast<unsigned long long>(cache), static_cast<unsigned long long>(disk_used),
-      static_cast<unsigned long long>(disk_total),
-      static_cast<unsigned long long>(mem_total >> 20),
+      static_cast<unsigned long long>(disk_total), static_cast<unsigned long long>(mem_total >> 20),
       static_cast<unsigned long long>(mem_used >> 20));
   return std::string(text, static_cast<size_t>(length));
 }

@@ -86,8 +86,8 @@ Task<void> follow(http::Exchange& exchange, std::shared_ptr<Process> process, St
   co_await (send_events(exchange, attachment, starter) || exchange.closed_by_client());
 }
 
-Task<void> write_or_leave(http::Exchange& exchange, Process& process, const wire::ProcessInput& input,
-                          std::optional<Result<void>>& outcome) {
+Task<void> write_or_leave(http::Exchange& exchange, Process& process,
+                          const wire::ProcessInput& input, std::optional<Result<void>>& outcome) {
   auto write = process.write_input(input.to_pty, input.bytes);
   auto leave = exchange.closed_by_client();
   auto first = co_await (std::move(write) || std::move(leave));
@@ -120,8 +120,8 @@ Task<bool> ProcessService::handle(std::string_view method, http::Exchange& excha
   co_return true;
 }
 
-Result<std::shared_ptr<Process>> ProcessService::start_process(
-    const http::RequestHead& head, const boost::json::object& request) {
+Result<std::shared_ptr<Process>> ProcessService::start_process(const http::RequestHead& head,
+                                                               const boost::json::object& request) {
   ProcessTable::StartOptions options;
   HAKO_TRY(auto parsed, wire::parse_start(request));
   HAKO_TRY(auto user, user_of_request(context_, head));

@@ -90,10 +90,14 @@ Error describe_failure(const ChildContext& context) {
       if (os_error == E2BIG)
         return Error(ErrorCode::invalid_argument, "arguments and environment are too long");
       return Error::from_errno(os_error, "start '" + plan.argv[0] + "'");
-    case Step::terminal: return Error::from_errno(os_error, "take the terminal");
-    case Step::groups: return Error::from_errno(os_error, "set groups");
-    case Step::user: return Error::from_errno(os_error, "become user " + plan.user.name);
-    default: return Error::from_errno(os_error, "start process");
+    case Step::terminal:
+      return Error::from_errno(os_error, "take the terminal");
+    case Step::groups:
+      return Error::from_errno(os_error, "set groups");
+    case Step::user:
+      return Error::from_errno(os_error, "become user " + plan.user.name);
+    default:
+      return Error::from_errno(os_error, "start process");
   }
 }
 

@@ -22,16 +22,16 @@ struct SpawnPlan {
   User user;
   std::vector<gid_t> groups;
   int in = -1, out = -1, err = -1;
-  bool terminal = false;     ///< `in` is a terminal: it becomes the controlling one
-  bool change_user = true;   ///< false where we are not root
+  bool terminal = false;    ///< `in` is a terminal: it becomes the controlling one
+  bool change_user = true;  ///< false where we are not root
   bool reset_oom_score = false;
 };
 
 /// Starts it in a session of its own and returns its pid once exec has succeeded.
 /// The memory of this process is lent to the child until then, not copied: copying page tables is
 /// most of what fork(2) costs, above all under emulation.
-/// Errors: not_found, permission_denied, invalid_argument, resource_exhausted; text says what failed.
-/// Thread: always the same one.
+/// Errors: not_found, permission_denied, invalid_argument, resource_exhausted; text says what
+/// failed. Thread: always the same one.
 Result<pid_t> spawn(const SpawnPlan& plan);
 
 /// The file that `command` names: itself where it holds a slash (relative to `cwd`), else the first

@@ -47,7 +47,9 @@ Upload::~Upload() {
   if (file_) ::unlink(path_.c_str());
 }
 
-Result<void> Upload::write(std::string_view bytes) { return write_all(file_.get(), bytes); }
+Result<void> Upload::write(std::string_view bytes) {
+  return write_all(file_.get(), bytes);
+}
 
 Result<void> Upload::finish(const FileMetadata& metadata) {
   HAKO_TRYV(write_metadata(file_, metadata));

@@ -71,7 +71,10 @@ Result<void> Boxes::check_room() const {
 }
 
 Task<Result<Boxes::Created>> Boxes::create(CreateBox request) {
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  return run_to_end(create_to_end(std::move(request)));
+}
+
+Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   if (!is_box_id(request.box)) co_return Error(ErrorCode::invalid_argument, "malformed box id");
   if (boxes_.contains(request.box) || creating_.contains(request.box))
     co_return Error(ErrorCode::already_exists, "box " + request.box + " exists");
@@ -179,7 +182,10 @@ void Boxes::adopt(std::unique_ptr<Vm> vm) {
 }
 
 Task<Result<void>> Boxes::destroy(std::string id, EndReason reason, std::string detail) {
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  return run_to_end(destroy_to_end(std::move(id), reason, std::move(detail)));
+}
+
+Task<Result<void>> Boxes::destroy_to_end(std::string id, EndReason reason, std::string detail) {
   auto found = boxes_.find(id);
   if (found == boxes_.end() || found->second.ending)
     co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
@@ -251,6 +257,10 @@ Result<std::vector<Fd>> Boxes::open_sockets(const std::string& machine, int coun
 }
 
 Task<void> Boxes::open_pool(std::string name) {
+  return run_to_end(open_pool_to_end(std::move(name)));
+}
+
+Task<void> Boxes::open_pool_to_end(std::string name) {
   auto turn = co_await pool_changes_.take();
   const Template* found = templates_.find(name);
   if (!found || pools_.contains(name) || context_.config.pool_size == 0) co_return;
@@ -264,6 +274,10 @@ Task<void> Boxes::open_pool(std::string name) {
 }
 
 Task<void> Boxes::close_pool(std::string name) {
+  return run_to_end(close_pool_to_end(std::move(name)));
+}
+
+Task<void> Boxes::close_pool_to_end(std::string name) {
   auto turn = co_await pool_changes_.take();
   auto found = pools_.find(name);
   if (found == pools_.end()) co_return;

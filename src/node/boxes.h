@@ -65,6 +65,10 @@ class Boxes {
   };
 
   Result<void> check_room() const;
+  Task<Result<Created>> create_to_end(CreateBox request);
+  Task<Result<void>> destroy_to_end(std::string box, EndReason reason, std::string detail);
+  Task<void> open_pool_to_end(std::string template_name);
+  Task<void> close_pool_to_end(std::string template_name);
   Task<Result<std::unique_ptr<Vm>>> claim(const CreateBox& request, bool& from_pool);
   Task<Result<std::unique_ptr<Vm>>> claim_pooled(const CreateBox& request, WarmPool& pool);
   Task<Result<std::unique_ptr<Vm>>> claim_clone(

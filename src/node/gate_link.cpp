@@ -37,13 +37,19 @@ Task<void> GateLink::serve(Fd connection) {
   // The machines are announced while run() serves; only then may others call.
   TaskGroup announcing(executor);
   peer_ = peer;
+  struct Leave {
+    std::shared_ptr<rpc::Peer>& current;
+    std::shared_ptr<rpc::Peer> peer;
+    ~Leave() {
+      if (current == peer) current = nullptr;
+      log_info("gate_disconnected");
+    }
+  } leave{peer_, peer};
   announcing.spawn("announce machines to gate", on_connected_());
   log_info("gate_connected");
   co_await peer->run();
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-  if (peer_ == peer) peer_ = nullptr;
+  co_await shield_from_cancellation();
   co_await announcing.stop();
-  log_info("gate_disconnected");
 }
 
 Task<Result<rpc::Payload>> GateLink::call(std::string method, rpc::Payload payload,

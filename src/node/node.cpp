@@ -144,7 +144,7 @@ class Node {
     asio::steady_timer forever(co_await asio::this_coro::executor,
                                asio::steady_timer::time_point::max());
     co_await forever.async_wait(asio::redirect_error(asio::use_awaitable, stopped));
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+    co_await shield_from_cancellation();
     co_await stop();
     co_return ok();
   }
@@ -193,7 +193,8 @@ Result<void> clean_up(const config::Config& config) {
   HAKO_TRY(auto lock, lock_out_others(config));
   HAKO_TRY(auto left, sweep(config, false));
   (void)left;
-  return ok();
+  HAKO_TRYV(network::remove_empty_namespace(config.run_dir + "/netns/empty"));
+  return network::release_slots(config.run_dir + "/netns");
 }
 
 }  // namespace hako::node

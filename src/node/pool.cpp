@@ -61,7 +61,7 @@ Task<void> WarmPool::keep_full() {
   for (;;) {
     while (ready_.size() < size_) {
       co_await activity_.wait_until_quiet();
-      auto made = co_await make_one();
+      auto made = co_await run_to_end(make_one());
       if (!made) {
         log_error("pool_clone_failed", {{"template", snapshot_->template_name},
                                         {"error", made.error().message()}});
@@ -73,8 +73,6 @@ Task<void> WarmPool::keep_full() {
 }
 
 Task<Result<void>> WarmPool::make_one() {
-  // A half-made clone is given back whole, also when the pool is being stopped.
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   auto cloned = co_await Vm::clone(context_, *snapshot_);
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();

@@ -70,8 +70,12 @@ Task<void> Service::serve(Fd connection) {
     peer->on(name, std::move(handler));
   }
   peers_.insert(peer);
+  struct Leave {
+    std::set<std::shared_ptr<rpc::Peer>>& peers;
+    std::shared_ptr<rpc::Peer> peer;
+    ~Leave() { peers.erase(peer); }
+  } leave{peers_, peer};
   co_await peer->run();
-  peers_.erase(peer);
 }
 
 void Service::tell_gone(const std::string& box, EndReason reason, const std::string& detail) {
@@ -121,8 +125,6 @@ Service::Answer Service::list_templates(rpc::Payload) {
 }
 
 Service::Answer Service::build_template(rpc::Payload request) {
-  // A build that has begun runs to its end, as a create does.
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   Fields fields(request.body);
   Templates::BuildRequest build;
   build.name = fields.text("name");
@@ -155,7 +157,8 @@ Service::Answer Service::build_template(rpc::Payload request) {
     }
   }
   std::string name = build.name;
-  auto log = co_await templates_.build(std::move(build));
+  // A build that has begun runs to its end, as a create does.
+  auto log = co_await run_to_end(templates_.build(std::move(build)));
   if (!log) co_return log.error();
   co_await boxes_.close_pool(name);
   co_await boxes_.open_pool(name);

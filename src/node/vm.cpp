@@ -81,6 +81,7 @@ Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& tap) {
   jail.uid = context_.config.vmm_uid_base + static_cast<uint32_t>(slot_.number);
   jail.gid = jail.uid;
   jail.netns = context_.empty_netns;
+  jail.kvm = record_.isolation == engine::Isolation::hardware;
   devices.launcher = [executor = context_.executor, jail](const ProcessSpec& spec) {
     return jail::launch_vmm(executor, spec, jail);
   };
@@ -244,7 +245,6 @@ Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object 
 }
 
 Task<void> Vm::destroy() {
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   // Streams are cut first, so that nobody sees a half-dead machine.
   co_await context_.gate.remove(record_.machine);
   if (booted_) co_await booted_->kill();

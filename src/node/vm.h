@@ -21,6 +21,8 @@ struct LoadedSnapshot {
 /// destroy() gives all of it back, in that order; the destructor only kills the VMM, and what is
 /// left then is found by reconcile at the next start.
 /// Thread: the node's executor. Calls on one Vm must not overlap, except watching its end.
+/// Cancel: none of these may be cancelled, or the machine would be left half-made: callers use
+/// run_to_end(). Each step has a deadline.
 class Vm {
  public:
   /// A running clone that the gate knows, with its guest's identity not yet set.

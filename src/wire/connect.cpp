@@ -48,16 +48,27 @@ void append_error(std::string& out, const Error& error) {
 
 ErrorCode code_of_status(unsigned status) {
   switch (status) {
-    case 400: return ErrorCode::invalid_argument;
-    case 401: return ErrorCode::unauthenticated;
-    case 403: return ErrorCode::permission_denied;
-    case 404: return ErrorCode::not_found;
-    case 409: return ErrorCode::already_exists;
-    case 429: return ErrorCode::resource_exhausted;
-    case 501: return ErrorCode::unsupported;
-    case 502: case 503: return ErrorCode::unavailable;
-    case 504: return ErrorCode::timed_out;
-    default: return ErrorCode::internal;
+    case 400:
+      return ErrorCode::invalid_argument;
+    case 401:
+      return ErrorCode::unauthenticated;
+    case 403:
+      return ErrorCode::permission_denied;
+    case 404:
+      return ErrorCode::not_found;
+    case 409:
+      return ErrorCode::already_exists;
+    case 429:
+      return ErrorCode::resource_exhausted;
+    case 501:
+      return ErrorCode::unsupported;
+    case 502:
+    case 503:
+      return ErrorCode::unavailable;
+    case 504:
+      return ErrorCode::timed_out;
+    default:
+      return ErrorCode::internal;
   }
 }
 
@@ -73,8 +84,12 @@ Error read_error(const boost::json::object& object, ErrorCode fallback, std::str
 
 }  // namespace
 
-std::string_view connect_code(ErrorCode code) { return row_of(code).name; }
-unsigned connect_status(ErrorCode code) { return row_of(code).status; }
+std::string_view connect_code(ErrorCode code) {
+  return row_of(code).name;
+}
+unsigned connect_status(ErrorCode code) {
+  return row_of(code).status;
+}
 
 ErrorCode error_code_from_connect(std::string_view name) {
   for (const CodeRow& row : kCodes)

@@ -54,7 +54,8 @@ class FrameDecoder {
   std::string buffer_;
 };
 
-/// Writes a frame in place: begin_frame(), append the payload, end_frame() with what begin returned.
+/// Writes a frame in place: begin_frame(), append the payload, end_frame() with what begin
+/// returned.
 size_t begin_frame(std::string& out, uint8_t flags = 0);
 void end_frame(std::string& out, size_t start);
 /// The frame that ends a stream well, or with an error.

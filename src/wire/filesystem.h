@@ -20,10 +20,10 @@ struct EntryInfo {
   std::string name;
   FileType type = FileType::unspecified;  ///< of the target, for a symbolic link
   std::string path;
-  int64_t size = 0;          ///< bytes
-  uint32_t mode = 0;         ///< permission bits
-  std::string permissions;   ///< "-rw-r--r--"
-  std::string owner;         ///< names, or numbers where there is none
+  int64_t size = 0;         ///< bytes
+  uint32_t mode = 0;        ///< permission bits
+  std::string permissions;  ///< "-rw-r--r--"
+  std::string owner;        ///< names, or numbers where there is none
   std::string group;
   int64_t modified_seconds = 0;  ///< Unix time
   uint32_t modified_nanoseconds = 0;

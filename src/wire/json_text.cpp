@@ -58,11 +58,21 @@ void append_json_string(std::string& out, std::string_view text) {
     } else {
       flush(i);
       switch (c) {
-        case '"': out += "\\\""; break;
-        case '\\': out += "\\\\"; break;
-        case '\n': out += "\\n"; break;
-        case '\t': out += "\\t"; break;
-        case '\r': out += "\\r"; break;
+        case '"':
+          out += "\\\"";
+          break;
+        case '\\':
+          out += "\\\\";
+          break;
+        case '\n':
+          out += "\\n";
+          break;
+        case '\t':
+          out += "\\t";
+          break;
+        case '\r':
+          out += "\\r";
+          break;
         default:
           out += "\\u00";
           out += kHex[c >> 4];
@@ -121,8 +131,8 @@ Result<std::optional<bool>> bool_member(const boost::json::object& object, std::
   return found;
 }
 
-Result<std::optional<int64_t>> int_member(const boost::json::object& object,
-                                          std::string_view camel, std::string_view snake) {
+Result<std::optional<int64_t>> int_member(const boost::json::object& object, std::string_view camel,
+                                          std::string_view snake) {
   auto* value = find_member(object, camel, snake);
   std::optional<int64_t> found;
   if (!value) return found;

@@ -31,8 +31,8 @@ Result<std::optional<std::string>> string_member(const boost::json::object& obje
 Result<std::optional<bool>> bool_member(const boost::json::object& object, std::string_view camel,
                                         std::string_view snake = {});
 /// An integer, as a number or (as proto3 JSON writes 64-bit ones) a decimal string.
-Result<std::optional<int64_t>> int_member(const boost::json::object& object,
-                                          std::string_view camel, std::string_view snake = {});
+Result<std::optional<int64_t>> int_member(const boost::json::object& object, std::string_view camel,
+                                          std::string_view snake = {});
 Result<const boost::json::object*> object_member(const boost::json::object& object,
                                                  std::string_view camel,
                                                  std::string_view snake = {});

@@ -13,7 +13,9 @@ Error malformed(std::string_view what) {
   return Error(ErrorCode::invalid_argument, "malformed multipart body: " + std::string(what));
 }
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
@@ -83,7 +85,9 @@ void MultipartDecoder::feed(std::string_view bytes) {
   if (state_ != State::finished) buffer_.append(bytes);
 }
 
-void MultipartDecoder::drop(size_t count) { position_ += count; }
+void MultipartDecoder::drop(size_t count) {
+  position_ += count;
+}
 
 Result<MultipartDecoder::Event> MultipartDecoder::next() {
   for (;;) {
@@ -117,9 +121,12 @@ Result<MultipartDecoder::Event> MultipartDecoder::next() {
         state_ = State::headers;
         break;
       }
-      case State::headers: return read_headers();
-      case State::content: return read_content();
-      case State::finished: return Event{Kind::end, {}, {}, {}};
+      case State::headers:
+        return read_headers();
+      case State::content:
+        return read_content();
+      case State::finished:
+        return Event{Kind::end, {}, {}, {}};
     }
   }
 }

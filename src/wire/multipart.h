@@ -21,7 +21,7 @@ class MultipartDecoder {
     part_begin,  ///< `name` and `filename` of the part that begins
     data,        ///< `data` of the current part
     part_end,
-    end,         ///< the closing boundary; what follows is ignored
+    end,  ///< the closing boundary; what follows is ignored
   };
   struct Event {
     Kind kind = Kind::need_more;

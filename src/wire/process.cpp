@@ -14,9 +14,13 @@ namespace hako::wire {
 namespace json = boost::json;
 namespace {
 
-Error bad(std::string message) { return Error(ErrorCode::invalid_argument, std::move(message)); }
+Error bad(std::string message) {
+  return Error(ErrorCode::invalid_argument, std::move(message));
+}
 
-bool has_nul(std::string_view text) { return text.find('\0') != std::string_view::npos; }
+bool has_nul(std::string_view text) {
+  return text.find('\0') != std::string_view::npos;
+}
 
 Result<std::vector<std::string>> parse_arguments(const json::object& process) {
   std::vector<std::string> arguments;
@@ -57,9 +61,12 @@ Result<ProcessConfig> parse_config(const json::object& request) {
 
 std::string_view name_of(OutputStream stream) {
   switch (stream) {
-    case OutputStream::out: return "stdout";
-    case OutputStream::err: return "stderr";
-    case OutputStream::pty: return "pty";
+    case OutputStream::out:
+      return "stdout";
+    case OutputStream::err:
+      return "stderr";
+    case OutputStream::pty:
+      return "pty";
   }
   return "stdout";
 }
@@ -70,8 +77,7 @@ ProcessEnd parse_end(const json::object& object) {
     end.exit_code = static_cast<int>(*code.value());
   auto exited = bool_member(object, "exited");
   end.exited = exited && exited.value().value_or(false);
-  if (auto text = string_member(object, "status"); text && text.value())
-    end.status = *text.value();
+  if (auto text = string_member(object, "status"); text && text.value()) end.status = *text.value();
   if (auto text = string_member(object, "error"); text && text.value()) end.error = *text.value();
   return end;
 }

@@ -67,10 +67,10 @@ boost::json::object to_json(const ProcessSelector& selector);
 std::string input_request(const ProcessSelector& selector, bool to_pty, std::string_view bytes);
 
 struct ProcessEnd {
-  int exit_code = 0;     ///< -1 when killed by a signal
-  bool exited = true;    ///< false when killed by a signal
-  std::string status;    ///< "exit status 1", "signal: killed"
-  std::string error;     ///< empty when the exit code is 0
+  int exit_code = 0;   ///< -1 when killed by a signal
+  bool exited = true;  ///< false when killed by a signal
+  std::string status;  ///< "exit status 1", "signal: killed"
+  std::string error;   ///< empty when the exit code is 0
 };
 
 /// How a wait status (exit code, or signal if not 0) is told.

@@ -1,9 +1,9 @@
 #include "integration/guest_daemon.h"
 
-#include <boost/json/serialize.hpp>
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
+#include <boost/json/serialize.hpp>
 
 #include <filesystem>
 

@@ -1,8 +1,8 @@
 // Files through the real daemon.
-#include <boost/json/parse.hpp>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <boost/json/parse.hpp>
 
 #include <filesystem>
 #include <fstream>
@@ -59,7 +59,8 @@ TEST_F(GuestFiles, AreStreamedBothWaysWhole) {
 
 TEST_F(GuestFiles, BelongToTheUserWithTheirNewParents) {
   fs::permissions(folder_, fs::perms(0777));
-  auto stored = request(http::Verb::post, files("new/sub/file") + "&username=nobody", "x", {kPlain});
+  auto stored =
+      request(http::Verb::post, files("new/sub/file") + "&username=nobody", "x", {kPlain});
   ASSERT_EQ(stored.status, 200u) << stored.body;
   for (const char* name : {"/new", "/new/sub", "/new/sub/file"}) {
     struct stat info {};
@@ -111,9 +112,9 @@ TEST_F(GuestFiles, ThatAreNoneAreErrors) {
   EXPECT_EQ(request(http::Verb::post, files("zipped"), "x", {kPlain, {"Content-Encoding", "gzip"}})
                 .status,
             415u);
-  EXPECT_EQ(request(http::Verb::get, files("file"), {}, {{"Accept-Encoding", "gzip;q=1, *;q=0"}})
-                .status,
-            406u);
+  EXPECT_EQ(
+      request(http::Verb::get, files("file"), {}, {{"Accept-Encoding", "gzip;q=1, *;q=0"}}).status,
+      406u);
   ASSERT_EQ(::mkfifo((folder_ + "/pipe").c_str(), 0600), 0);
   EXPECT_EQ(request(http::Verb::get, files("pipe")).status, 400u);
   EXPECT_EQ(request(http::Verb::post, files("pipe"), "x", {kPlain}).status, 400u);
@@ -126,8 +127,7 @@ TEST_F(GuestFiles, ArriveAsForms) {
     body += "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + folder_ + "/" +
             name + "\"\r\nContent-Type: text/plain\r\n\r\ncontent of " + name + "\r\n";
   body += "--B--\r\n";
-  const std::pair<std::string, std::string> form{"Content-Type",
-                                                 "multipart/form-data; boundary=B"};
+  const std::pair<std::string, std::string> form{"Content-Type", "multipart/form-data; boundary=B"};
   auto stored = request(http::Verb::post, "/files", body, {form});
   ASSERT_EQ(stored.status, 200u) << stored.body;
   EXPECT_EQ(json::parse(stored.body).as_array().size(), 2u);
@@ -207,7 +207,8 @@ TEST_F(GuestFiles, AreGoneWhenTheirUploadIsCutShort) {
   auto client = run(connect());
   EXPECT_TRUE(run(send(std::move(client), head)));
   auto gone = unary("process.Process/List", "{}");
-  for (int i = 0; i < 1000 && fs::exists(folder_ + "/cut"); ++i) unary("process.Process/List", "{}");
+  for (int i = 0; i < 1000 && fs::exists(folder_ + "/cut"); ++i)
+    unary("process.Process/List", "{}");
   EXPECT_FALSE(fs::exists(folder_ + "/cut"));
 }
 
@@ -220,18 +221,18 @@ TEST_F(GuestFiles, NeedTheTokenOrASignature) {
   EXPECT_EQ(request(http::Verb::get, files("file"), {}, {{"X-Access-Token", "secret"}}).status,
             200u);
   wire::FileGrant grant{path, "read", "root", {}};
-  std::string signature = "&username=root&signature=" +
-                          percent_encode(wire::sign_files(grant, "secret"));
+  std::string signature =
+      "&username=root&signature=" + percent_encode(wire::sign_files(grant, "secret"));
   EXPECT_EQ(request(http::Verb::get, files("file") + signature).body, "content");
   EXPECT_EQ(request(http::Verb::post, files("file") + signature, "x", {kPlain}).status, 401u);
   EXPECT_EQ(request(http::Verb::get, files("other") + signature).status, 401u);
-  EXPECT_EQ(request(http::Verb::get, files("file") + signature, {}, {{"X-Access-Token", "wrong"}})
-                .status,
-            401u);
+  EXPECT_EQ(
+      request(http::Verb::get, files("file") + signature, {}, {{"X-Access-Token", "wrong"}}).status,
+      401u);
   grant.expires = 1000;
-  auto late = request(http::Verb::get, files("file") + "&username=root&signature_expiration=1000" +
-                                           "&signature=" +
-                                           percent_encode(wire::sign_files(grant, "secret")));
+  auto late = request(http::Verb::get,
+                      files("file") + "&username=root&signature_expiration=1000" +
+                          "&signature=" + percent_encode(wire::sign_files(grant, "secret")));
   EXPECT_EQ(late.status, 401u);
   EXPECT_NE(late.body.find("signature is already expired"), std::string::npos);
   EXPECT_EQ(content("file"), "content");
@@ -246,9 +247,10 @@ TEST_F(GuestFiles, AreListedAndDescribed) {
   fs::create_symlink(".", folder_ + "/d/loop");
   auto names = [&](const std::string& more) {
     std::string all;
-    auto reply = filesystem("ListDir", path_body("d", more));
-    for (auto& entry : json::parse(reply.body).at("entries").as_array())
-      all += std::string(std::string_view(entry.at("path").as_string()).substr(folder_.size())) + " ";
+    auto listed = json::parse(filesystem("ListDir", path_body("d", more)).body);
+    for (auto& entry : listed.at("entries").as_array())
+      all +=
+          std::string(std::string_view(entry.at("path").as_string()).substr(folder_.size())) + " ";
     return all;
   };
   EXPECT_EQ(names(""), "/d/a /d/b /d/inner /d/loop /d/z ");
@@ -282,8 +284,8 @@ TEST_F(GuestFiles, AreMadeMovedAndRemoved) {
   make("x/file", "1");
   EXPECT_EQ(filesystem("MakeDir", path_body("x/file")).status, 400u);
   auto move = [&](const std::string& from, const std::string& to) {
-    return filesystem("Move", R"({"source":")" + folder_ + from + R"(","destination":")" +
-                                  folder_ + to + "\"}");
+    return filesystem(
+        "Move", R"({"source":")" + folder_ + from + R"(","destination":")" + folder_ + to + "\"}");
   };
   auto moved = move("/x/file", "/other/place");
   EXPECT_EQ(moved.status, 200u) << moved.body;

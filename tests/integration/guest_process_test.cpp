@@ -52,7 +52,8 @@ class GuestProcess : public GuestDaemonTest {
   }
   /// Until a process has made `name` in its working directory.
   void wait_for_file(const std::string& name) {
-    auto made = shell("for i in $(seq 600); do [ -e " + name + " ] && exit; sleep 0.05; done; exit 1");
+    auto made =
+        shell("for i in $(seq 600); do [ -e " + name + " ] && exit; sleep 0.05; done; exit 1");
     ASSERT_EQ(made.ended().exit_code, 0) << name;
   }
   static std::string selector(uint32_t pid) {
@@ -103,8 +104,8 @@ TEST_F(GuestProcess, FailsBeforeTheStartWhenThereIsNothingToStart) {
     EXPECT_TRUE(outcome.end.error().message().starts_with(wrong.error))
         << outcome.end.error().message();
   }
-  auto stranger = stream("process.Process/Start", R"({"process":{"cmd":"true"}})",
-                         {as_user("no-such-user")});
+  auto stranger =
+      stream("process.Process/Start", R"({"process":{"cmd":"true"}})", {as_user("no-such-user")});
   ASSERT_FALSE(stranger.end);
   EXPECT_EQ(stranger.end.error().code(), ErrorCode::unauthenticated);
 }
@@ -120,16 +121,18 @@ TEST_F(GuestProcess, RunsAsTheUserThatIsAskedFor) {
 }
 
 TEST_F(GuestProcess, GivesTheEnvironmentOfTheContract) {
-  ASSERT_EQ(init({{"defaultUser", "root"}, {"sandboxId", "ia"}, {"templateId", "base"},
+  ASSERT_EQ(init({{"defaultUser", "root"},
+                  {"sandboxId", "ia"},
+                  {"templateId", "base"},
                   {"envVars", json::object{{"A", "box"}, {"B", "box"}}}})
                 .status,
             204u);
   auto outcome = stream("process.Process/Start",
                         R"({"process":{"cmd":"env","envs":{"B":"request"},"cwd":"/tmp"}})");
   std::string text = "\n" + outcome.output();
-  for (const char* line : {"\nA=box\n", "\nB=request\n", "\nHOME=/root\n", "\nUSER=root\n",
-                           "\nLOGNAME=root\n", "\nE2B_SANDBOX=true\n", "\nE2B_SANDBOX_ID=ia\n",
-                           "\nE2B_TEMPLATE_ID=base\n"})
+  for (const char* line :
+       {"\nA=box\n", "\nB=request\n", "\nHOME=/root\n", "\nUSER=root\n", "\nLOGNAME=root\n",
+        "\nE2B_SANDBOX=true\n", "\nE2B_SANDBOX_ID=ia\n", "\nE2B_TEMPLATE_ID=base\n"})
     EXPECT_NE(text.find(line), std::string::npos) << line << text;
   EXPECT_EQ(text.find("\nB=box\n"), std::string::npos);
 }
@@ -172,8 +175,8 @@ TEST_F(GuestProcess, PassesLongOutputThroughWhole) {
 }
 
 TEST_F(GuestProcess, HoldsOutputBackWhileTheClientDoesNotRead) {
-  auto running = start(
-      R"({"process":{"cmd":"sh","args":["-c","yes | head -c 50000000; touch written"]}})");
+  auto running =
+      start(R"({"process":{"cmd":"sh","args":["-c","yes | head -c 50000000; touch written"]}})");
   // Everything on the way holds a few MiB at most; this call is served meanwhile.
   auto listed = unary("process.Process/List", "{}");
   EXPECT_NE(listed.body.find("touch written"), std::string::npos);
@@ -233,11 +236,9 @@ TEST_F(GuestProcess, IsKilledAtItsDeadline) {
 }
 
 TEST_F(GuestProcess, OutlivesItsClientAndCanBeFoundAgain) {
-  auto running = start(
-      R"({"process":{"cmd":"sh","args":["-c","read line; echo got $line"]},"tag":"mine"})");
-  {
-    http::Client gone = std::move(running.client);
-  }
+  auto running =
+      start(R"({"process":{"cmd":"sh","args":["-c","read line; echo got $line"]},"tag":"mine"})");
+  { http::Client gone = std::move(running.client); }
   auto reconnected = run(start_running(
       connect(), stream_request("process.Process/Connect", R"({"process":{"tag":"mine"}})")));
   EXPECT_EQ(reconnected.pid, running.pid);
@@ -310,11 +311,10 @@ TEST_F(GuestProcess, TakesInputAsAStream) {
     wire::end_frame(out, start);
     return out;
   };
-  http::Request request = stream_request("process.Process/StreamInput",
-                                         R"({"start":)" + selector(running.pid) + "}}");
+  http::Request request =
+      stream_request("process.Process/StreamInput", R"({"start":)" + selector(running.pid) + "}}");
   for (const char* part : {"one ", "two"})
-    request.body +=
-        frame_of(R"({"data":{"input":{"stdin":")" + base64_encode(part) + "\"}}}");
+    request.body += frame_of(R"({"data":{"input":{"stdin":")" + base64_encode(part) + "\"}}}");
   request.body += frame_of(R"({"keepalive":{}})");
   auto client = run(connect());
   auto response = run(client.exchange(std::move(request)));
@@ -327,9 +327,9 @@ TEST_F(GuestProcess, TakesInputAsAStream) {
 TEST_F(GuestProcess, RefusesWhatIsNoRequest) {
   EXPECT_EQ(unary("process.Process/List", "[]").status, 400u);
   EXPECT_EQ(unary("process.Process/SendInput", R"({"process":{"pid":"x"}})").status, 400u);
-  EXPECT_EQ(unary("process.Process/SendInput", R"({"process":{"pid":1},"input":{"stdin":"*"}})")
-                .status,
-            400u);
+  EXPECT_EQ(
+      unary("process.Process/SendInput", R"({"process":{"pid":1},"input":{"stdin":"*"}})").status,
+      400u);
   EXPECT_EQ(unary("process.Process/SendSignal", selector(4'000'000) + R"(,"signal":9})").status,
             404u);
   EXPECT_EQ(unary("process.Process/NoSuch", "{}").status, 404u);

@@ -39,8 +39,8 @@ std::vector<std::string> decode_split(std::string_view stream, size_t split) {
 }
 
 TEST(FrameDecoder, FindsTheSameFramesHoweverTheyAreSplit) {
-  std::string stream = frame("{\"a\":1}") + frame("") + frame(std::string(300, 'x')) +
-                       frame("{}", kFrameEnd);
+  std::string stream =
+      frame("{\"a\":1}") + frame("") + frame(std::string(300, 'x')) + frame("{}", kFrameEnd);
   std::vector<std::string> whole{"{\"a\":1}", "", std::string(300, 'x'), "{}"};
   for (size_t split = 0; split <= stream.size(); ++split)
     EXPECT_EQ(decode_split(stream, split), whole) << "split at " << split;
@@ -143,7 +143,8 @@ TEST(JsonText, IsAlwaysValid) {
   std::string out;
   append_json_string(out, "a\"\\\n\x01\xff\xc3\xa9\xed\xa0\x80z");
   auto value = json::parse(out);
-  EXPECT_EQ(value.as_string(), "a\"\\\n\x01\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz");
+  EXPECT_EQ(value.as_string(),
+            "a\"\\\n\x01\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz");
 }
 
 TEST(ProcessRequests, RoundTrip) {
@@ -164,17 +165,16 @@ TEST(ProcessRequests, RoundTrip) {
 }
 
 TEST(ProcessRequests, RefuseWrongTypes) {
-  for (const char* text : {
-           R"({})", R"({"process":1})", R"({"process":{}})", R"({"process":{"cmd":1}})",
-           R"({"process":{"cmd":""}})", R"({"process":{"cmd":"a\u0000b"}})",
-           R"({"process":{"cmd":"a","args":"b"}})", R"({"process":{"cmd":"a","args":[1]}})",
-           R"({"process":{"cmd":"a","args":["\u0000"]}})",
-           R"({"process":{"cmd":"a","envs":{"A":1}}})",
-           R"({"process":{"cmd":"a","envs":{"A=B":"1"}}})",
-           R"({"process":{"cmd":"a","envs":{"":"1"}}})",
-           R"({"process":{"cmd":"a"},"pty":{"size":{"cols":-1}}})",
-           R"({"process":{"cmd":"a"},"pty":{"size":{"cols":70000}}})",
-           R"({"process":{"cmd":"a"},"stdin":"yes"})"}) {
+  for (const char* text :
+       {R"({})", R"({"process":1})", R"({"process":{}})", R"({"process":{"cmd":1}})",
+        R"({"process":{"cmd":""}})", R"({"process":{"cmd":"a\u0000b"}})",
+        R"({"process":{"cmd":"a","args":"b"}})", R"({"process":{"cmd":"a","args":[1]}})",
+        R"({"process":{"cmd":"a","args":["\u0000"]}})", R"({"process":{"cmd":"a","envs":{"A":1}}})",
+        R"({"process":{"cmd":"a","envs":{"A=B":"1"}}})",
+        R"({"process":{"cmd":"a","envs":{"":"1"}}})",
+        R"({"process":{"cmd":"a"},"pty":{"size":{"cols":-1}}})",
+        R"({"process":{"cmd":"a"},"pty":{"size":{"cols":70000}}})",
+        R"({"process":{"cmd":"a"},"stdin":"yes"})"}) {
     auto object = parse_object(text);
     ASSERT_TRUE(object) << text;
     auto parsed = parse_start(object.value());
@@ -245,9 +245,9 @@ TEST(ProcessEvents, TellExitCodes) {
 }
 
 TEST(ProcessEvents, HostileOnesAreErrorsOrUnknown) {
-  for (const char* text : {"", "[]", "{}", R"({"event":1})", R"({"event":{"start":{"pid":-5}}})",
-                           R"({"event":{"data":{"stdout":"*"}}})",
-                           R"({"event":{"data":{"stdout":5}}})"})
+  for (const char* text :
+       {"", "[]", "{}", R"({"event":1})", R"({"event":{"start":{"pid":-5}}})",
+        R"({"event":{"data":{"stdout":"*"}}})", R"({"event":{"data":{"stdout":5}}})"})
     EXPECT_FALSE(parse_process_event(text)) << text;
   auto later = parse_process_event(R"({"event":{"something":{}}})");
   ASSERT_TRUE(later);

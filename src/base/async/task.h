@@ -46,6 +46,53 @@ Task<void> keep_outcome(Task<T> task, std::optional<T>& value, std::exception_pt
 
 }  // namespace detail
 
+namespace detail {
+
+inline Task<void> keep_outcome(Task<void> task, std::exception_ptr& fault) {
+  try {
+    co_await std::move(task);
+  } catch (...) {
+    fault = std::current_exception();
+  }
+}
+
+/// Runs `task` as a coroutine of its own, which the caller's cancellation does not reach, and waits.
+inline Task<void> run_apart(Task<void> task) {
+  auto executor = co_await asio::this_coro::executor;
+  auto begin = [&task, executor](auto handler) {
+    auto done = [handler = std::move(handler)](std::exception_ptr) mutable {
+      std::move(handler)();
+    };
+    asio::co_spawn(executor, std::move(task),
+                   asio::bind_cancellation_slot(asio::cancellation_slot(), std::move(done)));
+  };
+  auto finished =
+      asio::async_initiate<const asio::use_awaitable_t<>, void()>(begin, asio::use_awaitable);
+  co_await std::move(finished);
+}
+
+}  // namespace detail
+
+/// Runs `task` to its end, whatever happens to the caller: a cancellation meanwhile shows at the
+/// caller's next co_await. For work that must not be left half-done; let it be bounded.
+/// Exceptions of the task pass through.
+template <class T>
+Task<T> run_to_end(Task<T> task) {
+  std::optional<T> value;
+  std::exception_ptr fault;
+  auto keep = detail::keep_outcome(std::move(task), value, fault);
+  co_await detail::run_apart(std::move(keep));
+  if (fault) std::rethrow_exception(fault);
+  co_return std::move(*value);
+}
+
+inline Task<void> run_to_end(Task<void> task) {
+  std::exception_ptr fault;
+  auto keep = detail::keep_outcome(std::move(task), fault);
+  co_await detail::run_apart(std::move(keep));
+  if (fault) std::rethrow_exception(fault);
+}
+
 /// Runs `task`, which is cancelled when `limit` has passed; then the result is timed_out.
 /// The task must react to cancellation (all Asio operations do): this call waits for it to end.
 /// Exceptions of the task pass through.

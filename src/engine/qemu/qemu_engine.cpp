@@ -46,6 +46,8 @@ class QemuEngine final : public Engine {
     return spec;
   }
 
+  const Launcher& launcher_for(const MachineDevices& devices) const;
+
   QemuOptions options_;
   Fingerprint fingerprint_;
   std::string accel_reason_;
@@ -74,6 +76,10 @@ std::vector<FdMapping> map_devices(const MachineDevices& devices, int memory) {
           {devices.tap, QemuFds::tap}};
 }
 
+const Launcher& QemuEngine::launcher_for(const MachineDevices& devices) const {
+  return devices.launcher ? devices.launcher : options_.launcher;
+}
+
 Task<Result<Booted>> QemuEngine::boot(const BootImage& image, const MachineSize& size,
                                       const MachineDevices& devices,
                                       const std::string& control_path) {
@@ -90,7 +96,7 @@ Task<Result<Booted>> QemuEngine::boot(const BootImage& image, const MachineSize&
   fds.push_back({kernel.get(), QemuFds::kernel});
   fds.push_back({initrd.get(), QemuFds::initrd});
   auto executor = co_await asio::this_coro::executor;
-  HAKO_CO_TRY(auto started, start_qemu(executor, options_.launcher, qemu_command_line(spec),
+  HAKO_CO_TRY(auto started, start_qemu(executor, launcher_for(devices), qemu_command_line(spec),
                                        std::move(fds), control_path));
   auto machine = std::make_unique<QemuMachine>(std::move(started), options_.control_timeout);
   auto begun = co_await machine->begin(options_.start_timeout);
@@ -121,7 +127,7 @@ Task<Result<std::unique_ptr<Machine>>> QemuEngine::clone(const Snapshot& snapsho
 
   QemuSpec spec = spec_for(snapshot.size, devices, control_path);
   auto executor = co_await asio::this_coro::executor;
-  HAKO_CO_TRY(auto started, start_qemu(executor, options_.launcher, qemu_command_line(spec),
+  HAKO_CO_TRY(auto started, start_qemu(executor, launcher_for(devices), qemu_command_line(spec),
                                        map_devices(devices, snapshot.memory.get()), control_path));
   auto machine = std::make_unique<QemuMachine>(std::move(started), options_.control_timeout);
   auto loaded = co_await machine->load(snapshot.device_state, options_.start_timeout);
