@@ -1,7 +1,7 @@
 // Bodies of create requests, as any holder of a key may send them.
-#include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 
@@ -10,6 +10,10 @@
 namespace {
 
 using hako::api::Generation;
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
 
 bool within(const hako::api::TextPairs& pairs, const hako::api::MapLimits& limits) {
   size_t total = 0;
@@ -22,22 +26,22 @@ bool within(const hako::api::TextPairs& pairs, const hako::api::MapLimits& limit
 }
 
 void check(std::string_view body, Generation generation) {
-  auto parsed = hako::api::parse_create(body, generation, "base");
+  auto parsed = hako::api::parse_create(body, generation);
   if (!parsed) {
-    assert(!parsed.error().message().empty());
+    require(!parsed.error().message().empty());
     // A message must not carry the whole body back into answers and logs.
-    assert(parsed.error().message().size() < 1024);
+    require(parsed.error().message().size() < 1024);
     return;
   }
   const auto& request = parsed.value();
-  assert(hako::api::is_template_name(request.template_name));
-  assert(request.timeout.count() > 0);
-  assert(within(request.metadata, hako::api::kMetadataLimits));
-  assert(within(request.environment, hako::api::kEnvironmentLimits));
+  require(hako::api::is_template_name(request.template_name));
+  require(request.timeout.count() > 0);
+  require(within(request.metadata, hako::api::kMetadataLimits));
+  require(within(request.environment, hako::api::kEnvironmentLimits));
   for (const auto& [name, value] : request.environment) {
-    assert(name.find('=') == std::string::npos);
+    require(name.find('=') == std::string::npos);
   }
-  assert(generation == Generation::v1 || request.secure);
+  require(generation == Generation::v1 || request.secure);
 }
 
 }  // namespace

@@ -2,6 +2,6 @@
 foreach(part run boxes identity errors)
   add_test(NAME e2e_${part}
     COMMAND python3 "${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${part}.py")
-  set_tests_properties(e2e_${part} PROPERTIES LABELS e2e TIMEOUT 900 RUN_SERIAL TRUE
+  set_tests_properties(e2e_${part} PROPERTIES LABELS e2e TIMEOUT 1800 RUN_SERIAL TRUE
     ENVIRONMENT "HAKO_BIN_DIR=${CMAKE_BINARY_DIR}/bin;PYTHONDONTWRITEBYTECODE=1")
 endforeach()

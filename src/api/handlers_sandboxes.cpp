@@ -16,7 +16,7 @@ int64_t now_ms() {
 }
 
 Task<Result<Response>> create(Service& service, const Call& call, Generation generation) {
-  HAKO_CO_TRY(auto request, parse_create(call.body, generation, service.config.default_template));
+  HAKO_CO_TRY(auto request, parse_create(call.body, generation));
   HAKO_CO_TRY(auto record, co_await service.sandboxes.create(std::move(request), call.key_id));
   co_return Response::json(201, sandbox_json(record, service.config));
 }

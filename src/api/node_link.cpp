@@ -14,7 +14,7 @@ namespace {
 constexpr auto kFirstWait = 50ms;
 constexpr auto kLongestWait = 2000ms;
 constexpr auto kInfoDeadline = 5s;
-constexpr auto kListDeadline = 10s;
+constexpr auto kReconcileListDeadline = 10s;
 constexpr size_t kLongestName = 256;
 constexpr size_t kLongestReason = 4096;
 
@@ -118,7 +118,7 @@ Task<Result<json::object>> NodeLink::info() {
 
 Task<Result<std::vector<NodeBox>>> NodeLink::list_boxes() {
   json::object nothing;
-  HAKO_CO_TRY(auto answer, co_await call("box.list", std::move(nothing), kListDeadline));
+  HAKO_CO_TRY(auto answer, co_await call("box.list", std::move(nothing), kReconcileListDeadline));
   const json::value* list = answer.if_contains("boxes");
   if (!list || !list->is_array()) {
     co_return Error(ErrorCode::corrupted, "box.list: boxes must be an array");

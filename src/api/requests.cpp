@@ -112,15 +112,15 @@ Result<std::string> template_name_of(std::string_view reference) {
   return std::string(name);
 }
 
-Result<CreateRequest> parse_create(std::string_view body, Generation generation,
-                                   const std::string& default_template) {
-  if (body.empty()) return Error(ErrorCode::invalid_argument, "the body must be a JSON object");
+Result<CreateRequest> parse_create(std::string_view body, Generation generation) {
+  if (body.empty())
+    return Error(ErrorCode::invalid_argument, "the body must be a JSON object with a templateID");
   HAKO_TRY(auto object, parse_body(body));
   FieldReader reader(object);
   bool first = generation == Generation::v1;
   CreateRequest request;
-  std::string reference = reader.text("templateID", kLongestReference).value_or(default_template);
-  if (reference.empty()) reader.fail("templateID", "must not be empty");
+  auto reference = reader.text("templateID", kLongestReference);
+  if (reference && reference->empty()) reader.fail("templateID", "must not be empty");
   seconds default_timeout = first ? kDefaultTimeoutV1 : kDefaultTimeoutV2;
   request.timeout =
       seconds(reader.number("timeout", 1, kLongestSeconds).value_or(default_timeout.count()));
@@ -134,8 +134,10 @@ Result<CreateRequest> parse_create(std::string_view body, Generation generation,
   check_network(reader);
   check_lifecycle(reader);
   check_unsupported(reader, object);
+  // Last: what is wrong says more than what is not there.
+  if (!reference) reader.fail("templateID", "is required");
   HAKO_TRYV(reader.outcome());
-  HAKO_TRY(request.template_name, template_name_of(reference));
+  HAKO_TRY(request.template_name, template_name_of(*reference));
   return request;
 }
 

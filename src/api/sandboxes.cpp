@@ -78,6 +78,12 @@ Result<store::Started> read_started(const json::object& body) {
   return started;
 }
 
+/// What the node says of a guest that did not start (template_builder.cpp) holds nothing of the
+/// server's but the end of that guest's console, and no one can mend a template without it.
+bool tells_of_guest(const Error& error) {
+  return error.message().find("did not come up") != std::string::npos;
+}
+
 }  // namespace
 
 Error error_for_user(const Error& error, std::string_view what) {
@@ -90,6 +96,13 @@ Error error_for_user(const Error& error, std::string_view what) {
       return error;
     default:
       break;
+  }
+  if (tells_of_guest(error)) {
+    json::object told;
+    told["code"] = to_string(error.code());
+    told["error"] = error.message();
+    log(LogLevel::warn, what, std::move(told));
+    return error;
   }
   std::string reference = random_hex(kReferenceBytes);
   json::object fields;

@@ -29,6 +29,42 @@ constexpr auto kBase64Values = make_base64_values();
 
 }  // namespace
 
+namespace {
+
+/// Length of the valid UTF-8 sequence at `position`, or 0.
+size_t utf8_sequence(std::string_view text, size_t position) {
+  auto byte = [&](size_t i) { return static_cast<uint8_t>(text[position + i]); };
+  uint8_t first = byte(0);
+  if (first < 0x80) return 1;
+  size_t length = first >= 0xc2 && first <= 0xdf   ? 2
+                  : first >= 0xe0 && first <= 0xef ? 3
+                  : first >= 0xf0 && first <= 0xf4 ? 4
+                                                   : 0;
+  if (length == 0 || position + length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  uint8_t second = byte(1);
+  // Overlong forms, surrogates, and what lies above U+10FFFF.
+  if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+      (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
+    return 0;
+  return length;
+}
+
+}  // namespace
+
+std::string valid_utf8(std::string text) {
+  for (size_t position = 0; position < text.size();) {
+    size_t length = utf8_sequence(text, position);
+    if (length == 0) {
+      text[position] = '?';
+      length = 1;
+    }
+    position += length;
+  }
+  return text;
+}
+
 std::string hex_encode(std::string_view bytes) {
   std::string text;
   text.reserve(bytes.size() * 2);

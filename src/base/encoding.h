@@ -7,6 +7,10 @@
 
 namespace hako {
 
+/// The text with every byte that is not part of valid UTF-8 (RFC 3629) replaced by '?'. For text of
+/// strangers that must travel in JSON, which carries Unicode only.
+std::string valid_utf8(std::string text);
+
 std::string hex_encode(std::string_view bytes);
 std::optional<std::string> hex_decode(std::string_view text);
 

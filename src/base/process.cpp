@@ -110,7 +110,10 @@ Result<uint64_t> process_start_time(pid_t pid) {
   HAKO_TRY(auto stat, read_file("/proc/" + std::to_string(pid) + "/stat"));
   // The name in field 2 may hold spaces and parentheses: count from the last ')'.
   size_t position = stat.rfind(')');
-  if (position == std::string::npos) return Error(ErrorCode::internal, "malformed /proc stat");
+  if (position == std::string::npos || position + 2 >= stat.size())
+    return Error(ErrorCode::internal, "malformed /proc stat");
+  if (char state = stat[position + 2]; state == 'Z' || state == 'X')
+    return Error(ErrorCode::not_found, "process " + std::to_string(pid) + " has ended");
   for (int field = 2; field < 22; ++field) {
     position = stat.find(' ', position + 1);
     if (position == std::string::npos) return Error(ErrorCode::internal, "malformed /proc stat");

@@ -70,7 +70,7 @@ class Process {
   std::unique_ptr<asio::posix::stream_descriptor> pidfd_;
 };
 
-/// Field 22 of /proc/PID/stat.
+/// Field 22 of /proc/PID/stat. not_found also for a process that has ended and is only not reaped.
 Result<uint64_t> process_start_time(pid_t pid);
 
 /// Ran in the child between fork and exec, where only async-signal-safe calls are allowed.

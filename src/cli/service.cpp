@@ -128,24 +128,38 @@ Task<Readiness> probe(const GlobalOptions& global, const config::Config& config,
   co_return Readiness::hopeless;
 }
 
+/// The state that `supervisor` itself has written; nothing while an earlier one's is still there,
+/// which tells nothing of ours: its roles may even answer until they are ended.
+std::optional<ServiceState> state_of(const config::Config& config, const Process& supervisor) {
+  auto state = load_state(config);
+  if (!state || !state.value()) return std::nullopt;
+  const ProcessName& writer = state.value()->supervisor;
+  if (writer.pid != supervisor.pid() || writer.start_time != supervisor.start_time())
+    return std::nullopt;
+  return std::move(*state.value());
+}
+
 /// Waits until the service answers. An error tells what went wrong, with the log.
 Task<Result<void>> wait_until_ready(const GlobalOptions& global, const config::Config& config,
                                     Process& supervisor) {
   auto most = config.boot_deadline * config.boot_tries + std::chrono::seconds(60);
   auto until = std::chrono::steady_clock::now() + most;
-  std::string last = "it did not answer";
+  std::string last = "its supervisor has not begun";
   while (std::chrono::steady_clock::now() < until) {
     if (supervisor.ended())
       co_return Error(ErrorCode::unavailable,
                       with_log(config, "supervisor", "hako could not be started"));
-    auto state = load_state(config);
-    if (state && state.value())
-      for (const RoleState& role : state.value()->roles)
-        if (role.restarts > 0)
-          co_return Error(
-              ErrorCode::unavailable,
-              with_log(config, role.name,
-                       "the " + role.name + " could not be started (" + role.last_end + ")"));
+    auto state = state_of(config, supervisor);
+    if (!state) {
+      co_await sleep_for(kLook);
+      continue;
+    }
+    for (const RoleState& role : state->roles)
+      if (role.restarts > 0)
+        co_return Error(
+            ErrorCode::unavailable,
+            with_log(config, role.name,
+                     "the " + role.name + " could not be started (" + role.last_end + ")"));
     auto readiness = co_await probe(global, config, last);
     if (readiness == Readiness::ready) co_return ok();
     if (readiness == Readiness::hopeless)
@@ -304,6 +318,8 @@ Task<int> down_command(GlobalOptions global, bool keep_boxes) {
     if (!keep_boxes) co_await empty_machine(global);
     co_await end_service(config.value(), *state.value());
   }
+  // What is left of a service that was killed must not be taken for one that runs.
+  ::unlink(state_path(config.value()).c_str());
   if (!keep_boxes) {
     auto cleaned = co_await clean_up(global);
     if (!cleaned) co_return fail(cleaned.error());

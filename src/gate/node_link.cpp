@@ -8,8 +8,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kFirstPause = 20ms;
-constexpr Duration kLongestPause = 1s;
+constexpr Duration kReconnectPause = 20ms;
+constexpr Duration kLongestReconnectPause = 1s;
 constexpr Duration kSocketsDeadline = 5s;
 /// By then a node that has just connected has announced all it has.
 constexpr Duration kAnnounceTime = 60s;
@@ -72,7 +72,7 @@ NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path)
       guests_(table_) {}
 
 Task<void> NodeLink::run() {
-  Duration pause = kFirstPause;
+  Duration pause = kReconnectPause;
   bool reported = false;
   tasks_.spawn("sweep connections", table_.sweep());
   std::exception_ptr stopped;
@@ -80,14 +80,14 @@ Task<void> NodeLink::run() {
     for (;;) {
       auto connection = co_await rpc::connect_unix(socket_path_);
       if (connection) {
-        pause = kFirstPause;
+        pause = kReconnectPause;
         reported = false;
         co_await serve(std::move(connection).value());
       } else if (!std::exchange(reported, true)) {
         log_warn("node_unreachable", {{"error", connection.error().message()}});
       }
       co_await sleep_for(pause);
-      pause = std::min(pause * 2, kLongestPause);
+      pause = std::min(pause * 2, kLongestReconnectPause);
     }
   } catch (...) {
     stopped = std::current_exception();

@@ -12,8 +12,9 @@ namespace {
 
 using boost::system::error_code;
 
-/// What is left unread of a request's body is read and dropped up to here, to keep the connection.
-constexpr size_t kMostDrained = 256 << 10;
+/// What is left unread of a request's body is read and dropped up to here, to keep the connection:
+/// a client that is still sending would otherwise see a reset in place of its answer.
+constexpr size_t kMostDrained = 8 << 20;
 constexpr auto kDrainTime = std::chrono::seconds(5);
 /// Bodies up to this are copied behind the head, so that a small answer is one buffer.
 constexpr size_t kCopiedBody = 16 << 10;
@@ -154,7 +155,7 @@ Task<bool> Connection::finish_exchange() {
 
 Task<bool> Connection::drain_request() {
   watchdog_.allow(kDrainTime);
-  std::array<char, 4096> buffer;
+  std::array<char, 16 << 10> buffer;
   size_t dropped = 0;
   while (dropped < kMostDrained) {
     auto piece = co_await inbound_.read_body(stream_, asio::buffer(buffer));

@@ -83,14 +83,32 @@ Result<void> build(const std::string& root) {
                  "mount a /proc of its own");
 }
 
-/// On a thread that has a mount namespace of its own.
+Result<void> change_root(const Fd& folder) {
+  HAKO_TRYV(checked(::fchdir(folder.get()), "go back to our own root"));
+  return checked(::chroot("."), "take our own root again");
+}
+
+/// Joining a namespace, even one's own, leaves a chroot for that namespace's root. Only that one is
+/// sure to be a mount, which changing how mounts spread and pivot_root ask for.
+Result<void> go_to_top(const Fd& mounts) {
+  return checked(::setns(mounts.get(), CLONE_NEWNS), "go to the top of the mounts");
+}
+
+/// Leaves the calling thread in a mount namespace of its own. "/" may be a plain folder (a chroot).
 Result<Fd> build_and_enter() {
   HAKO_TRYV(checked(::unshare(CLONE_NEWNS), "new mount namespace"));
+  // Of this thread only, as its root now is: folders must be open to the VMMs' users.
+  ::umask(022);
+  HAKO_TRY(auto mounts, open_file("/proc/thread-self/ns/mnt", O_RDONLY));
+  HAKO_TRY(auto our_root, open_file("/", O_PATH | O_DIRECTORY));
+  HAKO_TRYV(go_to_top(mounts));
   HAKO_TRYV(checked(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr),
                     "keep mounts to ourselves"));
-  std::string root = kBuildPlace;
-  HAKO_TRYV(build(root));
-  HAKO_TRYV(checked(::chdir(root.c_str()), "enter the new root"));
+  HAKO_TRYV(change_root(our_root));
+  HAKO_TRYV(build(kBuildPlace));
+  HAKO_TRY(auto new_root, open_file(kBuildPlace, O_PATH | O_DIRECTORY));
+  HAKO_TRYV(go_to_top(mounts));
+  HAKO_TRYV(checked(::fchdir(new_root.get()), "enter the new root"));
   // With both names the same the old root ends up over the new one, from where it is taken away.
   HAKO_TRYV(
       checked(static_cast<int>(::syscall(SYS_pivot_root, ".", ".")), "pivot to the new root"));
@@ -99,7 +117,7 @@ Result<Fd> build_and_enter() {
       checked(::mount(nullptr, "/", nullptr,
                       MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr),
               "make the new root read-only"));
-  return open_file("/proc/thread-self/ns/mnt", O_RDONLY);
+  return mounts;
 }
 
 }  // namespace

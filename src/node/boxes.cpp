@@ -12,6 +12,8 @@ constexpr auto kHealthInterval = std::chrono::seconds(15);
 /// all of them late.
 constexpr int kClonesAtOnce = 3;
 constexpr int kSmallestMemoryMib = 128;
+constexpr int kAnnounceTries = 5;
+constexpr auto kPoolRetry = std::chrono::seconds(10);
 
 bool is_box_id(const std::string& id) {
   if (id.empty() || id.size() > 64) return false;
@@ -44,9 +46,11 @@ void Boxes::start() {
 }
 
 Task<void> Boxes::stop() {
+  stopping_ = true;  // creates are refused from here on
   co_await tasks_.stop();
-  for (auto& [name, pool] : pools_) co_await pool->stop();
-  pools_.clear();
+  auto turn = co_await pool_changes_.take();
+  auto pools = std::exchange(pools_, {});
+  for (auto& [name, pool] : pools) co_await pool->stop();
   for (auto& [id, box] : boxes_) box.vm->release();
   boxes_.clear();
 }
@@ -76,6 +80,7 @@ Task<Result<Boxes::Created>> Boxes::create(CreateBox request) {
 
 Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   if (!is_box_id(request.box)) co_return Error(ErrorCode::invalid_argument, "malformed box id");
+  if (stopping_) co_return Error(ErrorCode::unavailable, "the node is stopping");
   if (boxes_.contains(request.box) || creating_.contains(request.box))
     co_return Error(ErrorCode::already_exists, "box " + request.box + " exists");
   HAKO_CO_TRYV(check_room());
@@ -113,8 +118,10 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& f
 
   bool default_size = size.memory_mib == found->size.memory_mib && size.vcpus == found->size.vcpus;
   auto pool = pools_.find(request.template_name);
-  if (default_size && pool != pools_.end()) {
-    auto vm = co_await claim_pooled(request, *pool->second);
+  // A pool of what the template was before it was built anew is about to be closed.
+  if (default_size && pool != pools_.end() &&
+      pool->second->snapshot()->revision == found->revision) {
+    auto vm = co_await claim_pooled(request, pool->second);
     if (vm) {
       from_pool = true;
       co_return std::move(vm);
@@ -125,12 +132,11 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& f
   co_return co_await claim_clone(request, snapshot.value());
 }
 
-Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request, WarmPool& pool) {
-  while (auto vm = pool.take()) {
-    being_made_[vm->record().machine] = vm.get();
+Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
+                                                      std::shared_ptr<WarmPool> pool) {
+  while (auto vm = pool->take()) {
     Result<void> done = co_await vm->machine()->resume();
     if (done) done = co_await hand_over(*vm, request);
-    being_made_.erase(vm->record().machine);
     if (done) co_return std::move(vm);
     // A clone may have died while it waited; the next one may be well.
     log_warn("pooled_clone_lost",
@@ -147,9 +153,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
   auto cloned = co_await Vm::clone(context_, *snapshot);
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();
-  being_made_[vm->record().machine] = vm.get();
   auto done = co_await hand_over(*vm, request);
-  being_made_.erase(vm->record().machine);
   if (!done) {
     co_await vm->destroy();
     co_return done.error();
@@ -223,37 +227,46 @@ Task<Result<std::string>> Boxes::console(std::string id) {
   co_return co_await machine->console_tail();
 }
 
+Task<void> Boxes::announce(std::shared_ptr<Vm> vm) {
+  const VmRecord& record = vm->record();
+  auto ending = [&] {
+    auto found = boxes_.find(record.box);
+    return found == boxes_.end() || found->second.ending;
+  };
+  for (int attempt = 0; attempt < kAnnounceTries && !ending(); ++attempt) {
+    Result<void> done = co_await vm->announce();
+    if (done && !ending())
+      done = co_await context_.gate.publish(record.machine, record.box, record.access_token);
+    // Its end came in between: the gate must not keep what it was just told.
+    if (ending()) co_await context_.gate.remove(record.machine);
+    if (done) co_return;
+    log_warn("announce_failed", {{"box", record.box}, {"error", done.error().message()}});
+    co_await sleep_for(std::chrono::seconds(1));
+  }
+}
+
 Task<void> Boxes::announce_all() {
   std::vector<std::shared_ptr<Vm>> running;
   for (auto& [id, box] : boxes_)
     if (!box.ending) running.push_back(box.vm);
-  for (auto& vm : running) {
-    const VmRecord& record = vm->record();
-    Result<void> done = co_await vm->announce();
-    if (done)
-      done = co_await context_.gate.publish(record.machine, record.box, record.access_token);
-    if (!done)
-      log_warn("announce_failed", {{"box", record.box}, {"error", done.error().message()}});
-  }
+  for (auto& vm : running) co_await announce(vm);
   // Pooled clones are warmed through a connection of the gate that has gone; new ones are quicker
   // to make than to mend.
   std::vector<std::string> names;
   for (auto& [name, pool] : pools_) names.push_back(name);
   for (auto& name : names) {
-    if (pools_[name]->ready() == 0) continue;
+    auto pool = pools_.find(name);
+    if (pool == pools_.end() || pool->second->ready() == 0) continue;
     co_await close_pool(name);
     co_await open_pool(name);
   }
 }
 
 Result<std::vector<Fd>> Boxes::open_sockets(const std::string& machine, int count) {
-  for (auto& [id, box] : boxes_)
-    if (box.vm->record().machine == machine && !box.ending) return box.vm->open_sockets(count);
-  if (auto made = being_made_.find(machine); made != being_made_.end())
-    return made->second->open_sockets(count);
-  for (auto& [name, pool] : pools_)
-    if (Vm* vm = pool->find(machine)) return vm->open_sockets(count);
-  return Error(ErrorCode::not_found, "machine " + machine + " does not exist");
+  auto found = context_.machines.find(machine);
+  if (found == context_.machines.end())
+    return Error(ErrorCode::not_found, "machine " + machine + " does not exist");
+  return found->second->open_sockets(count);
 }
 
 Task<void> Boxes::open_pool(std::string name) {
@@ -263,14 +276,23 @@ Task<void> Boxes::open_pool(std::string name) {
 Task<void> Boxes::open_pool_to_end(std::string name) {
   auto turn = co_await pool_changes_.take();
   const Template* found = templates_.find(name);
-  if (!found || pools_.contains(name) || context_.config.pool_size == 0) co_return;
+  if (!found || pools_.contains(name)) co_return;
   auto snapshot = co_await templates_.snapshot(name, found->size);
   if (!snapshot) {
     log_error("pool_not_opened", {{"template", name}, {"error", snapshot.error().message()}});
     co_return;
   }
-  pools_[name] = std::make_unique<WarmPool>(context_, activity_, snapshot.value(),
+  if (context_.config.pool_size == 0) co_return;
+  pools_[name] = std::make_shared<WarmPool>(context_, activity_, snapshot.value(),
                                             static_cast<size_t>(context_.config.pool_size));
+}
+
+Task<void> Boxes::keep_pool_open(std::string name) {
+  while (templates_.find(name)) {
+    co_await open_pool(name);
+    if (templates_.state(name).state == "ready") co_return;
+    co_await sleep_for(kPoolRetry);
+  }
 }
 
 Task<void> Boxes::close_pool(std::string name) {
@@ -300,16 +322,20 @@ Task<void> Boxes::watch_end(std::string id, std::shared_ptr<engine::Machine> mac
   (void)ended;  // not_found: somebody else was quicker
 }
 
+Task<void> Boxes::end_expired(std::string id) {
+  std::string detail = "its time to live has passed";
+  auto ended = co_await destroy(std::move(id), EndReason::expired, std::move(detail));
+  (void)ended;  // not_found: somebody else was quicker
+}
+
 Task<void> Boxes::enforce_ends() {
   for (;;) {
     auto now = WallClock::now();
     std::vector<std::string> due;
     for (auto& [id, box] : boxes_)
       if (!box.ending && box.vm->record().ends <= now) due.push_back(id);
-    for (auto& id : due) {
-      auto ended = co_await destroy(id, EndReason::expired, "its time to live has passed");
-      (void)ended;  // not_found: somebody else was quicker
-    }
+    // Beside each other: one that is slow to end must not lengthen the others' lives.
+    for (auto& id : due) tasks_.spawn("end " + id, end_expired(id));
     co_await sleep_for(std::chrono::milliseconds(200));
   }
 }

@@ -52,8 +52,10 @@ class Boxes {
   Task<void> announce_all();
   Result<std::vector<Fd>> open_sockets(const std::string& machine, int count);
 
-  /// Starts the pool of a template once its snapshot is there.
+  /// Makes the template's snapshot and starts its pool.
   Task<void> open_pool(std::string template_name);
+  /// The same, tried until it succeeds or the template is gone.
+  Task<void> keep_pool_open(std::string template_name);
   /// Ends it: its clones are of a template that is no more, or no longer what it was.
   Task<void> close_pool(std::string template_name);
   size_t pooled(const std::string& template_name) const;
@@ -70,12 +72,15 @@ class Boxes {
   Task<void> open_pool_to_end(std::string template_name);
   Task<void> close_pool_to_end(std::string template_name);
   Task<Result<std::unique_ptr<Vm>>> claim(const CreateBox& request, bool& from_pool);
-  Task<Result<std::unique_ptr<Vm>>> claim_pooled(const CreateBox& request, WarmPool& pool);
+  Task<Result<std::unique_ptr<Vm>>> claim_pooled(const CreateBox& request,
+                                                 std::shared_ptr<WarmPool> pool);
   Task<Result<std::unique_ptr<Vm>>> claim_clone(
       const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot);
   Task<Result<void>> hand_over(Vm& vm, const CreateBox& request);
   void keep(std::string box, std::shared_ptr<Vm> vm);
   Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
+  Task<void> announce(std::shared_ptr<Vm> vm);
+  Task<void> end_expired(std::string box);
   Task<void> enforce_ends();
   Task<void> watch_health();
 
@@ -86,8 +91,9 @@ class Boxes {
   TurnQueue cloning_;
   std::map<std::string, Box> boxes_;
   std::set<std::string> creating_;
-  std::map<std::string, Vm*> being_made_;  ///< by machine id
-  std::map<std::string, std::unique_ptr<WarmPool>> pools_;
+  /// Shared with creates that are taking from one while it is being closed.
+  std::map<std::string, std::shared_ptr<WarmPool>> pools_;
+  bool stopping_ = false;
   TurnQueue pool_changes_;
   TaskGroup tasks_;
 };

@@ -1,7 +1,7 @@
 // What every part of the node works with.
 #pragma once
 
-#include <filesystem>
+#include <map>
 
 #include "base/async/task_group.h"
 #include "config/config.h"
@@ -10,6 +10,8 @@
 #include "node/slot_pool.h"
 
 namespace hako::node {
+
+class Vm;
 
 /// Wired once in node.cpp; all references outlive every user.
 struct Context {
@@ -20,6 +22,7 @@ struct Context {
   SlotPool& slots;
   GateLink& gate;
   int empty_netns = -1;         ///< the VMMs' own network namespace: empty
+  std::map<std::string, Vm*> machines = {};  ///< every Vm there is, by machine id; kept by Vm
 
   std::string vm_dir() const { return config.state_dir + "/node/vms"; }
   std::string snapshot_dir() const { return config.state_dir + "/node/snapshots"; }

@@ -47,9 +47,15 @@ Task<void> GateLink::serve(Fd connection) {
   } leave{peer_, peer};
   announcing.spawn("announce machines to gate", on_connected_());
   log_info("gate_connected");
-  co_await peer->run();
+  std::exception_ptr fault;
+  try {
+    co_await peer->run();
+  } catch (...) {
+    fault = std::current_exception();
+  }
   co_await shield_from_cancellation();
   co_await announcing.stop();
+  if (fault) std::rethrow_exception(fault);
 }
 
 Task<Result<rpc::Payload>> GateLink::call(std::string method, rpc::Payload payload,

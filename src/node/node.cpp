@@ -1,6 +1,7 @@
 #include "node/node.h"
 
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,6 +71,14 @@ Result<Locks> lock_out_others(const config::Config& config) {
   return locks;
 }
 
+/// Each box costs the node five descriptors. VMMs get a bound of their own from their jail.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 engine::AccelMode accel_mode(const std::string& name) {
   if (name == "kvm") return engine::AccelMode::kvm;
   if (name == "tcg") return engine::AccelMode::tcg;
@@ -134,7 +143,7 @@ class Node {
     tasks_.spawn("serve gate", rpc::accept_peers(std::move(gate_socket), {config_.gate_uid},
                                                  std::move(serve_gate)));
     for (const auto& what : templates_.list())
-      tasks_.spawn("open pool of " + what.name, boxes_.open_pool(what.name));
+      tasks_.spawn("open pool of " + what.name, boxes_.keep_pool_open(what.name));
     log_info("node_started",
              {{"isolation", engine::to_string(engine_->fingerprint().isolation)},
               {"reason", engine_->accel_reason()},
@@ -177,6 +186,7 @@ Task<Result<void>> run_node(const config::Config& config) {
   if (::geteuid() != 0)
     co_return Error(ErrorCode::permission_denied,
                     "the node must run as root: it makes namespaces and jails");
+  raise_descriptor_limit();
   HAKO_CO_TRYV(make_folders(config));
   HAKO_CO_TRY(auto lock, lock_out_others(config));
   auto executor = co_await asio::this_coro::executor;

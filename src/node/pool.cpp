@@ -7,8 +7,8 @@ namespace {
 
 constexpr auto kQuiet = std::chrono::milliseconds(20);
 constexpr auto kLongestWait = std::chrono::seconds(1);
-constexpr auto kIdentifyTime = std::chrono::seconds(10);
-constexpr auto kWarmTime = std::chrono::seconds(20);
+constexpr auto kPoolIdentifyTime = std::chrono::seconds(10);
+constexpr auto kPoolWarmTime = std::chrono::seconds(20);
 constexpr auto kRetry = std::chrono::seconds(2);
 
 }  // namespace
@@ -41,13 +41,6 @@ std::unique_ptr<Vm> WarmPool::take() {
   return vm;
 }
 
-Vm* WarmPool::find(const std::string& machine) {
-  if (warming_ && warming_->record().machine == machine) return warming_;
-  for (auto& vm : ready_)
-    if (vm->record().machine == machine) return vm.get();
-  return nullptr;
-}
-
 Task<void> WarmPool::stop() {
   co_await tasks_.stop();
   while (!ready_.empty()) {
@@ -76,24 +69,22 @@ Task<Result<void>> WarmPool::make_one() {
   auto cloned = co_await Vm::clone(context_, *snapshot_);
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();
-  warming_ = vm.get();
   // A whole identification and a command through the same path as a user's: what these translate
   // and fault in is then there when the clone is claimed.
   boost::json::object no_environment;
   std::string name = "pool";
-  Result<void> done = co_await vm->identify(name, std::move(no_environment), kIdentifyTime);
+  Result<void> done = co_await vm->identify(name, std::move(no_environment), kPoolIdentifyTime);
   if (done) {
     GateLink::Command command;
     command.cmd = "/bin/echo";
     command.args = {"warm"};
-    auto result = co_await context_.gate.exec(vm->record().machine, std::move(command), kWarmTime,
+    auto result = co_await context_.gate.exec(vm->record().machine, std::move(command), kPoolWarmTime,
                                               4096);
     if (!result) done = result.error();
   }
   if (done) done = co_await vm->machine()->pause();
   if (done)
     done = vm->update_record([](VmRecord& record) { record.state = VmState::pooled; });
-  warming_ = nullptr;
   if (!done) {
     co_await vm->destroy();
     co_return done.error();

@@ -45,8 +45,6 @@ class WarmPool {
   const std::shared_ptr<const LoadedSnapshot>& snapshot() const { return snapshot_; }
   /// Destroys what is ready.
   Task<void> stop();
-  /// A machine of this pool by its id, for the gate's wish for sockets.
-  Vm* find(const std::string& machine);
 
  private:
   Task<void> keep_full();
@@ -57,7 +55,6 @@ class WarmPool {
   std::shared_ptr<const LoadedSnapshot> snapshot_;
   size_t size_;
   std::deque<std::unique_ptr<Vm>> ready_;
-  Vm* warming_ = nullptr;
   Condition taken_;
   TaskGroup tasks_;
 };

@@ -20,8 +20,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kKillWaitMs = 10'000;
-/// Uids above vmm_uid_base that are ours: one for each slot there can be.
-constexpr uint32_t kMostSlots = 10'000;
+/// Uids that the configuration keeps free behind one for each box: spare slots, and boxes of a run
+/// whose limit was higher. config::load() refuses other users of these.
+constexpr uint32_t kSpareUids = 4096;
 
 /// Kills one process and waits for its end. `still_ours` is asked once a pidfd holds on to the
 /// process, so that a pid reused in between is left alone.
@@ -50,7 +51,8 @@ bool is_vmm(const config::Config& config, pid_t pid) {
   const char* text = status.value().data();
   uint32_t uid = 0;
   std::from_chars(text + position + kName.size(), text + status.value().size(), uid);
-  return uid >= config.vmm_uid_base && uid < config.vmm_uid_base + kMostSlots;
+  uint32_t end = config.vmm_uid_base + static_cast<uint32_t>(config.max_boxes) + kSpareUids;
+  return uid >= config.vmm_uid_base && uid < end;
 }
 
 /// Every process that runs under one of the VMMs' uids.
@@ -105,13 +107,14 @@ Result<Leftovers> sweep(const config::Config& config, bool keep_boxes) {
   }
   for (const auto& entry : fs::directory_iterator(control_dir, error))
     if (!kept_machines.contains(entry.path().filename())) fs::remove(entry.path(), error);
-  // Snapshots are complete once renamed; everything else there is of a making cut short.
+  // Snapshots and templates are whole once they have their name; names with a dot are of a making
+  // that was cut short.
   for (const auto& entry : fs::directory_iterator(config.state_dir + "/node/snapshots", error)) {
     std::string name = entry.path().filename();
-    if (name.starts_with("disk-") || name.starts_with("scratch-") ||
-        name.find(".new-") != std::string::npos)
-      fs::remove_all(entry.path(), error);
+    if (name.starts_with(".")) fs::remove_all(entry.path(), error);
   }
+  for (const auto& entry : fs::directory_iterator(config.state_dir + "/node/templates", error))
+    if (entry.path().filename().string().starts_with(".")) fs::remove_all(entry.path(), error);
 
   int slots = 0;
   if (auto numbers = network::list_slots(slot_dir)) {

@@ -158,20 +158,32 @@ Service::Answer Service::build_template(rpc::Payload request) {
   }
   std::string name = build.name;
   // A build that has begun runs to its end, as a create does.
-  auto log = co_await run_to_end(templates_.build(std::move(build)));
+  auto log = co_await run_to_end(build_and_pool(std::move(build)));
+  if (!log) co_return log.error();
+  boost::json::object body = {{"name", name}, {"log", log.value()}};
+  co_return payload(std::move(body));
+}
+
+Task<Result<std::string>> Service::build_and_pool(Templates::BuildRequest request) {
+  std::string name = request.name;
+  auto log = co_await templates_.build(std::move(request));
   if (!log) co_return log.error();
   co_await boxes_.close_pool(name);
   co_await boxes_.open_pool(name);
-  boost::json::object body = {{"name", name}, {"log", log.value()}};
-  co_return payload(std::move(body));
+  co_return std::move(log);
+}
+
+Task<Result<void>> Service::remove_and_close(std::string name) {
+  HAKO_CO_TRYV(co_await templates_.remove(name));
+  co_await boxes_.close_pool(name);
+  co_return ok();
 }
 
 Service::Answer Service::remove_template(rpc::Payload request) {
   Fields fields(request.body);
   std::string name = fields.text("name");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
-  HAKO_CO_TRYV(co_await templates_.remove(name));
-  co_await boxes_.close_pool(name);
+  HAKO_CO_TRYV(co_await run_to_end(remove_and_close(name)));
   co_return payload({});
 }
 

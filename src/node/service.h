@@ -20,6 +20,8 @@ class Service {
   Answer info(rpc::Payload request);
   Answer list_templates(rpc::Payload request);
   Answer build_template(rpc::Payload request);
+  Task<Result<std::string>> build_and_pool(Templates::BuildRequest request);
+  Task<Result<void>> remove_and_close(std::string name);
   Answer remove_template(rpc::Payload request);
   Answer create_box(rpc::Payload request);
   Answer destroy_box(rpc::Payload request);

@@ -5,7 +5,7 @@
 namespace hako::node {
 namespace {
 
-constexpr auto kIdentifyTime = std::chrono::seconds(10);
+constexpr auto kTemplateIdentifyTime = std::chrono::seconds(10);
 constexpr auto kStepTime = std::chrono::minutes(30);
 constexpr auto kWarmTime = std::chrono::seconds(60);
 constexpr size_t kStepOutput = 64 << 10;
@@ -105,7 +105,7 @@ Task<Result<BuiltSnapshot>> build_snapshot(Context& context, Vm::ColdBoot boot,
 
   BuiltSnapshot built;
   boost::json::object no_environment;
-  Result<void> done = co_await vm->identify("template", std::move(no_environment), kIdentifyTime);
+  Result<void> done = co_await vm->identify("template", std::move(no_environment), kTemplateIdentifyTime);
   if (done) {
     auto log = co_await run_steps(context, *vm, std::move(steps));
     if (log)
@@ -126,6 +126,17 @@ Task<Result<BuiltSnapshot>> build_snapshot(Context& context, Vm::ColdBoot boot,
         break;
       }
     }
+  }
+  if (done) {
+    // Whatever a step left running would live on in every clone, its random state included. (-1 is
+    // every process but PID 1 and the caller.)
+    GateLink::Command end_all;
+    end_all.cmd = "/bin/sh";
+    end_all.args = {"-c", "kill -KILL -1; true"};
+    end_all.user = "root";
+    auto result = co_await context.gate.exec(vm->record().machine, std::move(end_all), kWarmTime,
+                                             kStepOutput);
+    if (!result) done = result.error().with_context("end the steps' programs");
   }
   if (done) {
     GateLink::Command sync;

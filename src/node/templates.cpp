@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/log.h"
@@ -42,6 +43,10 @@ Result<Template> parse_template(const std::string& text) {
   return what;
 }
 
+/// Snapshots of sizes that requests asked for beside the templates' own; each holds the memory of a
+/// booted machine and as much disk. The one made longest ago goes first.
+constexpr size_t kMostAskedSizes = 6;
+
 /// A snapshot on disk is bound to what it was made from.
 std::string binding_of(const Template& what) {
   return boost::json::serialize(
@@ -68,9 +73,8 @@ Result<void> Templates::load() {
     auto text = read_file(entry.path().string() + "/template.json");
     auto what = text ? parse_template(text.value()) : Result<Template>(text.error());
     if (!what || what.value().name != entry.path().filename()) {
-      // A build that was cut short leaves a folder without a record.
-      log_warn("template_dropped", {{"folder", entry.path().filename().string()}});
-      fs::remove_all(entry.path(), error);
+      log_warn("template_unreadable", {{"folder", entry.path().filename().string()},
+                                       {"error", what ? "another name" : what.error().message()}});
       continue;
     }
     what.value().disk = entry.path().string() + "/disk.raw";
@@ -126,11 +130,33 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::snapshot(
   if (wanted->loaded) co_return wanted->loaded;
   auto turn = co_await wanted->making.take();
   if (wanted->loaded) co_return wanted->loaded;
+  // One after the other: boots are the dearest thing a request can cause.
+  auto boot_turn = co_await boots_.take();
   auto made = co_await load_or_make(what, size);
   wanted->error = made ? "" : made.error().message();
   if (!made) co_return made.error().with_context("prepare template '" + name + "'");
   wanted->loaded = made.value();
+  co_await forget_old_variants(key(name, size));
   co_return std::move(made);
+}
+
+Task<void> Templates::forget_old_variants(std::string newest) {
+  asked_sizes_.erase(std::remove(asked_sizes_.begin(), asked_sizes_.end(), newest),
+                     asked_sizes_.end());
+  bool is_default = std::any_of(templates_.begin(), templates_.end(), [&](const auto& entry) {
+    return key(entry.first, entry.second.size) == newest;
+  });
+  if (!is_default) asked_sizes_.push_back(newest);
+  while (asked_sizes_.size() > kMostAskedSizes) {
+    std::string oldest = asked_sizes_.front();
+    asked_sizes_.pop_front();
+    variants_.erase(oldest);
+    auto work = [folder = context_.snapshot_dir() + "/" + oldest] {
+      std::error_code ignored;
+      return fs::remove_all(folder, ignored);
+    };
+    co_await run_blocking(context_.blocking, work);
+  }
 }
 
 Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_or_make(
@@ -142,7 +168,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_or_make(
              {{"template", what.name}, {"reason", loaded.error().message()}});
 
   HAKO_CO_TRY(auto disk, co_await boot_disk(what));
-  std::string kept = context_.snapshot_dir() + "/disk-" + random_hex(6);
+  std::string kept = context_.snapshot_dir() + "/.disk-" + random_hex(6);
   Vm::ColdBoot boot = cold_boot(what, size, disk);
   std::vector<BuildStep> no_steps;
   auto built = co_await build_snapshot(context_, std::move(boot), std::move(no_steps), kept);
@@ -175,6 +201,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_from_disk(
   HAKO_CO_TRY(loaded->rootfs, open_file(image_.rootfs, O_RDONLY));
   HAKO_CO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
   loaded->template_name = what.name;
+  loaded->revision = what.revision;
   loaded->disk_mib = what.disk_mib;
   co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
 }
@@ -183,7 +210,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(
     const Template& what, engine::MachineSize size, engine::Snapshot memory,
     std::string disk_being_kept) {
   std::string folder = context_.snapshot_dir() + "/" + key(what.name, size);
-  std::string temporary = folder + ".new-" + random_hex(6);
+  std::string temporary = context_.snapshot_dir() + "/.new-" + random_hex(6);
   // Written beside and renamed, so that a crash leaves the old snapshot or the new one.
   auto work = [&]() -> Result<void> {
     std::error_code error;
@@ -215,6 +242,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(
   HAKO_CO_TRY(loaded->rootfs, open_file(image_.rootfs, O_RDONLY));
   HAKO_CO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
   loaded->template_name = what.name;
+  loaded->revision = what.revision;
   loaded->disk_mib = what.disk_mib;
   co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
 }
@@ -235,7 +263,7 @@ Vm::ColdBoot Templates::cold_boot(const Template& what, engine::MachineSize size
 
 Task<Result<std::string>> Templates::boot_disk(const Template& what) {
   if (!what.disk.empty()) co_return what.disk;
-  std::string path = context_.snapshot_dir() + "/scratch-" + random_hex(6);
+  std::string path = context_.snapshot_dir() + "/.scratch-" + random_hex(6);
   auto work = [path, mib = what.disk_mib] { return image::make_scratch(path, mib); };
   auto made = co_await run_blocking(context_.blocking, work);
   if (!made) {
@@ -270,7 +298,7 @@ Task<Result<std::string>> Templates::build(BuildRequest request) {
 
   HAKO_CO_TRY(auto disk, co_await boot_disk(*from));
   std::string from_disk = from->disk;
-  std::string kept = context_.snapshot_dir() + "/disk-" + random_hex(6);
+  std::string kept = context_.snapshot_dir() + "/.disk-" + random_hex(6);
   Vm::ColdBoot boot = cold_boot(what, what.size, disk);
   auto built = co_await build_snapshot(context_, std::move(boot), std::move(request.steps), kept);
   if (disk != from_disk) ::unlink(disk.c_str());
@@ -279,19 +307,30 @@ Task<Result<std::string>> Templates::build(BuildRequest request) {
     co_return built.error().with_context("build template '" + what.name + "'");
   }
 
-  // The disk is the template; the snapshot only makes it quick. Its record comes last.
+  // The disk is the template; the snapshot only makes it quick. Written beside and renamed, so that
+  // a failure leaves the template as it was.
   std::string folder = context_.template_dir() + "/" + what.name;
-  auto work = [&]() -> Result<void> {
+  std::string fresh = context_.template_dir() + "/.new-" + random_hex(6);
+  auto write = [&]() -> Result<void> {
     std::error_code error;
-    fs::remove_all(folder, error);
-    fs::create_directory(folder, error);
-    if (error) return Error::from_errno(error.value(), "create " + folder);
+    fs::create_directory(fresh, error);
+    if (error) return Error::from_errno(error.value(), "create " + fresh);
     HAKO_TRY(auto source, open_file(kept, O_RDONLY));
-    HAKO_TRY(auto target, open_file(folder + "/disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600));
+    HAKO_TRY(auto target, open_file(fresh + "/disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600));
     HAKO_TRY(auto method, clone_file(source.get(), target.get()));
     (void)method;
-    return write_file_atomically(folder + "/template.json", boost::json::serialize(to_json(what)),
-                                 0600);
+    HAKO_TRYV(write_file_atomically(fresh + "/template.json",
+                                    boost::json::serialize(to_json(what)), 0600));
+    fs::remove_all(folder, error);
+    fs::rename(fresh, folder, error);
+    if (error) return Error::from_errno(error.value(), "name " + folder);
+    return ok();
+  };
+  auto work = [&]() -> Result<void> {
+    auto done = write();
+    std::error_code ignored;
+    if (!done) fs::remove_all(fresh, ignored);
+    return done;
   };
   auto written = co_await run_blocking(context_.blocking, work);
   if (!written) {
@@ -299,12 +338,12 @@ Task<Result<std::string>> Templates::build(BuildRequest request) {
     co_return written.error().with_context("keep template '" + what.name + "'");
   }
   what.disk = folder + "/disk.raw";
+  templates_[what.name] = what;
   std::erase_if(variants_, [&](const auto& entry) {
     return entry.first.starts_with(what.name + ".");
   });
   auto loaded = co_await keep(what, what.size, std::move(built.value().memory), kept);
   if (!loaded) co_return loaded.error();
-  templates_[what.name] = what;
   variant(what.name, what.size).loaded = loaded.value();
   co_return std::move(built.value().log);
 }

@@ -63,6 +63,7 @@ class Templates {
     std::string error;  ///< why the last try failed
   };
 
+  Task<void> forget_old_variants(std::string newest);
   std::string key(const std::string& name, engine::MachineSize size) const;
   Variant& variant(const std::string& name, engine::MachineSize size);
   Task<Result<std::shared_ptr<const LoadedSnapshot>>> load_or_make(const Template& what,
@@ -81,6 +82,8 @@ class Templates {
   std::map<std::string, Template> templates_;
   std::map<std::string, std::shared_ptr<Variant>> variants_;
   std::set<std::string> building_;
+  TurnQueue boots_;
+  std::deque<std::string> asked_sizes_;
 };
 
 }  // namespace hako::node

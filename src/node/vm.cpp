@@ -15,6 +15,7 @@ namespace {
 
 /// Sockets the gate gets with each machine: one for our own calls, and a few for the first users.
 constexpr int kFirstSockets = 4;
+constexpr int kAdoptAgain = 5;
 
 Result<Fd> copy_disk(int source, const std::string& to) {
   HAKO_TRY(auto target, open_file(to, O_RDWR | O_CREAT | O_EXCL, 0600));
@@ -32,6 +33,12 @@ void remove_vm_files(const Context& context, const std::string& machine) {
     log_error("vm_files_not_removed", {{"machine", machine}, {"error", error.message()}});
   ::unlink((context.control_dir() + "/" + machine).c_str());
 }
+
+Vm::Vm(Context& context, VmRecord record) : context_(context), record_(std::move(record)) {
+  context_.machines[record_.machine] = this;
+}
+
+Vm::~Vm() { context_.machines.erase(record_.machine); }
 
 Result<void> Vm::write_record() {
   return write_file_atomically(folder() + "/record.json",
@@ -70,10 +77,13 @@ Task<Result<std::unique_ptr<Vm>>> Vm::prepare(Context& context, VmRecord record,
   co_return std::move(vm);
 }
 
-Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& tap) {
+Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& own_rootfs, Fd& tap) {
+  // Opened anew for each machine: the flags of an open file are shared by all who inherited it, and
+  // a VMM that was taken over could spoil the reads of its siblings with them.
+  HAKO_TRY(own_rootfs, open_file("/proc/self/fd/" + std::to_string(rootfs), O_RDONLY));
   HAKO_TRY(tap, network::open_tap(slot_));
   engine::MachineDevices devices;
-  devices.rootfs = rootfs;
+  devices.rootfs = own_rootfs.get();
   devices.scratch = scratch_.get();
   devices.tap = tap.get();
   devices.mac = network::kGuestMac;
@@ -98,8 +108,8 @@ Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapsh
   if (!prepared) co_return prepared.error().with_context("clone");
   auto vm = std::move(prepared).value();
 
-  Fd tap;
-  auto devices = vm->devices(snapshot.rootfs.get(), tap);
+  Fd rootfs, tap;
+  auto devices = vm->devices(snapshot.rootfs.get(), rootfs, tap);
   if (!devices) {
     co_await vm->destroy();
     co_return devices.error().with_context("clone");
@@ -137,8 +147,8 @@ Task<Result<std::unique_ptr<Vm>>> Vm::boot(Context& context, const ColdBoot& boo
   if (!prepared) co_return prepared.error().with_context("boot");
   auto vm = std::move(prepared).value();
 
-  Fd tap;
-  auto devices = vm->devices(rootfs.value().get(), tap);
+  Fd own_rootfs, tap;
+  auto devices = vm->devices(rootfs.value().get(), own_rootfs, tap);
   if (!devices) {
     co_await vm->destroy();
     co_return devices.error().with_context("boot");
@@ -193,7 +203,12 @@ Task<Result<std::unique_ptr<Vm>>> Vm::adopt(Context& context, VmRecord record) {
   std::unique_ptr<Vm> vm(new Vm(context, std::move(record)));
   vm->slot_.number = vm->record_.slot;
   Result<void> done = ok();
+  // A VMM on a busy host may be slow to answer; that is no reason to lose its box.
   auto machine = co_await context.engine.adopt(vm->record_.vmm);
+  for (int again = 0; again < kAdoptAgain; ++again) {
+    if (machine || machine.error().code() != ErrorCode::timed_out) break;
+    machine = co_await context.engine.adopt(vm->record_.vmm);
+  }
   if (machine)
     vm->machine_ = std::move(machine).value();
   else

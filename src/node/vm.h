@@ -14,6 +14,7 @@ struct LoadedSnapshot {
   Fd rootfs;                  ///< read-only root image
   Fd disk;                    ///< scratch disk as captured
   std::string template_name;
+  std::string revision;       ///< of the template
   int disk_mib = 0;
 };
 
@@ -49,6 +50,10 @@ class Vm {
   /// A machine of an earlier run, by its record. On error nothing of it is left.
   static Task<Result<std::unique_ptr<Vm>>> adopt(Context& context, VmRecord record);
 
+  ~Vm();
+  Vm(const Vm&) = delete;
+  Vm& operator=(const Vm&) = delete;
+
   const VmRecord& record() const { return record_; }
   /// Changes the record and writes it down.
   Result<void> update_record(const std::function<void(VmRecord&)>& change);
@@ -69,10 +74,10 @@ class Vm {
   void release();
 
  private:
-  Vm(Context& context, VmRecord record) : context_(context), record_(std::move(record)) {}
+  Vm(Context& context, VmRecord record);
 
   static Task<Result<std::unique_ptr<Vm>>> prepare(Context& context, VmRecord record, int disk);
-  Result<engine::MachineDevices> devices(int rootfs, Fd& tap);
+  Result<engine::MachineDevices> devices(int rootfs, Fd& own_rootfs, Fd& tap);
   std::string folder() const { return context_.vm_dir() + "/" + record_.machine; }
   Result<void> write_record();
 

@@ -2,6 +2,8 @@
 
 #include <boost/json.hpp>
 
+#include "base/encoding.h"
+
 namespace hako::rpc {
 namespace {
 
@@ -94,7 +96,9 @@ Result<std::string> encode_frame(const Message& message) {
   } else {
     object["body"] = message.body;
   }
-  std::string text = json::serialize(object);
+  // Texts of guests and VMMs travel in here. The reader would refuse a frame that is not UTF-8,
+  // and end the connection with whoever only passed the text on.
+  std::string text = valid_utf8(json::serialize(object));
   if (text.size() > kLongestFrame)
     return Error(ErrorCode::too_large, "message of " + std::to_string(text.size()) + " bytes");
   std::string frame(kFrameHeader, '\0');

@@ -28,6 +28,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def uids_of(pid):
+    """Real, effective, saved and file system uid of a process."""
+    with open(f"/proc/{pid}/status") as file:
+        return [int(uid) for line in file if line.startswith("Uid:") for uid in line.split()[1:]]
+
+
 class Hako:
     """`hako up` with a configuration of its own. Use as a context manager."""
 
@@ -145,12 +151,14 @@ class Hako:
     def exec(self, box, *words, **options):
         return self.cli("exec", box, *options.pop("flags", ()), "--", *words, **options)
 
-    def logs(self):
+    def logs(self, lines=25):
+        """The last lines of each role's log; everything with lines=None."""
         out = []
         folder = os.path.join(self.state, "log")
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
             with open(os.path.join(folder, name), errors="replace") as file:
-                out.append(f"--- {name}\n" + "".join(file.readlines()[-25:]))
+                text = file.readlines()
+            out.append(f"--- {name}\n" + "".join(text if lines is None else text[-lines:]))
         return "\n".join(out)
 
     # What must not be left behind.
@@ -169,6 +177,16 @@ class Hako:
             if self.uid_base <= uid < self.uid_base + 10_000:
                 found.append(int(name))
         return found
+
+    def record_of(self, box):
+        """What the node wrote down about the machine of a box."""
+        for folder in self.vm_folders():
+            path = os.path.join(self.state, "node", "vms", folder, "record.json")
+            with open(path) as file:
+                record = json.load(file)
+            if record["box"] == box:
+                return record
+        raise AssertionError(f"no record of {box}")
 
     def vm_folders(self):
         folder = os.path.join(self.state, "node", "vms")
@@ -201,3 +219,7 @@ class Hako:
             subprocess.run(["umount", "-l", mount], check=False)
         shutil.rmtree(self.state, ignore_errors=True)
         shutil.rmtree(self.run_dir, ignore_errors=True)
+        try:
+            os.unlink(f"/run/hako-uids-{self.uid_base}.lock")
+        except FileNotFoundError:
+            pass

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import Hako
+from harness import Hako, uids_of
 
 
 class TwentyBoxesTest(unittest.TestCase):
@@ -71,7 +71,7 @@ class LifetimeTest(unittest.TestCase):
 
     def test_a_dead_machine_is_cleaned_up(self):
         box = self.hako.create(timeout=600)["sandboxID"]
-        record = self.record_of(box)
+        record = self.hako.record_of(box)
         os.kill(record["pid"], signal.SIGKILL)
         self.assertTrue(self.gone(box, 15))
         self.assertNotIn(record["machine"], self.hako.vm_folders())
@@ -82,14 +82,42 @@ class LifetimeTest(unittest.TestCase):
                        check=False)
         self.assertTrue(self.gone(box, 30))
 
-    def record_of(self, box):
-        for folder in self.hako.vm_folders():
-            path = os.path.join(self.hako.state, "node", "vms", folder, "record.json")
-            with open(path) as file:
-                record = json.load(file)
-            if record["box"] == box:
-                return record
-        self.fail(f"no record of {box}")
+
+class JailTest(unittest.TestCase):
+    def test_every_vmm_runs_under_a_uid_of_its_own(self):
+        with Hako(pool=0) as hako:
+            boxes = [hako.create(timeout=600)["sandboxID"] for _ in range(2)]
+            records = [hako.record_of(box) for box in boxes]
+            seen = set()
+            for record in records:
+                uids = uids_of(record["pid"])
+                self.assertEqual(len(uids), 4, record)
+                self.assertEqual(len(set(uids)), 1, "all four are the same")
+                self.assertIn(uids[0], range(hako.uid_base, hako.uid_base + 10_000))
+                self.assertIn(record["pid"], hako.vmm_processes())
+                seen.add(uids[0])
+            self.assertEqual(len(seen), 2, "two boxes share a uid")
+            self.assertNotIn(0, seen)
+            self.assertEqual(self.qemu_as_root(
+                [hako.run_dir, hako.state] + [record["machine"] for record in records]), [])
+
+    def qemu_as_root(self, marks):
+        """QEMU processes with one of these in their command line and root among their uids."""
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    words = file.read().decode(errors="replace").split("\0")
+                if not os.path.basename(words[0]).startswith("qemu-system"):
+                    continue
+                ours = any(mark in word for word in words for mark in marks)
+                if ours and 0 in uids_of(name):
+                    found.append(words)
+            except OSError:
+                continue  # it has ended
+        return found
 
 
 class RestartTest(unittest.TestCase):

@@ -1,6 +1,7 @@
 """hako run, exec and cp do what a person expects of them."""
 
 import hashlib
+import json
 import os
 import random
 import re
@@ -118,6 +119,87 @@ class RunTest(unittest.TestCase):
             stdin=subprocess.DEVNULL)
         self.assertIn("/dev/pts/", done.stdout)
         self.assertRegex(done.stdout, r"33 77")
+
+    def test_shell(self):
+        box = self.hako.create()["sandboxID"]
+        shell = subprocess.Popen(["script", "-qec", f"{HAKO} shell {box}", "/dev/null"],
+                                 env=self.hako.environment(), text=True, stdin=subprocess.PIPE,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            # What is typed comes back too, but without the product.
+            shell.stdin.write("echo =$((6*7))=; exit\n")
+            shell.stdin.flush()
+            status = shell.wait(timeout=60)  # the keyboard stays open meanwhile
+            said = shell.stdout.read()
+        finally:
+            shell.kill()
+            shell.communicate()
+        self.assertIn("=42=", said)
+        self.assertEqual(status, 0, said)
+        self.assertEqual(self.hako.exec(box, "echo", "still here").stdout, "still here\n")
+        self.hako.cli("kill", box)
+
+    def test_logs_are_the_console(self):
+        box = self.hako.create()["sandboxID"]
+        self.hako.exec(box, "sudo", "sh", "-c", "echo said on the console > /dev/console")
+        end = time.monotonic() + 15
+        said = ""
+        while "said on the console" not in said and time.monotonic() < end:
+            said = self.hako.cli("logs", box).stdout
+            time.sleep(0.2)
+        self.assertIn("said on the console", said)
+        self.hako.cli("kill", box)
+        done = self.hako.cli("logs", box, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(box, done.stderr)
+
+    def test_info(self):
+        box = self.hako.create(timeout=300, metadata={"who": "me"})["sandboxID"]
+        info = json.loads(self.hako.cli("info", box, "--json").stdout)
+        self.assertEqual(info["sandboxID"], box)
+        self.assertEqual(info["templateID"], "base")
+        self.assertEqual(info["state"], "running")
+        self.assertEqual(info["metadata"], {"who": "me"})
+        self.assertIn(box, self.hako.cli("info", box).stdout)
+        self.hako.cli("kill", box)
+
+    def test_template_built_used_and_removed(self):
+        built = self.hako.cli("template", "build", "made", "--run", "echo x > /home/user/made",
+                              timeout=300)
+        self.assertEqual(built.stdout, "made\n")
+        self.assertIn("made", self.template_names())
+        done = self.hako.cli("run", "--template", "made", "--", "cat", "/home/user/made",
+                             timeout=180)
+        self.assertEqual(done.stdout, "x\n")
+        # Of the template it came from it is independent.
+        done = self.hako.cli("run", "--", "ls", "/home/user/made", check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertEqual(self.hako.cli("template", "rm", "made").stdout, "made\n")
+        self.assertNotIn("made", self.template_names())
+        done = self.hako.cli("run", "--template", "made", "--", "true", check=False)
+        self.assertEqual(done.returncode, 125)
+
+    def test_template_step_that_fails(self):
+        done = self.hako.cli("template", "build", "broken", "--run", "echo why >&2; exit 3",
+                             check=False, timeout=300)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("3", done.stderr)
+        self.assertNotIn("broken", self.template_names())
+
+    def template_names(self):
+        listed = json.loads(self.hako.cli("template", "ls", "--json").stdout)
+        return [each["name"] for each in listed]
+
+    def test_doctor(self):
+        done = self.hako.cli("doctor", "--json", check=False)
+        report = json.loads(done.stdout)
+        self.assertEqual(done.returncode, 0 if report["ok"] else 1)
+        self.assertIn(report["isolation"], ("hardware", "emulated", "none"))
+        self.assertTrue(report["checks"])
+        for check in report["checks"]:
+            self.assertIn(check["status"], ("ok", "warn", "fail", "skip"), check)
+            if check["status"] == "fail":
+                self.assertTrue(check["fix"], check)
 
     def test_command_that_does_not_exist(self):
         done = self.hako.cli("run", "--", "no-such-command", check=False)

@@ -41,6 +41,9 @@ class ApiTest : public ::testing::Test {
   ApiLab lab_;
 };
 
+/// The least that makes a sandbox.
+constexpr const char* kBase = R"({"templateID":"base"})";
+
 void expect_error(const Reply& reply, unsigned status, std::string_view part) {
   EXPECT_EQ(reply.status, status) << reply.message();
   ASSERT_TRUE(reply.body.is_object());
@@ -132,10 +135,12 @@ TEST_F(ApiTest, BadRequestsNameWhatIsWrong) {
     expect_error(co_await lab.ask(Verb::post, kCreate, "{"), 400, "not valid JSON");
     expect_error(co_await lab.ask(Verb::post, kCreate, "[]"), 400, "must be a JSON object");
     expect_error(co_await lab.ask(Verb::post, kCreate, R"({"timeout":"x"})"), 400, "timeout");
-    expect_error(co_await lab.ask(Verb::post, kCreate, R"({"memoryMB":1000000})"), 400,
-                 "memoryMB: ");
-    expect_error(co_await lab.ask(Verb::post, kCreate, R"({"timeout":99999999})"), 400,
-                 "timeout: ");
+    expect_error(co_await lab.ask(Verb::post, kCreate, "{}"), 400, "templateID is required");
+    expect_error(co_await lab.ask(Verb::post, kCreate, ""), 400, "templateID");
+    const char* kLarge = R"({"templateID":"base","memoryMB":1000000})";
+    expect_error(co_await lab.ask(Verb::post, kCreate, kLarge), 400, "memoryMB: ");
+    const char* kLong = R"({"templateID":"base","timeout":99999999})";
+    expect_error(co_await lab.ask(Verb::post, kCreate, kLong), 400, "timeout: ");
     expect_error(co_await lab.ask(Verb::post, kCreate, R"({"autoPause":true})"), 501, "autoPause");
     expect_error(co_await lab.ask(Verb::get, "/v2/sandboxes?limit=0"), 400, "limit");
     expect_error(co_await lab.ask(Verb::get, "/v2/nothing"), 404, "/v2/nothing");
@@ -190,7 +195,7 @@ TEST_F(ApiTest, AFullNodeIsATooMany) {
       if (method == "box.create") answer = Error(ErrorCode::resource_exhausted, "no slot is left");
       return answer;
     };
-    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", "{}");
+    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", kBase);
     expect_error(reply, 429, "no slot is left");
     EXPECT_EQ(reply.fields["Retry-After"], "1");
   });
@@ -206,7 +211,7 @@ TEST_F(ApiTest, ACreateThatFailsHalfWayLeavesNothing) {
       }
       return answer;
     };
-    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", "{}");
+    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", kBase);
     expect_error(reply, 500, "internal error");
     EXPECT_EQ(reply.message().find("/var"), std::string::npos);
     EXPECT_EQ(lab.node.calls.back(), "box.destroy");
@@ -217,13 +222,32 @@ TEST_F(ApiTest, ACreateThatFailsHalfWayLeavesNothing) {
   });
 }
 
+TEST_F(ApiTest, AGuestThatDoesNotComeUpIsToldWithItsConsole) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    lab.node.before = [](const std::string& method, const json::object&) {
+      std::optional<FakeNode::Answer> answer;
+      if (method == "box.create") {
+        answer = Error(ErrorCode::timed_out,
+                       "the guest of template 'base' did not come up (try 2 of 2); its console "
+                       "ends: Kernel panic");
+      }
+      return answer;
+    };
+    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", kBase);
+    EXPECT_GE(reply.status, 500u);
+    EXPECT_NE(reply.message().find("did not come up"), std::string::npos) << reply.message();
+    EXPECT_NE(reply.message().find("Kernel panic"), std::string::npos) << reply.message();
+    EXPECT_EQ(lab.node.calls.back(), "box.destroy");
+  });
+}
+
 TEST_F(ApiTest, ABoxThatDiesWhileStartingIsNoSandbox) {
   with_api([](ApiLab& lab) -> Task<void> {
     lab.node.created = [&lab] {
       // Told before the answer goes out.
       lab.node.tell_gone(lab.node.boxes.begin()->first, "died");
     };
-    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", "{}");
+    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", kBase);
     // Whichever of the two messages the API gets to first.
     if (reply.status == 201) {
       std::string id(reply.body.at("sandboxID").as_string());
@@ -238,7 +262,7 @@ TEST_F(ApiTest, WhileTheNodeIsAwayOnlyWhatNeedsItIsUnavailable) {
   with_api([](ApiLab& lab) -> Task<void> {
     std::string id = co_await lab.create();
     co_await lab.node.stop();
-    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", "{}");
+    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", kBase);
     expect_error(reply, 503, "node");
     EXPECT_EQ(reply.fields["Retry-After"], "1");
     expect_error(co_await lab.ask(Verb::delete_, "/sandboxes/" + id), 503, "node");
@@ -263,7 +287,7 @@ TEST_F(ApiTest, ANodeLostInMidCreateLeavesNothingBehind) {
       if (method == "box.create") tasks.spawn("end of the node", lab.node.stop());
       return std::optional<FakeNode::Answer>();
     };
-    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", "{}");
+    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", kBase);
     std::function<bool()> ended = [&tasks] { return tasks.size() == 0; };
     EXPECT_TRUE(co_await lab.eventually(std::move(ended)));
     if (reply.status == 201) co_return;  // the answer was quicker than the end
@@ -286,7 +310,7 @@ TEST_F(ApiTest, GoneBoxesAreNotFound) {
 
 TEST_F(ApiTest, TheEndMovesAsAsked) {
   with_api([](ApiLab& lab) -> Task<void> {
-    std::string id = co_await lab.create(R"({"timeout":100})");
+    std::string id = co_await lab.create(R"({"templateID":"base","timeout":100})");
     auto ends = [&lab, id] { return lab.node.boxes[id].at("ends_ms").as_int64(); };
     int64_t first = ends();
     auto refreshed =

@@ -154,8 +154,8 @@ HTTP_TEST(keeps_the_connection_when_a_small_body_was_not_read) {
 
 HTTP_TEST(closes_when_a_long_body_was_not_read) {
   auto text =
-      co_await talk(origin_port_, "POST /ignore HTTP/1.1\r\nContent-Length: 400000\r\n\r\n" +
-                                      std::string(400'000, 'x') + "GET /echo HTTP/1.1\r\n\r\n");
+      co_await talk(origin_port_, "POST /ignore HTTP/1.1\r\nContent-Length: 9000000\r\n\r\n" +
+                                      std::string(9'000'000, 'x') + "GET /echo HTTP/1.1\r\n\r\n");
   EXPECT_THAT(text, StartsWith("HTTP/1.1 401"));
   EXPECT_THAT(text, Not(HasSubstr("GET:")));
 }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,7 +21,10 @@
 #include <thread>
 
 #include "jail/jail.h"
+#include "jail/vmm_root.h"
 #include "jail/walls.h"
+#include "support/in_child.h"
+#include "support/own_mounts.h"
 
 namespace hako::jail {
 namespace {
@@ -53,6 +57,8 @@ class VmmJailTest : public testing::Test {
     ASSERT_NE(::mkdtemp(name), nullptr);
     folder = name;
     ::chmod(folder.c_str(), 0777);
+    // VMMs' users run it, whatever the umask it was built with.
+    ASSERT_EQ(::chmod(HAKO_JAIL_PROBE, 0755), 0);
     // Beside the probe, where a temporary file system cannot forbid setuid.
     setuid_copy = std::string(HAKO_JAIL_PROBE) + "-setuid-" + std::to_string(::getpid());
     std::filesystem::copy_file(HAKO_JAIL_PROBE, setuid_copy);
@@ -206,6 +212,85 @@ TEST_F(VmmJailTest, ErrorsNameTheStep) {
   // It exists on the host, but not in there.
   spec.path = HAKO_JAIL_PROBE;
   EXPECT_EQ(launch_vmm(io.get_executor(), spec, jail).error().code(), ErrorCode::not_found);
+}
+
+/// What a VMM's root made by this process shows: the names at its top and its mounts.
+std::string view_of_vmm_root() {
+  auto root = make_vmm_root();
+  if (!root) return "error: " + root.error().message();
+  if (::setns(root.value().get(), CLONE_NEWNS) < 0) return "error: cannot join it";
+  std::vector<std::string> seen;
+  for (const char* place : {"/", "/etc", "/dev"})
+    for (auto& entry : std::filesystem::directory_iterator(place))
+      seen.push_back("name " + entry.path().string());
+  auto mounts = read_file("/proc/thread-self/mountinfo");
+  if (!mounts) return "error: " + mounts.error().message();
+  std::istringstream lines(mounts.value());
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string id, parent, device, inside, place, flags;
+    words >> id >> parent >> device >> inside >> place >> flags;
+    seen.push_back("mount " + place + " " + flags);
+  }
+  std::sort(seen.begin(), seen.end());
+  std::string text;
+  for (auto& one : seen) text += one + "\n";
+  return text;
+}
+
+/// The same from inside a chroot to `folder`, which is no mount. Its mounts spread to their peers,
+/// as a system's do; "spread" in the text if one that was made for the VMM did.
+std::string view_from_chroot(const std::string& folder) {
+  if (!testing_support::own_mounts(MS_PRIVATE) || !testing_support::own_mounts(MS_SHARED))
+    return "error: no mounts of our own";
+  for (const char* name : {"/usr", "/etc", "/dev", "/proc", "/tmp"})
+    std::filesystem::create_directory(folder + name);
+  for (const char* name :
+       {"/usr", "/proc", "/etc/ld.so.cache", "/dev/null", "/dev/urandom", "/dev/kvm"}) {
+    std::string target = folder + name;
+    if (::access(name, F_OK) < 0) continue;
+    if (!std::filesystem::is_directory(name)) (void)open_file(target, O_WRONLY | O_CREAT, 0600);
+    if (::mount(name, target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) < 0)
+      return std::string("error: cannot show ") + name;
+  }
+  // Should a bug of this test ever leave it behind, removing the folder must not empty the host's.
+  if (::mount(nullptr, (folder + "/usr").c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY,
+              nullptr) < 0)
+    return "error: cannot protect /usr";
+  for (const char* name : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"})
+    if (std::filesystem::is_symlink(name)) std::filesystem::copy_symlink(name, folder + name);
+  Fd tmp = open_file(folder + "/tmp", O_RDONLY | O_DIRECTORY).value();
+  if (::chroot(folder.c_str()) < 0 || ::chdir("/") < 0) return "error: cannot chroot";
+  Fd peer = open_file("/proc/thread-self/ns/mnt", O_RDONLY).value();
+  Fd root = open_file("/", O_PATH | O_DIRECTORY).value();
+  std::string text = view_of_vmm_root();
+  struct stat before {
+  }, after{};
+  if (::setns(peer.get(), CLONE_NEWNS) < 0 || ::fchdir(root.get()) < 0 ||
+      ::fstat(tmp.get(), &before) < 0 || ::stat("tmp", &after) < 0)
+    return "error: cannot look back";
+  return before.st_dev == after.st_dev ? text : "spread\n" + text;
+}
+
+TEST_F(VmmJailTest, TheRootIsTheSameWhenMadeInAChroot) {
+  if (!std::filesystem::is_symlink("/lib")) GTEST_SKIP() << "needs a merged /usr";
+  auto said_by_child = [](auto view) {
+    int ends[2];
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    Fd out(ends[0]), in(ends[1]);
+    // Far less than a pipe holds.
+    EXPECT_EQ(testing_support::in_child([&] { return write_all(in.get(), view()) ? 0 : 1; }), 0);
+    in.reset();
+    std::string text;
+    char buffer[4096];
+    for (ssize_t n; (n = ::read(out.get(), buffer, sizeof buffer)) > 0;)
+      text.append(buffer, static_cast<size_t>(n));
+    return text;
+  };
+  std::string usual = said_by_child(view_of_vmm_root);
+  EXPECT_NE(usual.find("mount / ro"), std::string::npos) << usual;
+  EXPECT_EQ(usual.find("/tmp"), std::string::npos) << usual;
+  EXPECT_EQ(said_by_child([&] { return view_from_chroot(folder); }), usual);
 }
 
 TEST_F(VmmJailTest, WhatItCostsPerLaunch) {

@@ -23,6 +23,7 @@
 
 #include "base/random.h"
 #include "network/namespace.h"
+#include "support/own_mounts.h"
 
 namespace hako::network {
 namespace {
@@ -303,8 +304,7 @@ TEST_F(SlotTest, UnbindingFreesTheNamespaceForHoldersOfCopiedMounts) {
   pid_t child = ::fork();
   if (child == 0) {
     char c = 0;
-    if (::unshare(CLONE_NEWNS) < 0) ::_exit(2);
-    if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) < 0) ::_exit(3);
+    if (!testing_support::own_mounts(MS_SLAVE)) ::_exit(3);
     if (::write(ready[1], &c, 1) != 1 || ::read(go[0], &c, 1) != 1) ::_exit(4);
     struct stat after {};
     std::string path = directory + "/slot-0";
@@ -367,8 +367,7 @@ TEST_F(SlotTest, WithoutRootItIsRefused) {
 TEST_F(SlotTest, WithoutTheTunDeviceTheErrorNamesIt) {
   int result = in_child([&] {
     // Hidden from this process only.
-    if (::unshare(CLONE_NEWNS) < 0 ||
-        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0 ||
+    if (!testing_support::own_mounts(MS_PRIVATE) ||
         ::mount("none", "/dev/net", "tmpfs", 0, nullptr) < 0)
       return 9;
     auto slot = create_slot(directory, 0);

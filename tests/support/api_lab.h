@@ -76,7 +76,7 @@ class ApiLab {
   Task<Reply> ask_with_key(http::Verb method, std::string target, std::string body,
                            std::string key);
   /// The id of a new sandbox.
-  Task<std::string> create(std::string body = "{}");
+  Task<std::string> create(std::string body = R"({"templateID":"base"})");
   /// Waits until `holds`; false after ten seconds.
   static Task<bool> eventually(std::function<bool()> holds);
   Task<bool> eventually_status(std::string target, unsigned status);

@@ -10,7 +10,7 @@ namespace {
 using std::chrono::seconds;
 
 Result<CreateRequest> create(std::string_view body, Generation generation = Generation::v2) {
-  return parse_create(body, generation, "base");
+  return parse_create(body, generation);
 }
 
 /// The code and text of what must fail.
@@ -36,11 +36,11 @@ TEST(ParseCreate, WhatTheClientsSend) {
 }
 
 TEST(ParseCreate, TheGenerationsDifferInTheirDefaults) {
-  auto first = create("{}", Generation::v1);
+  auto first = create(R"({"templateID":"base"})", Generation::v1);
   ASSERT_TRUE(first);
   EXPECT_EQ(first.value().timeout, seconds(15));
   EXPECT_FALSE(first.value().secure);
-  auto second = create(R"({"secure":false})", Generation::v2);
+  auto second = create(R"({"templateID":"base","secure":false})", Generation::v2);
   ASSERT_TRUE(second);
   EXPECT_TRUE(second.value().secure);
 }
@@ -63,8 +63,18 @@ TEST(ParseCreate, TakesEveryField) {
 }
 
 TEST(ParseCreate, NullIsAbsent) {
-  EXPECT_TRUE(create(R"({"templateID":null,"timeout":null,"metadata":null,"network":null,
+  EXPECT_TRUE(create(R"({"templateID":"base","timeout":null,"metadata":null,"network":null,
     "autoResume":null,"mcp":null,"volumeMounts":null})"));
+}
+
+TEST(ParseCreate, WantsATemplate) {
+  for (const char* body : {"{}", R"({"templateID":null})", R"({"timeout":60})"}) {
+    EXPECT_EQ(error_of(create(body)), "invalid_argument: templateID is required") << body;
+    EXPECT_EQ(error_of(create(body, Generation::v1)),
+              "invalid_argument: templateID is required") << body;
+  }
+  EXPECT_EQ(error_of(create("")),
+            "invalid_argument: the body must be a JSON object with a templateID");
 }
 
 TEST(ParseCreate, NamesTheWrongField) {

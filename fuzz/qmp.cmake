@@ -1,0 +1,1 @@
+hako_fuzz(qmp DEPENDS engine SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/qmp.cpp)
