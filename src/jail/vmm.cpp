@@ -1,9 +1,11 @@
 // Starting a VMM behind its walls.
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <mutex>
 
@@ -107,6 +109,16 @@ Result<int> shared_root() {
   return root.get();
 }
 
+/// A copy above every number that the child's own descriptors will take: by the time the jail is
+/// entered they have been put in their places, over whatever had those numbers in the parent.
+Result<Fd> out_of_the_way(int fd, const ProcessSpec& spec) {
+  int lowest = 3;
+  for (const FdMapping& mapping : spec.fds) lowest = std::max(lowest, mapping.childs + 1);
+  Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, lowest));
+  if (!copy) return Error::from_errno(errno, "copy a namespace's descriptor");
+  return copy;
+}
+
 Result<gid_t> kvm_group() {
   struct stat info {};
   if (::stat("/dev/kvm", &info) < 0) return Error::from_errno(errno, "stat /dev/kvm");
@@ -117,6 +129,7 @@ Result<Process> launch(unsigned left_out, asio::any_io_executor executor, const 
                        const VmmJail& jail) {
   if (jail.uid == 0 || jail.gid == 0)
     return Error(ErrorCode::invalid_argument, "a VMM never runs as root");
+  Fd root, netns;
   Plan plan{jail, static_cast<gid_t>(-1), -1, left_out};
   if (jail.kvm) {
     HAKO_TRY(auto group, kvm_group());
@@ -124,8 +137,13 @@ Result<Process> launch(unsigned left_out, asio::any_io_executor executor, const 
     if (group != 0) plan.kvm_group = group;
   }
   if (!(left_out & bit(Wall::root))) {
-    HAKO_TRY(auto root, shared_root());
-    plan.root = root;
+    HAKO_TRY(auto shared, shared_root());
+    HAKO_TRY(root, out_of_the_way(shared, spec));
+    plan.root = root.get();
+  }
+  if (!(left_out & bit(Wall::network))) {
+    HAKO_TRY(netns, out_of_the_way(jail.netns, spec));
+    plan.jail.netns = netns.get();
   }
   return spawn(executor, spec, ChildSetup{enter_jail, &plan});
 }

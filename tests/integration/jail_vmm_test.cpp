@@ -350,7 +350,12 @@ TEST_F(VmmJailTest, QemuRunsInItWithFilesByDescriptor) {
        "socket,id=q,fd=11", "-mon", "chardev=q,mode=control", "-sandbox",
        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"},
       {},
-      {{memory.get(), 10}, {control.value().second.get(), 11}, {messages_in.get(), 2}}};
+      // The last takes the number that the namespace's descriptor has here, and must not be taken
+      // for it.
+      {{memory.get(), 10},
+       {control.value().second.get(), 11},
+       {messages_in.get(), 2},
+       {memory.get(), jail.netns}}};
   auto process = launch_vmm(io.get_executor(), spec, jail);
   ASSERT_TRUE(process) << process.error().message();
   control.value().second.reset();

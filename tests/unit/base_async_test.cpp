@@ -287,7 +287,9 @@ TEST_F(AsyncTest, ASemaphoreLetsSeveralThrough) {
     while (group.size() > 0) co_await sleep_for(1ms);
   });
   ASSERT_GE(order.size(), 3u);
-  EXPECT_EQ(std::vector<int>(order.begin(), order.begin() + 4), (std::vector<int>{1, 2, -1, 3}));
+  // The first two go in together; the third only after one of them has come out.
+  EXPECT_EQ(std::vector<int>(order.begin(), order.begin() + 2), (std::vector<int>{1, 2}));
+  EXPECT_LT(order[2], 0);
 }
 
 Task<void> wait_on(Condition& condition, int& woken) {
