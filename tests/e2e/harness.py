@@ -171,8 +171,12 @@ class Hako:
                 continue
             try:
                 with open(f"/proc/{name}/status") as file:
-                    uid = next(int(l.split()[1]) for l in file if l.startswith("Uid:"))
-            except (OSError, StopIteration):
+                    status = dict(l.split(":", 1) for l in file)
+                # A zombie only waits for whoever is PID 1 here.
+                if status["State"].split()[0] == "Z":
+                    continue
+                uid = int(status["Uid"].split()[0])
+            except (OSError, KeyError):
                 continue
             if self.uid_base <= uid < self.uid_base + 10_000:
                 found.append(int(name))
