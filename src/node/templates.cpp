@@ -48,9 +48,10 @@ Result<Template> parse_template(const std::string& text) {
 constexpr size_t kMostAskedSizes = 6;
 
 /// A snapshot on disk is bound to what it was made from.
-std::string binding_of(const Template& what) {
-  return boost::json::serialize(
-      boost::json::object{{"template", what.name}, {"revision", what.revision}});
+std::string binding_of(const Template& what, const config::Config& config) {
+  return boost::json::serialize(boost::json::object{{"template", what.name},
+                                                    {"revision", what.revision},
+                                                    {"kernel_args", config.kernel_args}});
 }
 
 }  // namespace
@@ -185,7 +186,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_from_disk(
   std::string folder = context_.snapshot_dir() + "/" + key(what.name, size);
   auto work = [this, what, folder]() -> Result<engine::Snapshot> {
     HAKO_TRY(auto binding, read_file(folder + "/binding.json"));
-    if (binding != binding_of(what))
+    if (binding != binding_of(what, context_.config))
       return Error(ErrorCode::failed_precondition, "it was made from another revision");
     HAKO_TRY(auto snapshot, engine::load_snapshot(folder + "/memory"));
     if (!snapshot.fingerprint.compatible_with(context_.engine.fingerprint()))
@@ -220,7 +221,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(
     fs::rename(disk_being_kept, temporary + "/disk.raw", error);
     if (error) return Error::from_errno(error.value(), "keep scratch disk");
     HAKO_TRYV(image::record_checksum(temporary + "/disk.raw", temporary + "/disk.sum"));
-    HAKO_TRYV(write_file_atomically(temporary + "/binding.json", binding_of(what), 0600));
+    HAKO_TRYV(write_file_atomically(temporary + "/binding.json", binding_of(what, context_.config), 0600));
     fs::remove_all(folder, error);
     fs::rename(temporary, folder, error);
     if (error) return Error::from_errno(error.value(), "keep snapshot");

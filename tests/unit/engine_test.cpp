@@ -109,7 +109,8 @@ TEST(CommandLine, LabelCannotAddOptions) {
 
 TEST(CommandLine, KernelArguments) {
   EXPECT_EQ(kernel_command_line(Isolation::emulated, 2'250'000, "hako.x=1"),
-            "reboot=t panic=-1 quiet console=hvc0 tsc_early_khz=2250000 tsc=reliable hako.x=1");
+            "reboot=t panic=-1 quiet console=hvc0 tsc_early_khz=2250000 tsc=reliable "
+            "norandmaps mitigations=off hako.x=1");
   EXPECT_EQ(kernel_command_line(Isolation::hardware, 2'250'000, ""),
             "reboot=t panic=-1 quiet console=hvc0");
 }

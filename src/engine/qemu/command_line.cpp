@@ -105,10 +105,15 @@ std::vector<std::string> qemu_command_line(const QemuSpec& spec) {
 
 std::string kernel_command_line(Isolation isolation, int64_t tsc_khz, const std::string& extra) {
   std::string line = "reboot=t panic=-1 quiet console=hvc0";
-  // Without a PIT the kernel cannot calibrate the emulated TSC, and on a busy host it would measure
-  // nonsense and later distrust the clock.
-  if (isolation == Isolation::emulated)
+  if (isolation == Isolation::emulated) {
+    // Without a PIT the kernel cannot calibrate the emulated TSC, and on a busy host it would
+    // measure nonsense and later distrust the clock.
     line += " tsc_early_khz=" + std::to_string(tsc_khz) + " tsc=reliable";
+    // Translated code is kept by its address: a program that starts at another address each time is
+    // translated anew each time (docs/decisions/0004-emulated-guests-without-aslr.md). And an
+    // emulated CPU has none of the faults that the mitigations are for.
+    line += " norandmaps mitigations=off";
+  }
   if (!extra.empty()) line += " " + extra;
   return line;
 }

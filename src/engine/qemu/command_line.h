@@ -22,7 +22,7 @@ struct QemuFds {
 
 /// Part of every fingerprint: raised whenever the devices, their order or their properties change,
 /// because a device state fits only the devices it was saved from.
-inline constexpr int kDeviceLayout = 1;
+inline constexpr int kDeviceLayout = 2;
 
 struct QemuSpec {
   std::string binary;
