@@ -146,6 +146,12 @@ Task<Result<BuiltSnapshot>> build_snapshot(Context& context, Vm::ColdBoot boot,
                                              kStepOutput);
     if (!result) done = result.error().with_context("write the guest's disk out");
   }
+  if (done) {
+    // Once more, last of all: clones start from a generator that is not due for a reseed of its own,
+    // so that one which is missing in them shows.
+    boost::json::object none;
+    done = co_await vm->identify("template", std::move(none), kTemplateIdentifyTime);
+  }
   if (done) done = co_await context.gate.quiesce(vm->record().machine);
   if (!done) {
     co_await vm->destroy();
