@@ -77,6 +77,9 @@ class Boxes {
   Task<Result<std::unique_ptr<Vm>>> claim_clone(
       const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot);
   Task<Result<void>> hand_over(Vm& vm, const CreateBox& request);
+  Task<Result<void>> wake_and_hand_over(Vm& vm, const CreateBox& request);
+  Result<void> promise(Vm& vm, const CreateBox& request);
+  Task<Result<void>> publish(Vm& vm, const CreateBox& request);
   void keep(std::string box, std::shared_ptr<Vm> vm);
   Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
   Task<void> announce(std::shared_ptr<Vm> vm);
@@ -88,7 +91,7 @@ class Boxes {
   Templates& templates_;
   Ended ended_;
   Activity activity_;
-  TurnQueue cloning_;
+  TurnQueue cloning_, claiming_;
   std::map<std::string, Box> boxes_;
   std::set<std::string> creating_;
   /// Shared with creates that are taking from one while it is being closed.

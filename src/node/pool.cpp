@@ -6,7 +6,9 @@ namespace hako::node {
 namespace {
 
 constexpr auto kQuiet = std::chrono::milliseconds(20);
-constexpr auto kLongestWait = std::chrono::seconds(1);
+/// A burst of as many creates as the pool holds is over by then.
+constexpr auto kLongestWait = std::chrono::seconds(4);
+constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr auto kPoolIdentifyTime = std::chrono::seconds(10);
 constexpr auto kPoolWarmTime = std::chrono::seconds(20);
 constexpr auto kRetry = std::chrono::seconds(2);
@@ -19,7 +21,7 @@ Task<void> Activity::wait_until_quiet() {
     auto now = std::chrono::steady_clock::now();
     if (count_ == 0 && now - last_ >= kQuiet) co_return;
     if (now - start >= kLongestWait) co_return;
-    co_await sleep_for(std::chrono::milliseconds(5));
+    co_await sleep_for(kLookAgain);
   }
 }
 
