@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -149,10 +150,25 @@ class RunningTest(unittest.TestCase):
         self.hako.cli("cp", source, f"{box}:/home/user/ten")
 
 
-def up_fails(case, hako, *words):
+def without_permission(case, device, major, minor):
+    """A command prefix under which nobody may open `device`, root included."""
+    if not os.path.exists(device):
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+        case.addCleanup(os.unlink, device)
+    folder = tempfile.mkdtemp(prefix="hako-e2e-")
+    case.addCleanup(os.rmdir, folder)
+    # A device node on a file system mounted "nodev" is there, and nothing opens it. In a chroot "/"
+    # is no mount point whose propagation one could change.
+    propagation = "private" if os.path.ismount("/") else "unchanged"
+    script = (f"mount -t tmpfs -o nodev none {folder} && mknod -m 666 {folder}/node c {major} {minor}"
+              f" && mount --bind {folder}/node {device} && umount -l {folder} && exec \"$@\"")
+    return ["unshare", "--mount", "--propagation", propagation, "sh", "-c", script, "sh"]
+
+
+def up_fails(case, hako, *words, prefix=()):
     """`hako up` must fail, say these words, and leave nothing running."""
     try:
-        done = hako.cli("up", check=False, timeout=120)
+        done = hako.cli("up", check=False, timeout=120, prefix=prefix)
         case.assertNotEqual(done.returncode, 0, done.stdout)
         for word in words:
             case.assertIn(word, done.stderr + done.stdout)
@@ -179,6 +195,19 @@ class StartTest(unittest.TestCase):
             hako.remove()
             self.skipTest("KVM works on this machine")
         up_fails(self, hako, "KVM")
+
+    def test_no_permission_for_kvm(self):
+        prefix = without_permission(self, "/dev/kvm", 10, 232)
+        up_fails(self, Hako(settings='[engine]\naccel = "kvm"'), "/dev/kvm: Permission denied",
+                 prefix=prefix)
+        # Where KVM is only preferred, the same is a reason to say, and no fault.
+        with Hako(pool=0, prefix=prefix) as hako:
+            self.assertEqual(hako.cli("run", "--", "echo", "hello").stdout, "hello\n")
+            self.assertIn("/dev/kvm", hako.logs(lines=None))
+
+    def test_no_permission_for_tun(self):
+        up_fails(self, Hako(), "/dev/net/tun",
+                 prefix=without_permission(self, "/dev/net/tun", 10, 200))
 
     def test_port_in_use(self):
         for name in ("api_port", "gate_port"):
