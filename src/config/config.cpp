@@ -149,6 +149,7 @@ const std::vector<Key>& keys() {
       text("engine", "qemu", &C::qemu, is_absolute_path, kPath),
       number("engine", "boot_deadline_ms", &C::boot_deadline, 100, 600'000),
       number("engine", "boot_tries", &C::boot_tries, 1, 10),
+      text("engine", "kernel", &C::kernel, is_absolute_path, kPath),
       text("engine", "kernel_args", &C::kernel_args, is_kernel_args,
            "printable characters, at most 512 of them"),
       flag("engine", "allow_emulated_beyond_loopback", &C::allow_emulated_beyond_loopback),

@@ -13,7 +13,7 @@ constexpr auto kHealthInterval = std::chrono::seconds(15);
 /// all of them late.
 constexpr int kClonesAtOnce = 3;
 /// Pooled clones woken at once: with more, each gets so little of a core that all are late.
-constexpr int kClaimsAtOnce = 4;
+constexpr int kClaimsAtOnce = 3;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
 constexpr auto kPoolRetry = std::chrono::seconds(10);

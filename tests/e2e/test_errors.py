@@ -150,19 +150,24 @@ class RunningTest(unittest.TestCase):
         self.hako.cli("cp", source, f"{box}:/home/user/ten")
 
 
-def without_permission(case, device, major, minor):
-    """A command prefix under which nobody may open `device`, root included."""
+def device_with(case, options, device, major, minor):
+    """A command prefix under which `device` lies on a file system mounted with `options`."""
     if not os.path.exists(device):
         os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
         case.addCleanup(os.unlink, device)
     folder = tempfile.mkdtemp(prefix="hako-e2e-")
     case.addCleanup(os.rmdir, folder)
-    # A device node on a file system mounted "nodev" is there, and nothing opens it. In a chroot "/"
-    # is no mount point whose propagation one could change.
+    # In a chroot "/" is no mount point whose propagation one could change.
     propagation = "private" if os.path.ismount("/") else "unchanged"
-    script = (f"mount -t tmpfs -o nodev none {folder} && mknod -m 666 {folder}/node c {major} {minor}"
+    script = (f"mount -t tmpfs -o {options} none {folder} && mknod -m 666 {folder}/node c {major} {minor}"
               f" && mount --bind {folder}/node {device} && umount -l {folder} && exec \"$@\"")
     return ["unshare", "--mount", "--propagation", propagation, "sh", "-c", script, "sh"]
+
+
+def without_permission(case, device, major, minor):
+    """A command prefix under which nobody may open `device`, root included: the node is there, but
+    its file system has no devices."""
+    return device_with(case, "nodev", device, major, minor)
 
 
 def up_fails(case, hako, *words, prefix=()):
@@ -268,6 +273,23 @@ class StartTest(unittest.TestCase):
 
 
 class HostTest(unittest.TestCase):
+    def test_kvm_that_no_guest_comes_up_under(self):
+        # Naming a kernel says that it may run where others do not, so the probe of instructions is
+        # left out; and then it is an ordinary one after all.
+        with open(os.path.join(IMAGES, "base", "manifest.json")) as file:
+            kernel = os.path.join(IMAGES, "base", json.load(file)["kernel"])
+        prefix = device_with(self, "dev", "/dev/kvm", 10, 232)  # for all, unlike some hosts' own
+        with Hako(pool=0, prefix=prefix,
+                  settings=f'[engine]\nkernel = "{kernel}"\n'
+                           "boot_deadline_ms = 15000\nboot_tries = 1") as hako:
+            if "kvm_on_trial" not in hako.logs(None) or "kvm_proved" in hako.logs(None):
+                self.skipTest("KVM works on this machine, or cannot even make a machine")
+            self.assertEqual(hako.cli("run", "--", "echo", "hello").stdout, "hello\n")
+            self.assertIn("kvm_does_not_run_guests", hako.logs(None))
+            self.assertIn("kvm_failed_before", hako.logs(None))
+            report = hako.cli("doctor", check=False).stdout
+            self.assertIn("a guest did not come up under it", report)
+
     def test_guest_that_hangs_at_boot(self):
         # A kernel that finds no init panics, and with panic=0 stands still for ever.
         settings = ('[engine]\nkernel_args = "rdinit=/no-such-init panic=0"\n'
