@@ -96,6 +96,7 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   creating_.erase(request.box);
   if (!claimed) co_return claimed.error();
 
+  open_pool_if_used(request.template_name);
   Created created;
   created.record = claimed.value()->record();
   created.from_pool = from_pool;
@@ -291,6 +292,12 @@ Result<std::vector<Fd>> Boxes::open_sockets(const std::string& machine, int coun
   return found->second->open_sockets(count);
 }
 
+void Boxes::open_pool_if_used(const std::string& name) {
+  constexpr int kUsesForPool = 2;
+  if (pools_.contains(name) || stopping_) return;
+  if (++uses_[name] == kUsesForPool) tasks_.spawn("open pool of " + name, keep_pool_open(name));
+}
+
 Task<void> Boxes::open_pool(std::string name) {
   return run_to_end(open_pool_to_end(std::move(name)));
 }
@@ -323,6 +330,7 @@ Task<void> Boxes::close_pool(std::string name) {
 
 Task<void> Boxes::close_pool_to_end(std::string name) {
   auto turn = co_await pool_changes_.take();
+  uses_.erase(name);
   auto found = pools_.find(name);
   if (found == pools_.end()) co_return;
   auto pool = std::move(found->second);

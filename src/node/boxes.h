@@ -69,6 +69,8 @@ class Boxes {
   Result<void> check_room() const;
   Task<Result<Created>> create_to_end(CreateBox request);
   Task<Result<void>> destroy_to_end(std::string box, EndReason reason, std::string detail);
+  /// A built template gets a pool with its second box: most are used once, or never.
+  void open_pool_if_used(const std::string& template_name);
   Task<void> open_pool_to_end(std::string template_name);
   Task<void> close_pool_to_end(std::string template_name);
   Task<Result<std::unique_ptr<Vm>>> claim(const CreateBox& request, bool& from_pool);
@@ -96,6 +98,7 @@ class Boxes {
   std::set<std::string> creating_;
   /// Shared with creates that are taking from one while it is being closed.
   std::map<std::string, std::shared_ptr<WarmPool>> pools_;
+  std::map<std::string, int> uses_;  ///< boxes made of templates without a pool
   bool stopping_ = false;
   TurnQueue pool_changes_;
   TaskGroup tasks_;

@@ -41,6 +41,8 @@ Result<void> make_folders(const config::Config& config) {
       {config.state_dir + "/node/vms", 0700},
       {config.state_dir + "/node/snapshots", 0700},
       {config.state_dir + "/node/templates", 0700},
+      {config.state_dir + "/node/roots", 0700},
+      {config.state_dir + "/node/layers", 0700},
       {config.run_dir + "/vmm", 0700},
       {config.run_dir + "/netns", 0700},
   };
@@ -176,8 +178,9 @@ class Node {
     }
     tasks_.spawn("serve api",
                  rpc::accept_peers(std::move(api_socket), {config_.api_uid}, std::move(serve_api)));
-    for (const auto& what : templates_.list())
-      tasks_.spawn("open pool of " + what.name, boxes_.keep_pool_open(what.name));
+    // Built templates get a pool once they are used; see Boxes::create().
+    const std::string& first = config_.default_template;
+    tasks_.spawn("open pool of " + first, boxes_.keep_pool_open(first));
     log_info("node_started", {{"isolation", engine::to_string(engine_->fingerprint().isolation)},
                               {"reason", engine_->accel_reason()},
                               {"adopted", boxes_.list().size()}});
@@ -221,6 +224,7 @@ class Node {
   Task<void> stop() {
     log_info("node_stopping");
     co_await boxes_.stop();
+    co_await service_.stop_builds();
     co_await tasks_.stop();
     co_await slots_.stop();
     blocking_.join();

@@ -82,7 +82,8 @@ Task<Result<void>> WarmPool::make_one() {
     command.args = {"warm"};
     auto result = co_await context_.gate.exec(vm->record().machine, std::move(command), kPoolWarmTime,
                                               4096);
-    if (!result) done = result.error();
+    // An image need not have the program; what it lacks is simply not warmed.
+    if (!result && result.error().code() != ErrorCode::invalid_argument) done = result.error();
   }
   if (done) done = co_await vm->machine()->pause();
   if (done)
