@@ -37,7 +37,7 @@ test('a template holds what its steps made, and its service runs', limit, async 
     .setStartCmd('cd /opt/site && exec python3 -m http.server $PORT', waitForPort(8123))
   const logs = []
   const built = await Template.build(template, name, {
-    cpuCount: 1, memoryMB: 320, tags: ['v1'], onBuildLogs: (entry) => logs.push(entry.message),
+    cpuCount: 1, memoryMB: 320, tags: ['default', 'v1'], onBuildLogs: (entry) => logs.push(entry.message),
   })
   assert.equal(built.name ?? built.alias, name)
   assert.ok(built.templateId && built.buildId)
