@@ -1,0 +1,39 @@
+# The npm packages that tests/sdk pins: the clients that hako is judged by, and a Node new enough to
+# run them (Debian 12 has 18). Sourced after common.sh, never run.
+
+# npm_packages_dir: where they are once fetched. Named after the lockfile, so that two trees with
+# different ones do not disturb each other.
+npm_packages_dir() {
+  local hash
+  hash=$(sha256sum <"$hako_root/tests/sdk/package-lock.json")
+  printf '%s/%s\n' "${HAKO_NPM_DIR:-/var/cache/hako/npm}" "${hash:0:16}"
+}
+
+# fetch_npm_packages: exactly what the lockfile lists, each checked against its hash there, from the
+# registry that npm is configured with. No package gets to run an install script. Complete or not
+# there at all.
+fetch_npm_packages() {
+  local target staging
+  target=$(npm_packages_dir)
+  [[ ! -d $target ]] || return 0
+  need_tools npm=npm
+  mkdir -p -- "${target%/*}"
+  need_space "${target%/*}" 600
+  step "fetching the npm packages of tests/sdk"
+  staging=$(mktemp -d "${target%/*}/.new-XXXXXX")
+  cp -- "$hako_root"/tests/sdk/package{,-lock}.json "$staging"
+  (cd -- "$staging" && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier \
+    --cache "$staging/.cache" </dev/null >"$staging/.log" 2>&1) || {
+    tail -n 20 -- "$staging/.log" >&2
+    rm -rf -- "$staging"
+    die "npm could not fetch them (the end of its output is above)"
+  }
+  # Headers and manuals of Node; what npm keeps for another time.
+  rm -rf -- "$staging"/{.cache,.log} "$staging"/node_modules/node-linux-*/{include,share}
+  chmod 0755 -- "$staging"
+  # Somebody else may have been quicker; theirs is the same.
+  mv -T --no-clobber -- "$staging" "$target" || true
+  rm -rf -- "$staging"
+  [[ -d $target/node_modules ]] || die "$target cannot be made"
+  good "npm packages fetched into $target"
+}
