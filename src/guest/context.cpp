@@ -47,7 +47,10 @@ Task<bool> send_error(http::Exchange& exchange, unsigned status, std::string_vie
   body += ",\"message\":";
   wire::append_json_string(body, message);
   body += '}';
-  return send_json(exchange, status, std::move(body));
+  http::Response response = http::Response::empty(status);
+  response.fields.set(http::Field::content_type, "application/json; charset=utf-8");
+  response.body = std::move(body);
+  return send(exchange, std::move(response));
 }
 
 }  // namespace hako::guest

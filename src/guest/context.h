@@ -9,6 +9,7 @@
 #include "guest/identity.h"
 #include "guest/processes.h"
 #include "guest/users.h"
+#include "guest/watchers.h"
 #include "http/server.h"
 
 namespace hako::guest {
@@ -34,12 +35,14 @@ class BlockingPool {
 
 struct Context {
   explicit Context(asio::any_io_executor executor, Settings chosen)
-      : settings(std::move(chosen)), identity(settings.owns_machine), processes(executor, {}) {}
+      : settings(std::move(chosen)), identity(settings.owns_machine), processes(executor, {}),
+        watchers(executor, users) {}
 
   Settings settings;
   Identity identity;
   UserDatabase users;
   ProcessTable processes;
+  Watchers watchers;
   BlockingPool blocking;
 };
 

@@ -31,6 +31,7 @@ Task<void> serve_until_told(TaskGroup& tasks, Context& context, Router& router, 
   tasks.spawn("serve", http::serve(std::move(listener), std::move(handler), limits));
   co_await wait_for_end();
   co_await tasks.stop();
+  co_await context.watchers.stop();
   co_await context.processes.stop();
 }
 
