@@ -229,8 +229,12 @@ Result<void> write_metadata(const Fd& file, const FileMetadata& metadata) {
   }
   for (const auto& [key, value] : metadata) {
     std::string name = std::string(kAttributePrefix) + key;
-    if (::fsetxattr(file.get(), name.c_str(), value.data(), value.size(), 0) < 0)
-      return Error::from_errno(errno, "keep metadata '" + key + "'");
+    if (::fsetxattr(file.get(), name.c_str(), value.data(), value.size(), 0) == 0) continue;
+    // File systems have limits of their own, and say so as if the disk were full.
+    if (errno == ENOSPC || errno == E2BIG || errno == ERANGE)
+      return Error(ErrorCode::invalid_argument,
+                   "bad metadata: more than the file system keeps with a file");
+    return Error::from_errno(errno, "keep metadata '" + key + "'");
   }
   return ok();
 }

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "guest/environment.h"
+#include "guest/headers.h"
 #include "guest/paths.h"
 #include "wire/connect.h"
 #include "wire/json_text.h"

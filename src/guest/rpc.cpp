@@ -2,8 +2,7 @@
 
 #include <boost/json/parse.hpp>
 
-#include <charconv>
-
+#include "guest/headers.h"
 #include "wire/connect.h"
 #include "wire/json_text.h"
 
@@ -22,15 +21,6 @@ bool has_type(const http::RequestHead& head, std::string_view type) {
 }
 
 }  // namespace
-
-std::optional<uint64_t> number_header(const http::RequestHead& head, std::string_view name) {
-  std::string_view text = head.header(name);
-  uint64_t number = 0;
-  auto [stop, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (text.empty() || problem != std::errc() || stop != text.data() + text.size())
-    return std::nullopt;
-  return number;
-}
 
 Call::Call(http::Exchange& exchange, const wire::Method& method)
     : exchange_(exchange), method_(method) {

@@ -59,7 +59,4 @@ class Call {
   bool begun_ = false;
 };
 
-/// A request header that is a decimal number.
-std::optional<uint64_t> number_header(const http::RequestHead& head, std::string_view name);
-
 }  // namespace hako::guest

@@ -336,7 +336,7 @@ TEST_F(GuestProcess, RefusesWhatIsNoRequest) {
   EXPECT_EQ(unary("process.Process/List", std::string(5 << 20, ' ')).status, 429u);
   EXPECT_EQ(unary("process.Process/List", std::string(100'000, '[')).status, 400u);
   EXPECT_EQ(request(http::Verb::post, "/process.Process/List", "{}",
-                    {{"Content-Type", "application/proto"}})
+                    {{"Content-Type", "application/xml"}})
                 .status,
             415u);
   EXPECT_EQ(request(http::Verb::post, "/process.Process/Start", "{}",
