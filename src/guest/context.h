@@ -36,7 +36,9 @@ class BlockingPool {
 
 struct Context {
   explicit Context(asio::any_io_executor executor, Settings chosen)
-      : settings(std::move(chosen)), identity(settings.owns_machine), processes(executor, {}),
+      : settings(std::move(chosen)),
+        identity(settings.owns_machine),
+        processes(executor, {}),
         watchers(executor, users) {}
 
   Settings settings;

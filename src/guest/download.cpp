@@ -65,7 +65,8 @@ struct Sending {
 Task<void> send_content(Context& context, http::Exchange& exchange, http::ResponseHead head,
                         Sending sending) {
   const bool known = sending.length_known;
-  std::vector<char> piece(std::min<uint64_t>(kReadPiece, known ? sending.range.length : kReadPiece));
+  std::vector<char> piece(
+      std::min<uint64_t>(kReadPiece, known ? sending.range.length : kReadPiece));
   uint64_t position = sending.range.first, rest = sending.range.length;
   std::optional<Compressor> compressor;
   if (sending.encoding == Encoding::gzip) compressor.emplace();
@@ -168,8 +169,7 @@ Task<void> download(Context& context, http::Exchange& exchange, const std::strin
     co_return;
   }
   char probe = 0;
-  if (!sending.length_known)
-    sending.length_known = ::pread(sending.file.get(), &probe, 1, 0) <= 0;
+  if (!sending.length_known) sending.length_known = ::pread(sending.file.get(), &probe, 1, 0) <= 0;
   if (kind == RangeKind::part) {
     uint64_t last = sending.range.first + sending.range.length - 1;
     head.status = 206;

@@ -44,8 +44,8 @@ Task<void> FilesRest::handle(http::Exchange& exchange) {
   }
   auto wanted = head.parameter("path");
   if (head.method == http::Verb::get) {
-    auto path = resolve_path(wanted.value_or(""), user.value().home,
-                             context_.identity.default_workdir());
+    auto path =
+        resolve_path(wanted.value_or(""), user.value().home, context_.identity.default_workdir());
     if (path) {
       co_await download(context_, exchange, path.value());
     } else {

@@ -35,9 +35,8 @@ Task<bool> FilesystemService::handle(std::string_view name, http::Exchange& exch
   }
   auto request = co_await call.read_unary();
   if (!request) co_return true;
-  auto work = name.find("Watcher") != std::string_view::npos
-                  ? watcher(name, call.head(), *request)
-                  : change(name, call.head(), *request);
+  auto work = name.find("Watcher") != std::string_view::npos ? watcher(name, call.head(), *request)
+                                                             : change(name, call.head(), *request);
   auto answer = co_await std::move(work);
   co_await call.send_unary(std::move(answer));
   co_return true;
@@ -45,7 +44,7 @@ Task<bool> FilesystemService::handle(std::string_view name, http::Exchange& exch
 
 Task<Result<std::string>> FilesystemService::change(std::string_view method,
                                                     const http::RequestHead& head,
-                                                  const boost::json::object& request) {
+                                                    const boost::json::object& request) {
   HAKO_CO_TRY(auto user, user_of_request(context_, head));
   bool moves = method == "Move";
   HAKO_CO_TRY(auto path, path_member(request, moves ? "source" : "path", user, context_.identity));
@@ -116,8 +115,8 @@ Task<Result<std::string>> FilesystemService::watcher(std::string_view method,
   if (method == "CreateWatcher") {
     HAKO_CO_TRY(auto place, watchers.take_place());
     HAKO_CO_TRY(auto watch, co_await open_watch(head, request));
-    HAKO_CO_TRY(auto id, watchers.add(std::move(watch), std::move(place),
-                                      context_.blocking.threads()));
+    HAKO_CO_TRY(auto id,
+                watchers.add(std::move(watch), std::move(place), context_.blocking.threads()));
     co_return "{\"watcherId\":\"" + id + "\"}";
   }
   HAKO_CO_TRY(auto id, wire::string_member(request, "watcherId", "watcher_id"));

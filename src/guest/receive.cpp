@@ -104,9 +104,7 @@ Task<Result<bool>> feed_decompressor(UploadRequest& request) {
 /// Fills `piece` from the body as far as it goes: how much, 0 at the end.
 Task<Result<size_t>> read_piece(UploadRequest& request, std::vector<char>& piece) {
   size_t filled = 0;
-  auto work = [&] {
-    return request.decompressor->read(std::span(piece).subspan(filled));
-  };
+  auto work = [&] { return request.decompressor->read(std::span(piece).subspan(filled)); };
   while (filled < piece.size()) {
     size_t n = 0;
     if (!request.decompressor) {

@@ -37,8 +37,8 @@ std::chrono::seconds Call::keepalive() const {
 
 Task<bool> Call::require_type(std::string_view json_type, std::string_view proto_type) {
   if (has_type(head(), json_type) || has_type(head(), proto_type)) co_return true;
-  Error error(ErrorCode::invalid_argument, "content type must be " + std::string(json_type) +
-                                               " or " + std::string(proto_type));
+  Error error(ErrorCode::invalid_argument,
+              "content type must be " + std::string(json_type) + " or " + std::string(proto_type));
   co_await send_json(exchange_, 415, wire::connect_error_body(error));
   co_return false;
 }

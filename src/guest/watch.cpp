@@ -80,8 +80,7 @@ Result<std::unique_ptr<Watch>> Watch::open(wire::WatchRequest options) {
     return Error::from_errno(errno, "watch '" + path + "'");
   }
   HAKO_TRYV(watch->add_tree("", Found::known, nullptr));
-  if (watch->root_ < 0)
-    return Error(ErrorCode::not_found, "path '" + path + "' does not exist");
+  if (watch->root_ < 0) return Error(ErrorCode::not_found, "path '" + path + "' does not exist");
   return watch;
 }
 
@@ -93,8 +92,7 @@ Result<Fd> Watch::open_folder(const std::string& path) const {
   open_how how{};
   how.flags = kFlags | O_CLOEXEC;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-  Fd folder(
-      static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how)));
+  Fd folder(static_cast<int>(::syscall(SYS_openat2, root.get(), path.c_str(), &how, sizeof how)));
   if (!folder) return Error::from_errno(errno, "open '" + path + "'");
   return folder;
 }

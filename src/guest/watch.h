@@ -73,8 +73,8 @@ class Watch {
   std::map<int, Folder> folders_;
   int root_ = -1;
   bool ended_ = false;
-  uint64_t taken_ = 0;  ///< bytes of the kernel's queue, up to the event at hand
-  uint64_t read_ = 0;   ///< and up to the end of what was read
+  uint64_t taken_ = 0;          ///< bytes of the kernel's queue, up to the event at hand
+  uint64_t read_ = 0;           ///< and up to the end of what was read
   std::vector<int> with_told_;  ///< folders whose `told` is in use
   /// Folders that have left their place, by the cookie under which they may turn up again.
   std::map<uint32_t, std::string> leaving_;

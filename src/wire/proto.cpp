@@ -154,8 +154,7 @@ class Decoder {
     }
   }
 
-  Result<void> decode_sized(const ProtoField& field, std::string_view content,
-                            json::object& into) {
+  Result<void> decode_sized(const ProtoField& field, std::string_view content, json::object& into) {
     switch (field.kind) {
       case ProtoKind::text: {
         if (!is_utf8(content)) return bad_proto("a string is not UTF-8");
@@ -325,9 +324,9 @@ Result<void> append_one(std::string& out, const ProtoField& field, const json::v
     append_tag(parts, 1, WireType::varint);
     append_varint(parts, static_cast<uint64_t>(seconds.count()));
     append_tag(parts, 2, WireType::varint);
-    append_varint(parts, static_cast<uint64_t>(
-                             std::chrono::duration_cast<std::chrono::nanoseconds>(since - seconds)
-                                 .count()));
+    append_varint(
+        parts, static_cast<uint64_t>(
+                   std::chrono::duration_cast<std::chrono::nanoseconds>(since - seconds).count()));
     append_sized(out, field.number, parts);
     return ok();
   }

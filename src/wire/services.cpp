@@ -30,9 +30,9 @@ constexpr std::array kSelectorFields{field(1, "pid", Kind::uint32, 1),
                                      field(2, "tag", Kind::text, 1)};
 constexpr ProtoMessage kSelector{kSelectorFields};
 
-constexpr std::array kConfigFields{
-    field(1, "cmd", Kind::text), ProtoField{2, "args", Kind::text, nullptr, {}, true, 0},
-    field(3, "envs", Kind::text_map), field(4, "cwd", Kind::text)};
+constexpr std::array kConfigFields{field(1, "cmd", Kind::text),
+                                   ProtoField{2, "args", Kind::text, nullptr, {}, true, 0},
+                                   field(3, "envs", Kind::text_map), field(4, "cwd", Kind::text)};
 constexpr ProtoMessage kConfig{kConfigFields};
 
 constexpr std::array kSizeFields{field(1, "cols", Kind::uint32), field(2, "rows", Kind::uint32)};

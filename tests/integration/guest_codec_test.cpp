@@ -23,8 +23,8 @@ class GuestCodec : public GuestDaemonTest {
   /// is not only compared with itself.
   static std::string sized(int number, const std::string& content) {
     EXPECT_LT(content.size(), 128u);
-    return std::string(1, static_cast<char>(number << 3 | 2)) +
-           static_cast<char>(content.size()) + content;
+    return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(content.size()) +
+           content;
   }
   Reply call(const std::string& method, const std::string& message) {
     return request(http::Verb::post, "/" + method, message, {kProto});
@@ -71,8 +71,7 @@ TEST_F(GuestCodec, AnswersUnaryCalls) {
   EXPECT_EQ(entry.at("size").as_int64(), 5);
   EXPECT_EQ(entry.at("mode").as_int64(), 0644);
   auto as_json = unary("filesystem.Filesystem/Stat", R"({"path":")" + folder_ + "/file\"}");
-  EXPECT_NE(as_json.body.find(std::string(entry.at("modifiedTime").as_string())),
-            std::string::npos)
+  EXPECT_NE(as_json.body.find(std::string(entry.at("modifiedTime").as_string())), std::string::npos)
       << as_json.body;
   // A depth is a number, an empty answer is no bytes.
   auto list = call("filesystem.Filesystem/ListDir", sized(1, folder_) + "\x10\x01");
@@ -121,8 +120,7 @@ TEST_F(GuestCodec, StreamsProcesses) {
 
 TEST_F(GuestCodec, CarriesInputAsItIs) {
   std::string input("\0\xff\x80 bytes", 9);
-  auto call_cat = [](http::Client& client, http::Request request,
-                     uint32_t& pid) -> Task<bool> {
+  auto call_cat = [](http::Client& client, http::Request request, uint32_t& pid) -> Task<bool> {
     auto head = co_await client.start(std::move(request));
     if (!head) throw std::runtime_error(head.error().message());
     wire::FrameDecoder decoder(1 << 16);
@@ -132,15 +130,13 @@ TEST_F(GuestCodec, CarriesInputAsItIs) {
     decoder.feed({buffer.data(), n.value()});
     auto event = decoder.next();
     if (!event || !event.value()) throw std::runtime_error("no start event");
-    auto message = wire::proto_to_json(*wire::find_process_method("Start")->response,
-                                       event.value()->payload);
-    pid = static_cast<uint32_t>(
-        message.value().at("event").at("start").at("pid").as_int64());
+    auto message =
+        wire::proto_to_json(*wire::find_process_method("Start")->response, event.value()->payload);
+    pid = static_cast<uint32_t>(message.value().at("event").at("start").at("pid").as_int64());
     co_return true;
   };
   http::Request start = stream_request(
-      "process.Process/Start",
-      sized(1, sized(1, "sh") + sized(2, "-c") + sized(2, "cat > copy")));
+      "process.Process/Start", sized(1, sized(1, "sh") + sized(2, "-c") + sized(2, "cat > copy")));
   start.fields.set(http::Field::content_type, "application/connect+proto");
   auto client = run(connect());
   uint32_t pid = 0;
@@ -189,14 +185,13 @@ TEST_F(GuestCodec, RefusesWhatIsNoMessage) {
   auto refused = frames("process.Process/Start", frame("\x0a\x80\xb5\x18" + many));
   ASSERT_EQ(refused.size(), 1u);
   EXPECT_NE(refused[0].find("too many elements"), std::string::npos) << refused[0];
-  EXPECT_EQ(request(http::Verb::post, "/" + stat, "{}",
-                    {{"Content-Type", "application/connect+proto"}})
-                .status,
-            415u);
-  EXPECT_EQ(request(http::Verb::post, "/" + stat, "x",
-                    {kProto, {"Content-Encoding", "gzip"}})
-                .status,
-            501u);
+  EXPECT_EQ(
+      request(http::Verb::post, "/" + stat, "{}", {{"Content-Type", "application/connect+proto"}})
+          .status,
+      415u);
+  EXPECT_EQ(
+      request(http::Verb::post, "/" + stat, "x", {kProto, {"Content-Encoding", "gzip"}}).status,
+      501u);
 }
 
 }  // namespace

@@ -109,9 +109,9 @@ TEST_F(GuestFiles, ThatAreNoneAreErrors) {
   EXPECT_EQ(request(http::Verb::post, "/files", "x", {kPlain}).status, 400u);
   make("file", "x");
   EXPECT_EQ(request(http::Verb::post, files("file/below"), "x", {kPlain}).status, 400u);
-  EXPECT_EQ(request(http::Verb::post, files("zipped"), "x", {kPlain, {"Content-Encoding", "br"}})
-                .status,
-            415u);
+  EXPECT_EQ(
+      request(http::Verb::post, files("zipped"), "x", {kPlain, {"Content-Encoding", "br"}}).status,
+      415u);
   EXPECT_EQ(
       request(http::Verb::get, files("file"), {}, {{"Accept-Encoding", "br;q=1, *;q=0"}}).status,
       406u);

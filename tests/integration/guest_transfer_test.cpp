@@ -87,11 +87,11 @@ TEST_F(GuestTransfer, CompressesWhereTheClientAllowsIt) {
   auto none = get("text", {{"Accept-Encoding", "br, identity;q=0"}});
   EXPECT_EQ(none.status, 406u);
   EXPECT_NE(none.body.find("\"code\":406"), std::string::npos);
-  EXPECT_EQ(get("text", {{"Accept-Encoding", "identity;q=0, *"}})
-                .fields[http::Field::content_encoding],
-            "gzip");
-  auto length_unknown = request(http::Verb::get, "/files?path=/proc/self/status", {},
-                                {{"Accept-Encoding", "gzip"}});
+  EXPECT_EQ(
+      get("text", {{"Accept-Encoding", "identity;q=0, *"}}).fields[http::Field::content_encoding],
+      "gzip");
+  auto length_unknown =
+      request(http::Verb::get, "/files?path=/proc/self/status", {}, {{"Accept-Encoding", "gzip"}});
   EXPECT_NE(decompress(length_unknown.body).find("Name:"), std::string::npos);
 }
 
@@ -210,10 +210,9 @@ TEST_F(GuestTransfer, PutsFilesTogether) {
   // Into one of its own sources; a missing source changes nothing.
   make("a", "A");
   make("b", "B");
-  EXPECT_EQ(
-      compose({{"source_paths", json::array{at + "a", at + "no"}}, {"destination", at + "b"}})
-          .status,
-      404u);
+  EXPECT_EQ(compose({{"source_paths", json::array{at + "a", at + "no"}}, {"destination", at + "b"}})
+                .status,
+            404u);
   EXPECT_EQ(content("b"), "B");
   EXPECT_EQ(compose({{"source_paths", json::array{at + "a", at + "b"}}, {"destination", at + "a"}})
                 .status,
@@ -238,9 +237,9 @@ TEST_F(GuestTransfer, LetsPagesOfOtherOriginsIn) {
   make("file", "x");
   auto read = get("file", {{"Origin", "https://example.org"}});
   EXPECT_EQ(read.fields[http::Field::access_control_allow_origin], "*");
-  auto asked = request(http::Verb::options, files("file"), {},
-                       {{"Origin", "https://example.org"},
-                        {"Access-Control-Request-Method", "POST"}});
+  auto asked =
+      request(http::Verb::options, files("file"), {},
+              {{"Origin", "https://example.org"}, {"Access-Control-Request-Method", "POST"}});
   EXPECT_EQ(asked.status, 204u);
   EXPECT_EQ(asked.fields[http::Field::access_control_allow_origin], "*");
 }

@@ -64,9 +64,9 @@ class GuestWatch : public GuestDaemonTest {
     }
   }
   std::unique_ptr<Watching> watch(const std::string& more = "") {
-    auto watching = run(begin(
-        connect(), stream_request("filesystem.Filesystem/WatchDir",
-                                  R"({"path":")" + folder_ + "\"" + more + "}")));
+    auto watching =
+        run(begin(connect(), stream_request("filesystem.Filesystem/WatchDir",
+                                            R"({"path":")" + folder_ + "\"" + more + "}")));
     auto first = run(next(*watching));
     EXPECT_TRUE(first.contains("start")) << json::serialize(first);
     return watching;
@@ -111,7 +111,8 @@ class GuestWatch : public GuestDaemonTest {
       auto reply = poll(id);
       EXPECT_EQ(reply.status, 200u) << reply.body;
       if (reply.status != 200) return seen;
-      for (const auto& event : json::parse(reply.body).at("events").as_array()) {
+      auto body = json::parse(reply.body);
+      for (const auto& event : body.at("events").as_array()) {
         seen.push_back(brief(event.as_object()));
         if (seen.back() == wanted) return seen;
       }
@@ -246,8 +247,7 @@ TEST_F(GuestWatch, EndsWithItsFolder) {
 }
 
 TEST_F(GuestWatch, KeepsQuietStreamsAlive) {
-  auto request =
-      stream_request("filesystem.Filesystem/WatchDir", R"({"path":")" + folder_ + "\"}");
+  auto request = stream_request("filesystem.Filesystem/WatchDir", R"({"path":")" + folder_ + "\"}");
   request.fields.set("Keepalive-Ping-Interval", "1");
   auto watching = run(begin(connect(), std::move(request)));
   EXPECT_TRUE(run(next(*watching)).contains("start"));
