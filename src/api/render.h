@@ -13,7 +13,7 @@ namespace hako::api {
 
 /// What of E2B's in-guest daemon the guest of this version implements; clients decide by it what
 /// they may ask for. Below 0.6.2, as there are no file metadata and no newer watch options.
-inline constexpr std::string_view kEnvdVersion = "0.5.7";
+inline constexpr std::string_view kEnvdVersion = "0.6.4";
 
 /// The answer to create and connect, with the access token.
 boost::json::object sandbox_json(const store::SandboxRecord& record, const config::Config& config);
