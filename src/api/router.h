@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/metrics.h"
 #include "api/sandboxes.h"
 #include "http/message.h"
 
@@ -25,6 +26,7 @@ struct Service {
   store::AsyncStore& store;
   NodeLink& node;
   Sandboxes& sandboxes;
+  Metrics& metrics;
   size_t builds = 0;  ///< templates being built for a waiting client
 };
 

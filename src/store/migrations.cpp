@@ -30,6 +30,8 @@ constexpr std::array kSteps = {
          key_id TEXT NOT NULL
        ) STRICT;
        CREATE INDEX sandboxes_by_start ON sandboxes (started_ms, id);)",
+    R"(ALTER TABLE sandboxes ADD COLUMN options TEXT NOT NULL DEFAULT '';
+       ALTER TABLE sandboxes ADD COLUMN traffic_token TEXT NOT NULL DEFAULT '';)",
 };
 
 Result<int64_t> user_version(Database& database) {
