@@ -1,8 +1,7 @@
 #include "api/render.h"
 
-#include <algorithm>
-
 #include "api/field_reader.h"
+#include "api/sandbox_options.h"
 #include "base/clock.h"
 
 namespace hako::api {
@@ -71,26 +70,12 @@ Result<std::vector<NodeTemplate>> read_templates(const json::object& node_list) 
   return templates;
 }
 
-/// Drops what a terminal would obey: C0 and C1 controls, DEL.
-std::string without_controls(std::string_view line) {
-  std::string text;
-  for (size_t i = 0; i < line.size(); ++i) {
-    auto byte = static_cast<unsigned char>(line[i]);
-    bool c1 = byte == 0xc2 && i + 1 < line.size() && static_cast<unsigned char>(line[i + 1]) < 0xa0;
-    if (c1) {
-      ++i;
-    } else if ((byte >= 0x20 && byte != 0x7f) || byte == '\t') {
-      text += line[i];
-    }
-  }
-  return text;
-}
-
 }  // namespace
 
 json::object sandbox_json(const store::SandboxRecord& record, const config::Config& config) {
   json::object object = names_of(record);
   if (!record.access_token.empty()) object["envdAccessToken"] = record.access_token;
+  if (!record.traffic_token.empty()) object["trafficAccessToken"] = record.traffic_token;
   object["domain"] = config.domain;
   return object;
 }
@@ -115,14 +100,16 @@ json::object detail_json(const store::SandboxRecord& record, const config::Confi
   json::object object = listed_json(record);
   if (!record.access_token.empty()) object["envdAccessToken"] = record.access_token;
   object["domain"] = config.domain;
-  // Whatever was asked for: nothing leaves a box of this version.
-  object["allowInternetAccess"] = false;
-  json::object network;
-  network["allowPublicTraffic"] = true;
-  object["network"] = std::move(network);
+  SandboxOptions options = parse_options(record.options);
+  if (options.allow_internet_access) {
+    object["allowInternetAccess"] = *options.allow_internet_access;
+  } else {
+    object["allowInternetAccess"] = nullptr;
+  }
+  object["network"] = shown_network(options);
   json::object lifecycle;
-  lifecycle["onTimeout"] = "kill";
-  lifecycle["autoResume"] = false;
+  lifecycle["onTimeout"] = options.auto_pause ? "pause" : "kill";
+  lifecycle["autoResume"] = options.auto_resume;
   object["lifecycle"] = std::move(lifecycle);
   return object;
 }
@@ -169,27 +156,6 @@ Result<json::array> own_templates_json(const json::object& node_list) {
     list.push_back(std::move(object));
   }
   return list;
-}
-
-std::vector<std::string> console_lines(std::string_view console) {
-  std::vector<std::string> lines;
-  while (!console.empty()) {
-    size_t end = std::min(console.find('\n'), console.size());
-    std::string line = without_controls(console.substr(0, end));
-    console.remove_prefix(std::min(end + 1, console.size()));
-    if (!line.empty()) lines.push_back(std::move(line));
-  }
-  return lines;
-}
-
-std::vector<std::string> select_lines(std::vector<std::string> lines, int64_t started_ms,
-                                      const LogQuery& query) {
-  if (!query.info || started_ms < query.not_before_ms) return {};
-  auto unwanted = [&](const std::string& line) { return line.find(query.search) == line.npos; };
-  lines.erase(std::remove_if(lines.begin(), lines.end(), unwanted), lines.end());
-  if (lines.size() > query.limit) lines.erase(lines.begin(), lines.end() - long(query.limit));
-  if (query.backward) std::reverse(lines.begin(), lines.end());
-  return lines;
 }
 
 }  // namespace hako::api

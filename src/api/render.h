@@ -27,20 +27,4 @@ boost::json::object detail_json(const store::SandboxRecord& record, const config
 Result<boost::json::array> templates_json(const boost::json::object& node_list);
 Result<boost::json::array> own_templates_json(const boost::json::object& node_list);
 
-/// Which lines of a console to show.
-struct LogQuery {
-  int64_t not_before_ms = 0;
-  size_t limit = 1000;
-  bool backward = false;
-  std::string search;
-  bool info = true;  ///< whether the level asked for includes what the guest writes
-};
-/// Console text as lines without control characters. Bytes that are not UTF-8 cannot occur, as the
-/// text has come as JSON.
-std::vector<std::string> console_lines(std::string_view console);
-/// The last (forward: of these, oldest first; backward: newest first) lines that fit. A console has
-/// no clock: every line counts as written when the sandbox started.
-std::vector<std::string> select_lines(std::vector<std::string> lines, int64_t started_ms,
-                                      const LogQuery& query);
-
 }  // namespace hako::api

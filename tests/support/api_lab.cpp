@@ -1,9 +1,12 @@
 #include "support/api_lab.h"
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 
 #include "base/clock.h"
 #include "http/server.h"
+#include "support/openapi_check.h"
 
 namespace hako::test {
 using namespace std::chrono_literals;
@@ -203,6 +206,7 @@ Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::str
   http::Client client(std::move(stream.value()));
   http::Request request;
   request.method = method;
+  std::string path = target.substr(0, target.find('?'));
   request.target = std::move(target);
   request.fields.set(http::Field::host, "127.0.0.1");
   if (!with_key.empty()) request.fields.set("X-API-KEY", with_key);
@@ -213,6 +217,7 @@ Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::str
   reply.status = response.value().status;
   reply.fields = response.value().fields;
   if (!response.value().body.empty()) reply.body = json::parse(response.value().body);
+  EXPECT_EQ(disagreement(method, path, reply.status, reply.body), "") << path;
   co_return reply;
 }
 
