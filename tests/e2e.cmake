@@ -1,5 +1,5 @@
 # The whole system through its own programs, on real machines. They need root.
-foreach(part run boxes identity errors)
+foreach(part run boxes identity errors templates)
   add_test(NAME e2e_${part}
     COMMAND python3 "${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${part}.py")
   set_tests_properties(e2e_${part} PROPERTIES LABELS e2e TIMEOUT 1800 RUN_SERIAL TRUE

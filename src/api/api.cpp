@@ -159,8 +159,8 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
   HAKO_CO_TRY(auto store, store::open_sqlite_store(config.database()));
   // On the heap, as its parts refer to each other.
   auto executor = co_await asio::this_coro::executor;
-  auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(options),
-                                   executor);
+  auto api =
+      std::make_unique<Api>(std::move(config), std::move(store), std::move(options), executor);
   co_return co_await api->run();
 }
 

@@ -22,11 +22,6 @@ boost::json::object listed_json(const store::SandboxRecord& record);
 /// One sandbox in full, with the token.
 boost::json::object detail_json(const store::SandboxRecord& record, const config::Config& config);
 
-/// The node's template.list as E2B's clients know it, and as our own surface shows it.
-/// corrupted when it is not such a list.
-Result<boost::json::array> templates_json(const boost::json::object& node_list);
-Result<boost::json::array> own_templates_json(const boost::json::object& node_list);
-
 /// Which lines of a console to show.
 struct LogQuery {
   int64_t not_before_ms = 0;

@@ -35,12 +35,9 @@ struct CreateRequest {
 };
 
 /// invalid_argument names the field; unsupported for what this server cannot promise (a request
-/// that asks for a wall we do not build must not get a box without it); not_found for a template
-/// name that no template can have.
+/// that asks for a wall we do not build must not get a box without it).
 Result<CreateRequest> parse_create(std::string_view body, Generation generation);
 
-/// The bare name of a template reference: "name", "name:default" or "name:latest". not_found else.
-Result<std::string> template_name_of(std::string_view reference);
 bool is_template_name(std::string_view name);
 
 /// {"timeout": seconds}, required. Below zero counts as zero.
