@@ -22,9 +22,5 @@ boost::json::object listed_json(const store::SandboxRecord& record);
 /// One sandbox in full, with the token.
 boost::json::object detail_json(const store::SandboxRecord& record, const config::Config& config);
 
-/// The node's template.list as E2B's clients know it, and as our own surface shows it.
-/// corrupted when it is not such a list.
-Result<boost::json::array> templates_json(const boost::json::object& node_list);
-Result<boost::json::array> own_templates_json(const boost::json::object& node_list);
 
 }  // namespace hako::api

@@ -59,18 +59,6 @@ bool is_template_name(std::string_view name) {
          std::all_of(name.begin(), name.end(), allowed);
 }
 
-Result<std::string> template_name_of(std::string_view reference) {
-  std::string_view name = reference;
-  for (std::string_view tag : {":default", ":latest"}) {
-    if (name.size() > tag.size() && name.substr(name.size() - tag.size()) == tag) {
-      name.remove_suffix(tag.size());
-      break;
-    }
-  }
-  if (!is_template_name(name)) return Error(ErrorCode::not_found, "there is no such template");
-  return std::string(name);
-}
-
 Result<CreateRequest> parse_create(std::string_view body, Generation generation) {
   if (body.empty())
     return Error(ErrorCode::invalid_argument, "the body must be a JSON object with a templateID");

@@ -41,8 +41,6 @@ struct CreateRequest {
 /// no template can have.
 Result<CreateRequest> parse_create(std::string_view body, Generation generation);
 
-/// The bare name of a template reference: "name", "name:default" or "name:latest". not_found else.
-Result<std::string> template_name_of(std::string_view reference);
 bool is_template_name(std::string_view name);
 
 /// {"timeout": seconds}, required. Below zero counts as zero.

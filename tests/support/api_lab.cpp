@@ -72,7 +72,7 @@ Task<void> FakeNode::serve(Fd connection, uid_t) {
   auto executor = co_await asio::this_coro::executor;
   auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
   for (const char* method :
-       {"node.info", "template.list", "template.build", "template.remove", "box.create",
+       {"node.info", "template.list", "template.remove", "build.begin", "build.abort", "box.create",
         "box.destroy", "box.set_end", "box.list", "box.console"}) {
     rpc::Handler handler = [this, method](rpc::Payload payload) {
       return answer(method, std::move(payload));
@@ -109,9 +109,8 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
     reply["templates"] = std::move(list);
     return reply;
   }
-  if (method == "template.build") {
-    reply = {{"name", body.at("name")}, {"log", "built"}};
-    return reply;
+  if (method == "build.begin" || method == "build.abort") {
+    return Error(ErrorCode::failed_precondition, "this node builds nothing");
   }
   if (method == "template.remove") return reply;
   if (method == "box.list") {

@@ -23,7 +23,7 @@ std::string error_of(const Result<T>& result) {
 TEST(ParseCreate, WhatTheClientsSend) {
   auto newest = create(R"({"templateID":"base"})");
   ASSERT_TRUE(newest);
-  EXPECT_EQ(newest.value().template_name, "base");
+  EXPECT_EQ(newest.value().template_reference, "base");
   EXPECT_EQ(newest.value().timeout, seconds(300));
   EXPECT_TRUE(newest.value().secure);
 
@@ -54,7 +54,7 @@ TEST(ParseCreate, TakesEveryField) {
     "denyOut":[],"allowPublicTraffic":true},"autoPause":false,"autoResume":{"enabled":false},
     "mcp":{"x":{}},"iam":{"tokens":{}},"volumeMounts":[],"nobodyKnowsThis":[1,{}]})");
   ASSERT_TRUE(parsed) << error_of(parsed);
-  EXPECT_EQ(parsed.value().template_name, "py-3_x");
+  EXPECT_EQ(parsed.value().template_reference, "py-3_x:default");
   EXPECT_EQ(parsed.value().timeout, seconds(60));
   EXPECT_EQ(parsed.value().metadata, (TextPairs{{"a", "b"}}));
   EXPECT_EQ(parsed.value().environment, (TextPairs{{"PATH", "/bin"}, {"E", ""}}));

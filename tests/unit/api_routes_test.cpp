@@ -264,15 +264,6 @@ TEST(Render, AnOpenSandboxHasNoToken) {
   EXPECT_FALSE(sandbox_json(open, config).contains("envdAccessToken"));
 }
 
-TEST(Render, ANodesWrongAnswerIsCorrupted) {
-  for (const char* text :
-       {"{}", R"({"templates":{}})", R"({"templates":[1]})", R"({"templates":[{"name":5}]})"}) {
-    auto list = templates_json(json::parse(text).as_object());
-    ASSERT_FALSE(list) << text;
-    EXPECT_EQ(list.error().code(), ErrorCode::corrupted);
-  }
-}
-
 TEST(Errors, TheCodeInTheBodyIsTheStatus) {
   for (auto code : {ErrorCode::invalid_argument, ErrorCode::not_found, ErrorCode::unavailable,
                     ErrorCode::resource_exhausted, ErrorCode::unsupported, ErrorCode::internal}) {
