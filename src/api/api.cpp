@@ -4,6 +4,7 @@
 
 #include "api/either.h"
 #include "api/server.h"
+#include "api/template_builder.h"
 #include "base/async/turn_queue.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -35,13 +36,17 @@ Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
 /// Everything that lives as long as the server, in the order in which it depends on each other.
 class Api {
  public:
-  Api(config::Config config, std::unique_ptr<store::Store> store, ApiOptions options)
+  Api(config::Config config, std::unique_ptr<store::Store> store, ApiOptions options,
+      asio::any_io_executor executor)
       : config_(std::move(config)),
         options_(std::move(options)),
         store_(std::move(store)),
         node_(config_.node_socket(), node_events()),
         sandboxes_(config_, store_, node_),
-        service_{config_, store_, node_, sandboxes_},
+        catalog_(config_, store_, node_),
+        files_(config_),
+        builder_(config_, catalog_, files_, node_, executor),
+        service_{config_, store_, node_, sandboxes_, catalog_, files_, builder_},
         server_(service_) {}
 
   Task<Result<void>> run() {
@@ -51,6 +56,7 @@ class Api {
     Result<void> outcome = ok();
     try {
       auto stored = co_await store_operator_key();
+      if (stored) stored = co_await catalog_.fail_unfinished();
       if (stored) {
         tasks.spawn("node link", node_.run());
         tasks.spawn("reconcile", reconcile_now_and_then());
@@ -61,6 +67,7 @@ class Api {
       fault = std::current_exception();
     }
     co_await shield_from_cancellation();
+    co_await builder_.stop();
     co_await tasks.stop();
     if (fault) std::rethrow_exception(fault);
     co_return outcome;
@@ -134,6 +141,9 @@ class Api {
   store::AsyncStore store_;
   NodeLink node_;
   Sandboxes sandboxes_;
+  TemplateCatalog catalog_;
+  TemplateFiles files_;
+  TemplateBuilder builder_;
   Service service_;
   Server server_;
   std::string isolation_;  ///< as the node last said; empty until it has
@@ -148,7 +158,9 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
   }
   HAKO_CO_TRY(auto store, store::open_sqlite_store(config.database()));
   // On the heap, as its parts refer to each other.
-  auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(options));
+  auto executor = co_await asio::this_coro::executor;
+  auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(options),
+                                   executor);
   co_return co_await api->run();
 }
 

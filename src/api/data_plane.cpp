@@ -12,12 +12,6 @@ constexpr auto kConnectDeadline = 5s;
 /// Below the time after which the gate closes an idle connection.
 constexpr auto kLongestIdle = 60s;
 
-/// A listening address that means "all of them" is reached through loopback.
-std::string reachable(const std::string& listening) {
-  if (listening == "0.0.0.0") return "127.0.0.1";
-  return listening == "::" ? "::1" : listening;
-}
-
 /// Whether the request can be sent a second time: it has no body that the first try has eaten, and
 /// asking twice does nothing twice.
 bool is_repeatable(const http::RequestHead& head) {
@@ -33,6 +27,11 @@ Task<void> refuse(http::Exchange& exchange) {
 }
 
 }  // namespace
+
+std::string reachable(const std::string& listening) {
+  if (listening == "0.0.0.0") return "127.0.0.1";
+  return listening == "::" ? "::1" : listening;
+}
 
 bool is_data_plane(const http::RequestHead& head) {
   wire::RoutingFacts facts;

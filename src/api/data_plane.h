@@ -11,6 +11,9 @@ namespace hako::api {
 /// Whether a request is for a box and not for the API.
 bool is_data_plane(const http::RequestHead& head);
 
+/// Where we reach a server that listens at this address: one that means "all" is ours as well.
+std::string reachable(const std::string& listening);
+
 /// Relays to the gate over connections that are kept for the next request.
 /// Thread: one executor.
 class DataPlane {

@@ -35,7 +35,18 @@ Task<Result<http::Response>> all_metrics(Service&, const Call&);
 Task<Result<http::Response>> list_snapshots(Service&, const Call&);
 
 Task<Result<http::Response>> list_templates(Service&, const Call&);
+Task<Result<http::Response>> list_templates_v2(Service&, const Call&);
+Task<Result<http::Response>> get_template(Service&, const Call&);
+Task<Result<http::Response>> update_template(Service&, const Call&);
 Task<Result<http::Response>> find_alias(Service&, const Call&);
+Task<Result<http::Response>> create_template(Service&, const Call&);
+Task<Result<http::Response>> template_upload(Service&, const Call&);
+Task<Result<http::Response>> start_build(Service&, const Call&);
+Task<Result<http::Response>> build_status(Service&, const Call&);
+Task<Result<http::Response>> build_logs(Service&, const Call&);
+Task<Result<http::Response>> assign_tags(Service&, const Call&);
+Task<Result<http::Response>> remove_tags(Service&, const Call&);
+Task<Result<http::Response>> list_tags(Service&, const Call&);
 Task<Result<http::Response>> list_own_templates(Service&, const Call&);
 Task<Result<http::Response>> build_template(Service&, const Call&);
 Task<Result<http::Response>> delete_template(Service&, const Call&);

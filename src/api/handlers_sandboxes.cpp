@@ -3,6 +3,7 @@
 #include "api/handlers.h"
 #include "api/list_query.h"
 #include "api/render.h"
+#include "api/template_catalog.h"
 #include "base/clock.h"
 
 namespace hako::api {
@@ -17,6 +18,10 @@ int64_t now_ms() {
 
 Task<Result<Response>> create(Service& service, const Call& call, Generation generation) {
   HAKO_CO_TRY(auto request, parse_create(call.body, generation));
+  HAKO_CO_TRY(auto what, co_await service.catalog.resolve(request.template_reference));
+  request.template_id = what.id;
+  request.template_name = what.name;
+  request.node_template = what.node_name;
   HAKO_CO_TRY(auto record, co_await service.sandboxes.create(std::move(request), call.key_id));
   co_return Response::json(201, sandbox_json(record, service.config));
 }

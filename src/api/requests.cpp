@@ -137,7 +137,7 @@ Result<CreateRequest> parse_create(std::string_view body, Generation generation)
   // Last: what is wrong says more than what is not there.
   if (!reference) reader.fail("templateID", "is required");
   HAKO_TRYV(reader.outcome());
-  HAKO_TRY(request.template_name, template_name_of(*reference));
+  request.template_reference = *reference;
   return request;
 }
 

@@ -22,7 +22,10 @@ inline constexpr MapLimits kEnvironmentLimits{
 
 /// A new sandbox as its user asked for it. Limits of the operator are not checked here.
 struct CreateRequest {
+  std::string template_reference;  ///< as it was written; what it means is looked up
+  std::string template_id;         ///< what was found; and its name for the user, and the node's
   std::string template_name;
+  std::string node_template;
   std::chrono::seconds timeout{0};
   TextPairs metadata;
   TextPairs environment;

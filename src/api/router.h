@@ -11,6 +11,10 @@
 
 namespace hako::api {
 
+class TemplateCatalog;
+class TemplateFiles;
+class TemplateBuilder;
+
 /// One authenticated request, its body read.
 struct Call {
   const http::RequestHead& head;
@@ -25,7 +29,9 @@ struct Service {
   store::AsyncStore& store;
   NodeLink& node;
   Sandboxes& sandboxes;
-  size_t builds = 0;  ///< templates being built for a waiting client
+  TemplateCatalog& catalog;
+  TemplateFiles& files;
+  TemplateBuilder& builder;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);

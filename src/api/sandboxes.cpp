@@ -137,7 +137,7 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, std::string
 
   SandboxRecord record;
   record.id = "i" + random_lower_alphanumeric(kIdLength);
-  record.template_name = request.template_name;
+  record.template_name = request.template_id;
   record.alias = request.template_name;
   record.started_ms = now_ms();
   record.ends_ms = record.started_ms + int64_t(request.timeout.count()) * 1000;
@@ -161,7 +161,7 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   if (!added) co_return error_for_user(added.error(), "record not written");
 
   json::object body = box_only(record.id);
-  body["template"] = record.template_name;
+  body["template"] = request.node_template;
   body["ends_ms"] = record.ends_ms;
   body["envs"] = to_object(request.environment);
   if (request.memory_mib) body["memory_mib"] = *request.memory_mib;
@@ -176,7 +176,7 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
                         code == ErrorCode::resource_exhausted;
     co_await abandon(record.id, !made_nothing);
     if (code == ErrorCode::not_found) {
-      co_return Error(code, "template " + record.template_name + " not found");
+      co_return Error(code, "template " + record.alias + " not found");
     }
     co_return error_for_user(started.error(), "sandbox not created");
   }

@@ -1,6 +1,7 @@
 #include "api/server.h"
 
 #include "api/keys.h"
+#include "api/template_files.h"
 #include "base/log.h"
 #include "base/random.h"
 
@@ -67,6 +68,10 @@ Response response_for(const Error& error) {
 Task<void> Server::handle(http::Exchange& exchange) {
   if (is_data_plane(exchange.head())) {
     co_await data_plane_.serve(exchange);
+    co_return;
+  }
+  if (TemplateFiles::is_upload(exchange.head())) {
+    co_await service_.files.serve(exchange);
     co_return;
   }
   auto began = std::chrono::steady_clock::now();

@@ -81,6 +81,8 @@ bool is_absolute_path(const std::string& text) {
          text.find('\0') == std::string::npos && (text + "/").find("/../") == std::string::npos;
 }
 
+bool is_path_or_none(const std::string& text) { return text.empty() || is_absolute_path(text); }
+
 bool is_run_dir(const std::string& text) {
   return is_absolute_path(text) && text.size() <= kLongestRunDir;
 }
@@ -149,6 +151,7 @@ const std::vector<Key>& keys() {
       text("engine", "qemu", &C::qemu, is_absolute_path, kPath),
       number("engine", "boot_deadline_ms", &C::boot_deadline, 100, 600'000),
       number("engine", "boot_tries", &C::boot_tries, 1, 10),
+      text("engine", "kernel", &C::kernel, is_path_or_none, "an absolute path, or nothing"),
       text("engine", "kernel_args", &C::kernel_args, is_kernel_args,
            "printable characters, at most 512 of them"),
       flag("engine", "allow_emulated_beyond_loopback", &C::allow_emulated_beyond_loopback),

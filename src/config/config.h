@@ -25,6 +25,7 @@ struct Config {
   std::string qemu = "/usr/bin/qemu-system-x86_64";  ///< [engine] qemu
   std::chrono::milliseconds boot_deadline{40000};    ///< [engine] boot_deadline_ms, per try
   int boot_tries = 3;                                ///< [engine] boot_tries
+  std::string kernel;                           ///< [engine] kernel: boots instead of the image's
   std::string kernel_args;                      ///< [engine] kernel_args: added to the guest's own
   bool allow_emulated_beyond_loopback = false;  ///< [engine] allow_emulated_beyond_loopback
 

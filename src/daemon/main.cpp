@@ -69,6 +69,13 @@ int run(asio::io_context& io, Task<Result<void>> role) {
   return status;
 }
 
+Task<Result<void>> run_node(const hako::config::Config& config, bool& again) {
+  auto end = co_await hako::node::run_node(config);
+  if (!end) co_return end.error();
+  again = end.value() == hako::node::NodeEnd::start_again;
+  co_return hako::ok();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -97,6 +104,12 @@ int main(int argc, char** argv) {
     return cleaned ? 0 : 1;
   }
   asio::io_context io(1);
-  if (app.got_subcommand(node)) return run(io, hako::node::run_node(config.value()));
+  if (app.got_subcommand(node)) {
+    bool again = false;
+    int status = run(io, run_node(config.value(), again));
+    // As the same process, so that whoever watches it sees no end.
+    if (again) ::execv("/proc/self/exe", argv);
+    return again ? 1 : status;
+  }
   return run(io, hako::api::run_api(config.value()));
 }

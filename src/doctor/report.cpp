@@ -1,6 +1,7 @@
 #include <boost/json.hpp>
 
 #include "doctor/checks.h"
+#include "engine/kvm_verdict.h"
 
 namespace hako::doctor {
 namespace json = boost::json;
@@ -47,6 +48,12 @@ Report examine(const config::Config& config, const Sources& sources) {
     kvm.reason = "not asked for";
   } else {
     kvm = sources.probe_kvm();
+    // A real guest that failed knows better than a few instructions that passed.
+    auto verdict = engine::read_kvm_verdict(sources.root + config.run_dir + "/kvm-verdict.json");
+    if (verdict && !verdict->works && engine::of_this_boot(*verdict)) {
+      kvm.usable = false;
+      kvm.reason = "a guest did not come up under it: " + verdict->reason;
+    }
   }
   bool hardware = kvm.usable && config.accel != "tcg";
   report.isolation = hardware ? "hardware" : config.accel == "kvm" ? "none" : "emulated";

@@ -217,7 +217,9 @@ bool wait_readable(int fd, std::chrono::milliseconds limit) {
 }  // namespace
 
 KvmProbe probe_kvm(const std::string& device, std::chrono::milliseconds limit, ProbeDepth depth) {
-  if (::access(device.c_str(), F_OK) < 0) return {false, device + ": " + std::strerror(errno), 0};
+  // Opened, as access(2) does not know of all that may forbid it, such as a device cgroup.
+  if (Fd opened(::open(device.c_str(), O_RDWR | O_CLOEXEC)); !opened)
+    return {false, "no access to " + device + ": " + std::strerror(errno), 0};
   bool xsave = cpuinfo_has_xsave();
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) < 0) return {false, std::string("pipe: ") + std::strerror(errno), 0};

@@ -23,6 +23,7 @@ namespace {
 constexpr size_t kLeastEntropy = 64;
 constexpr size_t kMostEntropy = 4096;
 constexpr int64_t kClockTolerance = 100'000'000;  // ns
+constexpr std::string_view kTemplateItself = "template";  // no box's id: those begin with "i"
 constexpr char kBootId[] = "/run/hako/boot_id";
 constexpr char kKernelBootId[] = "/proc/sys/kernel/random/boot_id";
 
@@ -167,9 +168,9 @@ Result<void> Identity::apply_to_machine(const json::object& init, int64_t genera
   if (!boot_id || !is_uuid(*boot_id)) return invalid("field 'bootId' must be a UUID");
 
   HAKO_TRYV(add_entropy(*entropy));
-  // The template itself, generation 0, always reseeds: a pool that is due for it anyway would hide
-  // what is missing in its clones.
-  if (generation == 0 || !reseed_is_taken_out()) {
+  // The template itself always reseeds: a pool that is due for it anyway would hide what is missing
+  // in its clones.
+  if (sandbox_id_ == kTemplateItself || !reseed_is_taken_out()) {
     HAKO_TRYV(force_reseed());
   }
   HAKO_TRYV(set_clock(*time));

@@ -1,5 +1,6 @@
 #include "node/boxes.h"
 
+#include "base/async/both.h"
 #include "base/log.h"
 #include "node/host_room.h"
 
@@ -11,6 +12,8 @@ constexpr auto kHealthInterval = std::chrono::seconds(15);
 /// Clones made at once for creates that found the pool empty: more than there are cores only makes
 /// all of them late.
 constexpr int kClonesAtOnce = 3;
+/// Pooled clones woken at once: with more, each gets so little of a core that all are late.
+constexpr int kClaimsAtOnce = 3;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
 constexpr auto kPoolRetry = std::chrono::seconds(10);
@@ -38,6 +41,7 @@ Boxes::Boxes(Context& context, Templates& templates, Ended ended)
       templates_(templates),
       ended_(std::move(ended)),
       cloning_(kClonesAtOnce),
+      claiming_(kClaimsAtOnce),
       tasks_(context.executor) {}
 
 void Boxes::start() {
@@ -92,6 +96,7 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   creating_.erase(request.box);
   if (!claimed) co_return claimed.error();
 
+  open_pool_if_used(request.template_name);
   Created created;
   created.record = claimed.value()->record();
   created.from_pool = from_pool;
@@ -134,9 +139,9 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& f
 
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
                                                       std::shared_ptr<WarmPool> pool) {
+  auto turn = co_await claiming_.take();
   while (auto vm = pool->take()) {
-    Result<void> done = co_await vm->machine()->resume();
-    if (done) done = co_await hand_over(*vm, request);
+    Result<void> done = co_await wake_and_hand_over(*vm, request);
     if (done) co_return std::move(vm);
     // A clone may have died while it waited; the next one may be well.
     log_warn("pooled_clone_lost",
@@ -162,13 +167,31 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
 }
 
 Task<Result<void>> Boxes::hand_over(Vm& vm, const CreateBox& request) {
-  HAKO_CO_TRYV(vm.update_record([&](VmRecord& record) {
+  HAKO_CO_TRYV(promise(vm, request));
+  HAKO_CO_TRYV(co_await vm.identify(request.box, request.envs, kIdentifyTime));
+  co_return co_await publish(vm, request);
+}
+
+Task<Result<void>> Boxes::wake_and_hand_over(Vm& vm, const CreateBox& request) {
+  HAKO_CO_TRYV(promise(vm, request));
+  // The guest finds its identity waiting when it wakes, rather than after the VMM has told us that
+  // it did.
+  auto resume = vm.machine()->resume();
+  auto identify = vm.identify(request.box, request.envs, kIdentifyTime);
+  HAKO_CO_TRYV(co_await both(std::move(resume), std::move(identify)));
+  co_return co_await publish(vm, request);
+}
+
+Result<void> Boxes::promise(Vm& vm, const CreateBox& request) {
+  return vm.update_record([&](VmRecord& record) {
     record.box = request.box;
     record.access_token = request.access_token;
     record.started = WallClock::now();
     record.ends = request.ends;
-  }));
-  HAKO_CO_TRYV(co_await vm.identify(request.box, request.envs, kIdentifyTime));
+  });
+}
+
+Task<Result<void>> Boxes::publish(Vm& vm, const CreateBox& request) {
   HAKO_CO_TRYV(
       co_await context_.gate.publish(vm.record().machine, request.box, request.access_token));
   // Only now is it a box: a daemon that ends before this finds a machine nobody was promised.
@@ -269,6 +292,12 @@ Result<std::vector<Fd>> Boxes::open_sockets(const std::string& machine, int coun
   return found->second->open_sockets(count);
 }
 
+void Boxes::open_pool_if_used(const std::string& name) {
+  constexpr int kUsesForPool = 2;
+  if (pools_.contains(name) || stopping_) return;
+  if (++uses_[name] == kUsesForPool) tasks_.spawn("open pool of " + name, keep_pool_open(name));
+}
+
 Task<void> Boxes::open_pool(std::string name) {
   return run_to_end(open_pool_to_end(std::move(name)));
 }
@@ -301,6 +330,7 @@ Task<void> Boxes::close_pool(std::string name) {
 
 Task<void> Boxes::close_pool_to_end(std::string name) {
   auto turn = co_await pool_changes_.take();
+  uses_.erase(name);
   auto found = pools_.find(name);
   if (found == pools_.end()) co_return;
   auto pool = std::move(found->second);

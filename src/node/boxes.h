@@ -69,6 +69,8 @@ class Boxes {
   Result<void> check_room() const;
   Task<Result<Created>> create_to_end(CreateBox request);
   Task<Result<void>> destroy_to_end(std::string box, EndReason reason, std::string detail);
+  /// A built template gets a pool with its second box: most are used once, or never.
+  void open_pool_if_used(const std::string& template_name);
   Task<void> open_pool_to_end(std::string template_name);
   Task<void> close_pool_to_end(std::string template_name);
   Task<Result<std::unique_ptr<Vm>>> claim(const CreateBox& request, bool& from_pool);
@@ -77,6 +79,9 @@ class Boxes {
   Task<Result<std::unique_ptr<Vm>>> claim_clone(
       const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot);
   Task<Result<void>> hand_over(Vm& vm, const CreateBox& request);
+  Task<Result<void>> wake_and_hand_over(Vm& vm, const CreateBox& request);
+  Result<void> promise(Vm& vm, const CreateBox& request);
+  Task<Result<void>> publish(Vm& vm, const CreateBox& request);
   void keep(std::string box, std::shared_ptr<Vm> vm);
   Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
   Task<void> announce(std::shared_ptr<Vm> vm);
@@ -88,11 +93,12 @@ class Boxes {
   Templates& templates_;
   Ended ended_;
   Activity activity_;
-  TurnQueue cloning_;
+  TurnQueue cloning_, claiming_;
   std::map<std::string, Box> boxes_;
   std::set<std::string> creating_;
   /// Shared with creates that are taking from one while it is being closed.
   std::map<std::string, std::shared_ptr<WarmPool>> pools_;
+  std::map<std::string, int> uses_;  ///< boxes made of templates without a pool
   bool stopping_ = false;
   TurnQueue pool_changes_;
   TaskGroup tasks_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 
 #include "base/async/task_group.h"
 #include "config/config.h"
@@ -22,11 +23,15 @@ struct Context {
   SlotPool& slots;
   GateLink& gate;
   int empty_netns = -1;         ///< the VMMs' own network namespace: empty
+  /// Names of root file systems that template builds work on, in root_dir(); kept by them.
+  std::set<std::string> roots_in_use = {};
   std::map<std::string, Vm*> machines = {};  ///< every Vm there is, by machine id; kept by Vm
 
   std::string vm_dir() const { return config.state_dir + "/node/vms"; }
   std::string snapshot_dir() const { return config.state_dir + "/node/snapshots"; }
   std::string template_dir() const { return config.state_dir + "/node/templates"; }
+  std::string root_dir() const { return config.state_dir + "/node/roots"; }
+  std::string layer_dir() const { return config.state_dir + "/node/layers"; }
   std::string control_dir() const { return config.run_dir + "/vmm"; }
 };
 

@@ -124,6 +124,8 @@ Task<Result<GateLink::ExecResult>> GateLink::exec(const std::string& machine, Co
                   {"output_limit", output_limit}};
   payload.body["args"] = std::move(args);
   if (!command.user.empty()) payload.body["user"] = command.user;
+  if (!command.cwd.empty()) payload.body["cwd"] = command.cwd;
+  if (!command.envs.empty()) payload.body["envs"] = std::move(command.envs);
   auto answer = co_await call("machine.exec", std::move(payload), deadline + kGateGrace);
   if (!answer) co_return answer.error();
   Fields fields(answer.value().body);

@@ -39,6 +39,8 @@ class GateLink {
     std::string cmd;
     std::vector<std::string> args;
     std::string user;  ///< empty: the default user
+    std::string cwd;   ///< empty: the default working directory
+    boost::json::object envs;
   };
   struct ExecResult {
     int exit_code = -1;

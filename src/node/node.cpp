@@ -9,8 +9,11 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "engine/kvm_verdict.h"
 #include "engine/qemu/qemu_engine.h"
+#include "image/checksum.h"
 #include "jail/jail.h"
+#include "node/kvm_trial.h"
 #include "node/reconcile.h"
 #include "node/service.h"
 
@@ -21,6 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr int kBlockingThreads = 4;
 constexpr int kSlotsReady = 4;
+constexpr size_t kVerdictText = 300;
 /// Slots beyond the boxes: for pools, template builds, and slots made ahead.
 constexpr int kSpareSlots = 200;
 
@@ -37,6 +41,8 @@ Result<void> make_folders(const config::Config& config) {
       {config.state_dir + "/node/vms", 0700},
       {config.state_dir + "/node/snapshots", 0700},
       {config.state_dir + "/node/templates", 0700},
+      {config.state_dir + "/node/roots", 0700},
+      {config.state_dir + "/node/layers", 0700},
       {config.run_dir + "/vmm", 0700},
       {config.run_dir + "/netns", 0700},
   };
@@ -85,11 +91,29 @@ engine::AccelMode accel_mode(const std::string& name) {
   return engine::AccelMode::automatic;
 }
 
+/// The operator's kernel in place of the image's own, and a digest that says so.
+Result<image::Image> load_guest(const config::Config& config) {
+  HAKO_TRY(auto image, image::load_image(config.image_dir + "/" + config.default_template));
+  if (config.kernel.empty()) return image;
+  HAKO_TRY(auto file, open_file(config.kernel, O_RDONLY));
+  HAKO_TRY(auto sum, image::sha256_of_file(file.get()));
+  image.kernel = config.kernel;
+  image.digest = image::sha256_of_text(image.digest + sum);
+  return image;
+}
+
+std::string verdict_path(const config::Config& config) {
+  return config.run_dir + "/kvm-verdict.json";
+}
+
 Task<Result<std::unique_ptr<engine::Engine>>> make_engine(const config::Config& config,
-                                                         asio::any_io_executor executor) {
+                                                          engine::AccelMode accel,
+                                                          asio::any_io_executor executor) {
   engine::QemuOptions options;
   options.binary = config.qemu;
-  options.accel = accel_mode(config.accel);
+  options.accel = accel;
+  // A kernel that somebody chose for this machine may run where ordinary ones do not.
+  options.skip_instruction_probe = !config.kernel.empty();
   // Only asked for what QEMU is; machines are started by their own jailed launchers.
   options.launcher = [executor](const ProcessSpec& spec) { return spawn(executor, spec); };
   co_return co_await engine::make_qemu_engine(std::move(options));
@@ -99,16 +123,17 @@ Task<Result<std::unique_ptr<engine::Engine>>> make_engine(const config::Config& 
 class Node {
  public:
   Node(const config::Config& config, asio::any_io_executor executor,
-       std::unique_ptr<engine::Engine> engine, image::Image image, Fd empty_netns)
+       std::unique_ptr<engine::Engine> engine, image::Image image, Fd empty_netns,
+       std::string trial)
       : config_(config),
         blocking_(kBlockingThreads),
         engine_(std::move(engine)),
         empty_netns_(std::move(empty_netns)),
         slots_(executor, blocking_, config.run_dir + "/netns", config.max_boxes + kSpareSlots,
                kSlotsReady),
-        gate_([this](const std::string& machine, int count) {
-          return boxes_.open_sockets(machine, count);
-        }, [this] { return boxes_.announce_all(); }),
+        gate_([this](const std::string& machine,
+                     int count) { return boxes_.open_sockets(machine, count); },
+              [this] { return boxes_.announce_all(); }),
         context_{executor, blocking_, config_, *engine_, slots_, gate_, empty_netns_.get()},
         templates_(context_, std::move(image)),
         boxes_(context_, templates_,
@@ -116,9 +141,10 @@ class Node {
                  service_.tell_gone(box, reason, detail);
                }),
         service_(context_, boxes_, templates_),
+        trial_(std::move(trial)),
         tasks_(executor) {}
 
-  Task<Result<void>> run(Leftovers leftovers) {
+  Task<Result<NodeEnd>> run(Leftovers leftovers) {
     HAKO_CO_TRYV(templates_.load());
     slots_.start(leftovers.slots);
     HAKO_CO_TRY(auto api_socket, rpc::listen_unix(config_.node_socket(), config_.api_uid));
@@ -138,16 +164,26 @@ class Node {
     std::function<Task<void>(Fd, uid_t)> serve_gate = [this](Fd connection, uid_t) {
       return gate_.serve(std::move(connection));
     };
-    tasks_.spawn("serve api", rpc::accept_peers(std::move(api_socket), {config_.api_uid},
-                                                std::move(serve_api)));
     tasks_.spawn("serve gate", rpc::accept_peers(std::move(gate_socket), {config_.gate_uid},
                                                  std::move(serve_gate)));
-    for (const auto& what : templates_.list())
-      tasks_.spawn("open pool of " + what.name, boxes_.keep_pool_open(what.name));
-    log_info("node_started",
-             {{"isolation", engine::to_string(engine_->fingerprint().isolation)},
-              {"reason", engine_->accel_reason()},
-              {"adopted", boxes_.list().size()}});
+    if (!trial_.empty()) {
+      bool proved = co_await run_to_end(try_kvm());
+      auto asked = co_await asio::this_coro::cancellation_state;
+      bool cancelled = asked.cancelled() != asio::cancellation_type::none;
+      if (!proved || cancelled) {
+        co_await shield_from_cancellation();
+        co_await stop();
+        co_return cancelled ? NodeEnd::stopped : NodeEnd::start_again;
+      }
+    }
+    tasks_.spawn("serve api",
+                 rpc::accept_peers(std::move(api_socket), {config_.api_uid}, std::move(serve_api)));
+    // Built templates get a pool once they are used; see Boxes::create().
+    const std::string& first = config_.default_template;
+    tasks_.spawn("open pool of " + first, boxes_.keep_pool_open(first));
+    log_info("node_started", {{"isolation", engine::to_string(engine_->fingerprint().isolation)},
+                              {"reason", engine_->accel_reason()},
+                              {"adopted", boxes_.list().size()}});
     // Until cancelled.
     boost::system::error_code stopped;
     asio::steady_timer forever(co_await asio::this_coro::executor,
@@ -155,12 +191,40 @@ class Node {
     co_await forever.async_wait(asio::redirect_error(asio::use_awaitable, stopped));
     co_await shield_from_cancellation();
     co_await stop();
-    co_return ok();
+    co_return NodeEnd::stopped;
+  }
+
+  /// What `auto` chose after a probe of some instructions must prove itself with a real guest
+  /// before anybody is served. If it does not, this node ends, and starts again without KVM.
+  Task<bool> try_kvm() {
+    engine::KvmVerdict verdict;
+    verdict.subject = trial_;
+    log_info("kvm_on_trial", {{"reason", engine_->accel_reason()}});
+    for (;;) {
+      auto tried = co_await run_trial_guest(context_, templates_, config_.default_template);
+      verdict.works = tried.has_value();
+      if (tried) break;
+      // Without the end of the console, which the log has.
+      verdict.reason = tried.error().message();
+      verdict.reason.resize(
+          std::min({verdict.reason.size(), verdict.reason.find('\n'), kVerdictText}));
+      if (gate_.connected()) break;
+      co_await sleep_for(std::chrono::seconds(1));
+    }
+    if (auto written = engine::write_kvm_verdict(verdict_path(config_), verdict); !written)
+      log_error("kvm_verdict_not_kept", {{"error", written.error().message()}});
+    if (verdict.works) {
+      log_info("kvm_proved");
+      co_return true;
+    }
+    log_error("kvm_does_not_run_guests", {{"error", verdict.reason}});
+    co_return false;
   }
 
   Task<void> stop() {
     log_info("node_stopping");
     co_await boxes_.stop();
+    co_await service_.stop_builds();
     co_await tasks_.stop();
     co_await slots_.stop();
     blocking_.join();
@@ -177,12 +241,13 @@ class Node {
   Templates templates_;
   Boxes boxes_;
   Service service_;
+  std::string trial_;  ///< the subject, when KVM is yet to be tried
   TaskGroup tasks_;
 };
 
 }  // namespace
 
-Task<Result<void>> run_node(const config::Config& config) {
+Task<Result<NodeEnd>> run_node(const config::Config& config) {
   if (::geteuid() != 0)
     co_return Error(ErrorCode::permission_denied,
                     "the node must run as root: it makes namespaces and jails");
@@ -190,11 +255,27 @@ Task<Result<void>> run_node(const config::Config& config) {
   HAKO_CO_TRYV(make_folders(config));
   HAKO_CO_TRY(auto lock, lock_out_others(config));
   auto executor = co_await asio::this_coro::executor;
-  HAKO_CO_TRY(auto image, image::load_image(config.image_dir + "/" + config.default_template));
-  HAKO_CO_TRY(auto engine, co_await make_engine(config, executor));
+  HAKO_CO_TRY(auto image, load_guest(config));
+  auto accel = accel_mode(config.accel);
+  HAKO_CO_TRY(auto engine, co_await make_engine(config, accel, executor));
+  std::string trial;
+  if (accel == engine::AccelMode::automatic &&
+      engine->fingerprint().isolation == engine::Isolation::hardware) {
+    trial = engine::kvm_trial_subject(engine->fingerprint(), image.digest);
+    auto verdict = engine::read_kvm_verdict(verdict_path(config));
+    if (verdict && verdict->subject == trial) {
+      trial.clear();
+      if (!verdict->works) {
+        log_warn("kvm_failed_before", {{"error", verdict->reason}});
+        HAKO_CO_TRY(auto other, co_await make_engine(config, engine::AccelMode::tcg, executor));
+        engine = std::move(other);
+      }
+    }
+  }
   HAKO_CO_TRY(auto netns, network::empty_namespace(config.run_dir + "/netns/empty"));
   HAKO_CO_TRY(auto leftovers, sweep(config, true));
-  Node node(config, executor, std::move(engine), std::move(image), std::move(netns));
+  Node node(config, executor, std::move(engine), std::move(image), std::move(netns),
+            std::move(trial));
   co_return co_await node.run(std::move(leftovers));
 }
 

@@ -6,7 +6,9 @@ namespace hako::node {
 namespace {
 
 constexpr auto kQuiet = std::chrono::milliseconds(20);
-constexpr auto kLongestWait = std::chrono::seconds(1);
+/// A burst of as many creates as the pool holds is over by then.
+constexpr auto kLongestWait = std::chrono::seconds(4);
+constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr auto kPoolIdentifyTime = std::chrono::seconds(10);
 constexpr auto kPoolWarmTime = std::chrono::seconds(20);
 constexpr auto kRetry = std::chrono::seconds(2);
@@ -19,7 +21,7 @@ Task<void> Activity::wait_until_quiet() {
     auto now = std::chrono::steady_clock::now();
     if (count_ == 0 && now - last_ >= kQuiet) co_return;
     if (now - start >= kLongestWait) co_return;
-    co_await sleep_for(std::chrono::milliseconds(5));
+    co_await sleep_for(kLookAgain);
   }
 }
 
@@ -80,7 +82,8 @@ Task<Result<void>> WarmPool::make_one() {
     command.args = {"warm"};
     auto result = co_await context_.gate.exec(vm->record().machine, std::move(command), kPoolWarmTime,
                                               4096);
-    if (!result) done = result.error();
+    // An image need not have the program; what it lacks is simply not warmed.
+    if (!result && result.error().code() != ErrorCode::invalid_argument) done = result.error();
   }
   if (done) done = co_await vm->machine()->pause();
   if (done)

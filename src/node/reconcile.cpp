@@ -109,12 +109,12 @@ Result<Leftovers> sweep(const config::Config& config, bool keep_boxes) {
     if (!kept_machines.contains(entry.path().filename())) fs::remove(entry.path(), error);
   // Snapshots and templates are whole once they have their name; names with a dot are of a making
   // that was cut short.
-  for (const auto& entry : fs::directory_iterator(config.state_dir + "/node/snapshots", error)) {
-    std::string name = entry.path().filename();
-    if (name.starts_with(".")) fs::remove_all(entry.path(), error);
+  for (const char* folder : {"snapshots", "templates", "roots", "layers"}) {
+    for (const auto& entry : fs::directory_iterator(config.state_dir + "/node/" + folder, error)) {
+      std::string name = entry.path().filename();
+      if (name.starts_with(".")) fs::remove_all(entry.path(), error);
+    }
   }
-  for (const auto& entry : fs::directory_iterator(config.state_dir + "/node/templates", error))
-    if (entry.path().filename().string().starts_with(".")) fs::remove_all(entry.path(), error);
 
   int slots = 0;
   if (auto numbers = network::list_slots(slot_dir)) {

@@ -16,6 +16,25 @@ std::string_view name_of(VmState state) {
 
 }  // namespace
 
+boost::json::object to_json(const GuestDefaults& defaults) {
+  boost::json::object fields = {{"user", defaults.user}, {"workdir", defaults.workdir}};
+  fields["envs"] = defaults.envs;
+  return fields;
+}
+
+Result<GuestDefaults> parse_defaults(const boost::json::object& object) {
+  Fields fields(object);
+  GuestDefaults defaults;
+  defaults.user = fields.text_or("user", defaults.user);
+  defaults.workdir = fields.text_or("workdir", defaults.workdir);
+  defaults.envs = fields.object_or_empty("envs");
+  if (auto problem = fields.problem()) return Error(ErrorCode::invalid_argument, *problem);
+  for (const auto& [name, value] : defaults.envs)
+    if (!value.is_string())
+      return Error(ErrorCode::invalid_argument, "field 'envs' must hold texts only");
+  return defaults;
+}
+
 boost::json::object to_json(const VmRecord& record) {
   return {
       {"machine", record.machine},
@@ -29,6 +48,7 @@ boost::json::object to_json(const VmRecord& record) {
       {"pid", record.vmm.pid},
       {"pid_start_time", record.vmm.start_time},
       {"control_path", record.vmm.control_path},
+      {"defaults", to_json(record.defaults)},
       {"generation", record.generation},
       {"box", record.box},
       {"access_token", record.access_token},
@@ -59,6 +79,7 @@ Result<VmRecord> parse_record(std::string_view text) {
   record.vmm.pid = static_cast<pid_t>(fields.integer("pid"));
   record.vmm.start_time = static_cast<uint64_t>(fields.integer("pid_start_time"));
   record.vmm.control_path = fields.text("control_path");
+  HAKO_TRY(record.defaults, parse_defaults(fields.object_or_empty("defaults")));
   record.generation = static_cast<int>(fields.integer("generation"));
   record.box = fields.text("box");
   record.access_token = fields.text("access_token");

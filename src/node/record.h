@@ -14,6 +14,16 @@ namespace hako::node {
 /// starting: no one can use it yet. pooled: restored, warmed, paused. box: handed out.
 enum class VmState { starting, pooled, box };
 
+/// What a program in a box starts with unless its request says otherwise; the template's.
+struct GuestDefaults {
+  std::string user = "user";
+  std::string workdir = "/home/user";
+  boost::json::object envs;  ///< texts; a box's own win over these
+};
+boost::json::object to_json(const GuestDefaults& defaults);
+/// What is absent keeps its default. invalid_argument for a wrong type.
+Result<GuestDefaults> parse_defaults(const boost::json::object& fields);
+
 /// Lives in <vm folder>/record.json. Written before the VMM starts, so that whatever a crash leaves
 /// behind has a record or a uid of ours by which it is found.
 struct VmRecord {
@@ -25,6 +35,7 @@ struct VmRecord {
   int disk_mib = 0;
   engine::Isolation isolation = engine::Isolation::emulated;
   engine::MachineRecord vmm;
+  GuestDefaults defaults;
   int generation = 0;        ///< of the guest's identity; grows with each restore
   // Once it is a box:
   std::string box;

@@ -8,16 +8,6 @@
 namespace hako::node {
 namespace {
 
-constexpr size_t kMostSteps = 100;
-constexpr size_t kLongestStep = 64 << 10;
-
-bool is_template_name(const std::string& name) {
-  if (name.empty() || name.size() > 64 || name.front() == '-') return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-  });
-}
-
 boost::json::object describe(const VmRecord& record) {
   return {{"box", record.box},
           {"template", record.template_name},
@@ -46,7 +36,10 @@ std::optional<int> small_integer(Fields& fields, const boost::json::object& body
 }  // namespace
 
 Service::Service(Context& context, Boxes& boxes, Templates& templates)
-    : context_(context), boxes_(boxes), templates_(templates) {}
+    : context_(context),
+      boxes_(boxes),
+      templates_(templates),
+      template_service_(context, boxes, templates) {}
 
 Task<void> Service::serve(Fd connection) {
   auto peer = std::make_shared<rpc::Peer>(co_await asio::this_coro::executor,
@@ -54,9 +47,6 @@ Task<void> Service::serve(Fd connection) {
   using Method = Answer (Service::*)(rpc::Payload);
   const std::pair<const char*, Method> methods[] = {
       {"node.info", &Service::info},
-      {"template.list", &Service::list_templates},
-      {"template.build", &Service::build_template},
-      {"template.remove", &Service::remove_template},
       {"box.create", &Service::create_box},
       {"box.destroy", &Service::destroy_box},
       {"box.set_end", &Service::set_end},
@@ -69,6 +59,8 @@ Task<void> Service::serve(Fd connection) {
     };
     peer->on(name, std::move(handler));
   }
+  auto begun = std::make_shared<TemplateService::Begun>();
+  template_service_.attach(*peer, begun);
   peers_.insert(peer);
   struct Leave {
     std::set<std::shared_ptr<rpc::Peer>>& peers;
@@ -76,6 +68,7 @@ Task<void> Service::serve(Fd connection) {
     ~Leave() { peers.erase(peer); }
   } leave{peers_, peer};
   co_await peer->run();
+  co_await run_to_end(template_service_.abort_all(begun));
 }
 
 void Service::tell_gone(const std::string& box, EndReason reason, const std::string& detail) {
@@ -103,88 +96,6 @@ Service::Answer Service::info(rpc::Payload) {
                               {"gate", context_.gate.connected()}};
   body["templates"] = std::move(names);
   co_return payload(std::move(body));
-}
-
-Service::Answer Service::list_templates(rpc::Payload) {
-  boost::json::array all;
-  for (const auto& what : templates_.list()) {
-    auto state = templates_.state(what.name);
-    boost::json::object entry = {{"name", what.name},
-                                 {"memory_mib", what.size.memory_mib},
-                                 {"vcpus", what.size.vcpus},
-                                 {"disk_mib", what.disk_mib},
-                                 {"state", state.state},
-                                 {"pooled", boxes_.pooled(what.name)},
-                                 {"created_ms", to_unix_ms(what.created)}};
-    if (!state.error.empty()) entry["error"] = state.error;
-    all.push_back(std::move(entry));
-  }
-  boost::json::object body;
-  body["templates"] = std::move(all);
-  co_return payload(std::move(body));
-}
-
-Service::Answer Service::build_template(rpc::Payload request) {
-  Fields fields(request.body);
-  Templates::BuildRequest build;
-  build.name = fields.text("name");
-  build.from = fields.text_or("from", context_.config.default_template);
-  build.memory_mib = small_integer(fields, request.body, "memory_mib");
-  build.vcpus = small_integer(fields, request.body, "vcpus");
-  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
-  if (!is_template_name(build.name))
-    co_return Error(ErrorCode::invalid_argument,
-                    "a template's name is made of a-z, 0-9, '-' and '_', at most 64 of them");
-  if (build.memory_mib &&
-      (*build.memory_mib < 128 || *build.memory_mib > context_.config.max_memory_mib))
-    co_return Error(ErrorCode::invalid_argument, "memory is out of range");
-  if (build.vcpus && (*build.vcpus < 1 || *build.vcpus > context_.config.max_vcpus))
-    co_return Error(ErrorCode::invalid_argument, "the number of CPUs is out of range");
-  if (auto steps = request.body.if_contains("steps")) {
-    if (!steps->is_array() || steps->get_array().size() > kMostSteps)
-      co_return Error(ErrorCode::invalid_argument, "steps must be a list of at most 100");
-    for (const auto& value : steps->get_array()) {
-      if (!value.is_object())
-        co_return Error(ErrorCode::invalid_argument, "a step must be an object");
-      Fields step(value.get_object());
-      BuildStep what;
-      what.command = step.text("cmd");
-      what.user = step.text_or("user", "");
-      if (step.problem()) co_return Error(ErrorCode::invalid_argument, *step.problem());
-      if (what.command.size() > kLongestStep)
-        co_return Error(ErrorCode::invalid_argument, "a step is longer than 64 KiB");
-      build.steps.push_back(std::move(what));
-    }
-  }
-  std::string name = build.name;
-  // A build that has begun runs to its end, as a create does.
-  auto log = co_await run_to_end(build_and_pool(std::move(build)));
-  if (!log) co_return log.error();
-  boost::json::object body = {{"name", name}, {"log", log.value()}};
-  co_return payload(std::move(body));
-}
-
-Task<Result<std::string>> Service::build_and_pool(Templates::BuildRequest request) {
-  std::string name = request.name;
-  auto log = co_await templates_.build(std::move(request));
-  if (!log) co_return log.error();
-  co_await boxes_.close_pool(name);
-  co_await boxes_.open_pool(name);
-  co_return std::move(log);
-}
-
-Task<Result<void>> Service::remove_and_close(std::string name) {
-  HAKO_CO_TRYV(co_await templates_.remove(name));
-  co_await boxes_.close_pool(name);
-  co_return ok();
-}
-
-Service::Answer Service::remove_template(rpc::Payload request) {
-  Fields fields(request.body);
-  std::string name = fields.text("name");
-  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
-  HAKO_CO_TRYV(co_await run_to_end(remove_and_close(name)));
-  co_return payload({});
 }
 
 Service::Answer Service::create_box(rpc::Payload request) {

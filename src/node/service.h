@@ -1,7 +1,7 @@
 // The node's side of the messages from the api.
 #pragma once
 
-#include "node/boxes.h"
+#include "node/template_service.h"
 
 namespace hako::node {
 
@@ -13,16 +13,13 @@ class Service {
 
   /// Serves one connection from an api until it ends.
   Task<void> serve(Fd connection);
+  /// Ends what template builds are under way.
+  Task<void> stop_builds() { return template_service_.stop(); }
   void tell_gone(const std::string& box, EndReason reason, const std::string& detail);
 
  private:
   using Answer = Task<Result<rpc::Payload>>;
   Answer info(rpc::Payload request);
-  Answer list_templates(rpc::Payload request);
-  Answer build_template(rpc::Payload request);
-  Task<Result<std::string>> build_and_pool(Templates::BuildRequest request);
-  Task<Result<void>> remove_and_close(std::string name);
-  Answer remove_template(rpc::Payload request);
   Answer create_box(rpc::Payload request);
   Answer destroy_box(rpc::Payload request);
   Answer set_end(rpc::Payload request);
@@ -32,6 +29,7 @@ class Service {
   Context& context_;
   Boxes& boxes_;
   Templates& templates_;
+  TemplateService template_service_;
   std::set<std::shared_ptr<rpc::Peer>> peers_;
 };
 

@@ -6,9 +6,11 @@ namespace hako::node {
 namespace {
 
 constexpr auto kTemplateIdentifyTime = std::chrono::seconds(10);
-constexpr auto kStepTime = std::chrono::minutes(30);
+constexpr auto kReadyTime = std::chrono::minutes(5);
+constexpr auto kReadyCheckTime = std::chrono::seconds(60);
+constexpr auto kReadyPause = std::chrono::milliseconds(250);
 constexpr auto kWarmTime = std::chrono::seconds(60);
-constexpr size_t kStepOutput = 64 << 10;
+constexpr size_t kOutputKept = 4096;
 constexpr size_t kConsoleShown = 2000;
 
 /// Run once before the capture, so that programs nearly every box starts are in its page cache,
@@ -49,7 +51,9 @@ Task<Result<void>> wait_ready(Context& context, Vm& vm) {
                   "the VMM ended: " + (ended ? ended->describe() : std::string("unknown")));
 }
 
-Task<Result<std::unique_ptr<Vm>>> boot_until_ready(Context& context, const Vm::ColdBoot& boot) {
+}  // namespace
+
+Task<Result<std::unique_ptr<Vm>>> boot_guest(Context& context, const Vm::ColdBoot& boot) {
   Error last(ErrorCode::timed_out, "no boot was tried");
   for (int attempt = 1; attempt <= context.config.boot_tries; ++attempt) {
     auto booted = co_await Vm::boot(context, boot);
@@ -74,87 +78,119 @@ Task<Result<std::unique_ptr<Vm>>> boot_until_ready(Context& context, const Vm::C
   co_return last;
 }
 
-Task<Result<std::string>> run_steps(Context& context, Vm& vm, std::vector<BuildStep> steps) {
-  std::string log;
-  for (const BuildStep& step : steps) {
-    log += "$ " + step.command + "\n";
-    GateLink::Command command;
-    command.cmd = "/bin/sh";
-    command.args = {"-c", step.command};
-    command.user = step.user.empty() ? "root" : step.user;
-    auto result = co_await context.gate.exec(vm.record().machine, std::move(command), kStepTime,
-                                             kStepOutput);
-    if (!result) co_return result.error().with_context("step '" + step.command + "'");
-    log += result.value().output;
-    if (result.value().exit_code != 0)
-      co_return Error(ErrorCode::failed_precondition,
-                      "step '" + step.command + "' ended with status " +
-                          std::to_string(result.value().exit_code) + ":\n" +
-                          result.value().output);
+namespace {
+
+GateLink::Command as_root(std::string program, std::vector<std::string> arguments) {
+  GateLink::Command command;
+  command.cmd = std::move(program);
+  command.args = std::move(arguments);
+  command.user = "root";
+  command.cwd = "/";
+  return command;
+}
+
+/// A command line of the template's, as its boxes would run it. Images without bash have sh.
+GateLink::Command in_shell(const Startup& startup, const std::string& line) {
+  GateLink::Command command;
+  command.cmd = "/bin/sh";
+  command.args = {"-c",
+                  "if [ -x /bin/bash ]; then exec /bin/bash -l -c \"$1\"; "
+                  "else exec /bin/sh -l -c \"$1\"; fi",
+                  "sh", line};
+  command.user = startup.defaults.user;
+  command.cwd = startup.defaults.workdir;
+  command.envs = startup.defaults.envs;
+  return command;
+}
+
+Task<Result<void>> wait_until_ready(Context& context, Vm& vm, const Startup& startup) {
+  auto give_up = std::chrono::steady_clock::now() + kReadyTime;
+  for (;;) {
+    auto command = in_shell(startup, startup.ready_cmd);
+    auto result = co_await context.gate.exec(vm.record().machine, std::move(command),
+                                             kReadyCheckTime, kOutputKept);
+    if (result && result.value().exit_code == 0) co_return ok();
+    if (!result && result.error().code() == ErrorCode::unavailable) co_return result.error();
+    if (std::chrono::steady_clock::now() >= give_up)
+      co_return Error(ErrorCode::timed_out, "its ready command does not succeed");
+    co_await sleep_for(kReadyPause);
   }
-  co_return std::move(log);
+}
+
+Task<Result<void>> start_programs(Context& context, Vm& vm, const Startup& startup) {
+  if (!startup.start_cmd.empty()) {
+    // In the background, with its output going nowhere, as that of a program nobody follows.
+    auto command = in_shell(startup, "{ " + startup.start_cmd + "\n} </dev/null >/dev/null 2>&1 &");
+    auto result = co_await context.gate.exec(vm.record().machine, std::move(command),
+                                             kReadyCheckTime, kOutputKept);
+    if (!result) co_return result.error().with_context("run its start command");
+  }
+  if (startup.ready_cmd.empty()) co_return ok();
+  co_return co_await wait_until_ready(context, vm, startup);
 }
 
 }  // namespace
 
-Task<Result<BuiltSnapshot>> build_snapshot(Context& context, Vm::ColdBoot boot,
-                                           std::vector<BuildStep> steps, std::string disk) {
-  auto started = co_await boot_until_ready(context, boot);
-  if (!started) co_return started.error();
-  auto vm = std::move(started).value();
+Task<Result<void>> settle_guest(Context& context, Vm& vm) {
+  for (const auto& words : warm_commands()) {
+    GateLink::Command command;
+    command.cmd = words[0];
+    command.args.assign(words.begin() + 1, words.end());
+    command.cwd = "/";
+    auto result = co_await context.gate.exec(vm.record().machine, std::move(command), kWarmTime,
+                                             kOutputKept);
+    // An image need not have all of them; what it lacks is simply not warmed.
+    if (!result && result.error().code() == ErrorCode::unavailable) co_return result.error();
+  }
+  // Whatever is left running would live on in every clone, its random state included. (-1 is every
+  // process but PID 1 and the caller.)
+  auto end_all = as_root("/bin/sh", {"-c", "kill -KILL -1; true"});
+  auto result = co_await context.gate.exec(vm.record().machine, std::move(end_all), kWarmTime,
+                                           kOutputKept);
+  if (!result) co_return result.error().with_context("end the programs left running");
+  co_return ok();
+}
 
-  BuiltSnapshot built;
-  boost::json::object no_environment;
-  Result<void> done = co_await vm->identify("template", std::move(no_environment), kTemplateIdentifyTime);
+Task<Result<void>> sync_guest(Context& context, Vm& vm) {
+  auto sync = as_root("/bin/sh", {"-c", "sync"});
+  auto result = co_await context.gate.exec(vm.record().machine, std::move(sync), kWarmTime,
+                                           kOutputKept);
+  if (!result) co_return result.error().with_context("write the guest's disk out");
+  co_return ok();
+}
+
+Task<Result<engine::Snapshot>> capture_guest(Context& context, std::unique_ptr<Vm> vm,
+                                             std::string disk) {
+  Result<void> done = co_await sync_guest(context, *vm);
   if (done) {
-    auto log = co_await run_steps(context, *vm, std::move(steps));
-    if (log)
-      built.log = std::move(log).value();
-    else
-      done = log.error();
-  }
-  if (done) {
-    for (const auto& words : warm_commands()) {
-      GateLink::Command command;
-      command.cmd = words[0];
-      command.args.assign(words.begin() + 1, words.end());
-      auto result = co_await context.gate.exec(vm->record().machine, std::move(command),
-                                               kWarmTime, kStepOutput);
-      // An image need not have all of them; what it lacks is simply not warmed.
-      if (!result && result.error().code() == ErrorCode::unavailable) {
-        done = result.error();
-        break;
-      }
-    }
-  }
-  if (done) {
-    // Whatever a step left running would live on in every clone, its random state included. (-1 is
-    // every process but PID 1 and the caller.)
-    GateLink::Command end_all;
-    end_all.cmd = "/bin/sh";
-    end_all.args = {"-c", "kill -KILL -1; true"};
-    end_all.user = "root";
-    auto result = co_await context.gate.exec(vm->record().machine, std::move(end_all), kWarmTime,
-                                             kStepOutput);
-    if (!result) done = result.error().with_context("end the steps' programs");
-  }
-  if (done) {
-    GateLink::Command sync;
-    sync.cmd = "/bin/sync";
-    sync.user = "root";
-    auto result = co_await context.gate.exec(vm->record().machine, std::move(sync), kWarmTime,
-                                             kStepOutput);
-    if (!result) done = result.error().with_context("write the guest's disk out");
+    // Once more, last of all: clones start from a generator that is not due for a reseed of its own,
+    // so that one which is missing in them shows.
+    boost::json::object no_environment;
+    done = co_await vm->identify("template", std::move(no_environment), kTemplateIdentifyTime);
   }
   if (done) done = co_await context.gate.quiesce(vm->record().machine);
   if (!done) {
     co_await vm->destroy();
     co_return done.error();
   }
-  auto captured = co_await Vm::capture(std::move(vm), std::move(disk));
-  if (!captured) co_return captured.error();
-  built.memory = std::move(captured).value();
-  co_return std::move(built);
+  co_return co_await Vm::capture(std::move(vm), std::move(disk));
+}
+
+Task<Result<engine::Snapshot>> make_snapshot(Context& context, Vm::ColdBoot boot, Startup startup,
+                                             std::string disk) {
+  auto started = co_await boot_guest(context, boot);
+  if (!started) co_return started.error();
+  auto vm = std::move(started).value();
+  boost::json::object no_environment;
+  std::string name = "template";
+  Result<void> done = co_await vm->identify(name, std::move(no_environment), kTemplateIdentifyTime);
+  if (done) done = co_await settle_guest(context, *vm);
+  if (done) done = co_await start_programs(context, *vm, startup);
+  if (!done) {
+    co_await vm->destroy();
+    co_return done.error();
+  }
+  co_return co_await capture_guest(context, std::move(vm), std::move(disk));
 }
 
 }  // namespace hako::node

@@ -23,6 +23,10 @@ boost::json::object to_json(const Template& what) {
           {"vcpus", what.size.vcpus},
           {"disk_mib", what.disk_mib},
           {"revision", what.revision},
+          {"root", what.root},
+          {"defaults", to_json(what.startup.defaults)},
+          {"start_cmd", what.startup.start_cmd},
+          {"ready_cmd", what.startup.ready_cmd},
           {"created_ms", to_unix_ms(what.created)}};
 }
 
@@ -38,6 +42,10 @@ Result<Template> parse_template(const std::string& text) {
   what.size.vcpus = static_cast<int>(fields.integer("vcpus"));
   what.disk_mib = static_cast<int>(fields.integer("disk_mib"));
   what.revision = fields.text("revision");
+  what.root = fields.text_or("root", "");
+  HAKO_TRY(what.startup.defaults, parse_defaults(fields.object_or_empty("defaults")));
+  what.startup.start_cmd = fields.text_or("start_cmd", "");
+  what.startup.ready_cmd = fields.text_or("ready_cmd", "");
   what.created = from_unix_ms(fields.integer("created_ms"));
   if (fields.problem()) return Error(ErrorCode::corrupted, *fields.problem());
   return what;
@@ -46,6 +54,10 @@ Result<Template> parse_template(const std::string& text) {
 /// Snapshots of sizes that requests asked for beside the templates' own; each holds the memory of a
 /// booted machine and as much disk. The one made longest ago goes first.
 constexpr size_t kMostAskedSizes = 6;
+
+/// Snapshots of built templates that stay in memory; the one used longest ago is read from disk
+/// when it is asked for again. (Its clones and its pool keep the memory for as long as they live.)
+constexpr size_t kMostLoaded = 8;
 
 /// A snapshot on disk is bound to what it was made from.
 std::string binding_of(const Template& what, const config::Config& config) {
@@ -71,22 +83,41 @@ Result<void> Templates::load() {
 
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(context_.template_dir(), error)) {
-    auto text = read_file(entry.path().string() + "/template.json");
-    auto what = text ? parse_template(text.value()) : Result<Template>(text.error());
-    if (!what || what.value().name != entry.path().filename()) {
-      log_warn("template_unreadable", {{"folder", entry.path().filename().string()},
-                                       {"error", what ? "another name" : what.error().message()}});
+    std::string folder = entry.path().filename();
+    auto what = read_template(folder);
+    if (!what) {
+      log_warn("template_left_out", {{"template", folder}, {"error", what.error().message()}});
       continue;
     }
-    what.value().disk = entry.path().string() + "/disk.raw";
-    // What it was built on is part of what it is: on another base its disk means nothing.
-    if (!what.value().revision.ends_with("@" + base.revision)) {
-      log_warn("template_outdated", {{"template", what.value().name}});
-      continue;
-    }
-    templates_[what.value().name] = std::move(what).value();
+    templates_[folder] = std::move(what).value();
   }
+  remove_unused_roots();
   return ok();
+}
+
+Result<Template> Templates::read_template(const std::string& folder) const {
+  std::string path = context_.template_dir() + "/" + folder;
+  HAKO_TRY(auto text, read_file(path + "/template.json"));
+  HAKO_TRY(auto what, parse_template(text));
+  if (what.name != folder) return Error(ErrorCode::corrupted, "its record has another name");
+  what.disk = path + "/disk.raw";
+  // What it was built on is part of what it is: on another base its disk means nothing.
+  if (what.root.empty() && !what.revision.ends_with("@" + templates_.at(image_.name).revision))
+    return Error(ErrorCode::failed_precondition, "it was built on another base image");
+  std::error_code error;
+  if (!what.root.empty() && !fs::exists(context_.root_dir() + "/" + what.root, error))
+    return Error(ErrorCode::not_found, "its root file system is missing");
+  return what;
+}
+
+void Templates::remove_unused_roots() {
+  std::set<std::string> used;
+  for (const auto& [name, what] : templates_) used.insert(what.root);
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(context_.root_dir(), error))
+    if (!used.contains(entry.path().filename()) && !context_.roots_in_use.contains(
+            entry.path().filename()))
+      fs::remove(entry.path(), error);
 }
 
 const Template* Templates::find(const std::string& name) const {
@@ -103,8 +134,11 @@ std::vector<Template> Templates::list() const {
 Templates::State Templates::state(const std::string& name) const {
   State state;
   const Template* what = find(name);
-  if (!what) return {building_.contains(name) ? "building" : "unknown", ""};
+  if (!what) return {"unknown", ""};
   auto found = variants_.find(key(name, what->size));
+  // Of a built one the snapshot is on disk, and is read when somebody asks for a box.
+  if (!what->disk.empty() && (found == variants_.end() || found->second->error.empty()))
+    return {"ready", ""};
   if (found == variants_.end()) return {"building", ""};
   if (found->second->loaded) return {"ready", ""};
   if (!found->second->error.empty()) return {"failed", found->second->error};
@@ -128,6 +162,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::snapshot(
   Template what = *found;
   variant(name, size);
   std::shared_ptr<Variant> wanted = variants_[key(name, size)];
+  if (!what.disk.empty()) note_use(key(name, size));
   if (wanted->loaded) co_return wanted->loaded;
   auto turn = co_await wanted->making.take();
   if (wanted->loaded) co_return wanted->loaded;
@@ -139,6 +174,16 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::snapshot(
   wanted->loaded = made.value();
   co_await forget_old_variants(key(name, size));
   co_return std::move(made);
+}
+
+void Templates::note_use(const std::string& used) {
+  std::erase(recently_used_, used);
+  recently_used_.push_back(used);
+  while (recently_used_.size() > kMostLoaded) {
+    auto oldest = variants_.find(recently_used_.front());
+    if (oldest != variants_.end()) oldest->second->loaded.reset();
+    recently_used_.pop_front();
+  }
 }
 
 Task<void> Templates::forget_old_variants(std::string newest) {
@@ -171,14 +216,13 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_or_make(
   HAKO_CO_TRY(auto disk, co_await boot_disk(what));
   std::string kept = context_.snapshot_dir() + "/.disk-" + random_hex(6);
   Vm::ColdBoot boot = cold_boot(what, size, disk);
-  std::vector<BuildStep> no_steps;
-  auto built = co_await build_snapshot(context_, std::move(boot), std::move(no_steps), kept);
+  auto built = co_await make_snapshot(context_, std::move(boot), what.startup, kept);
   if (disk != what.disk) ::unlink(disk.c_str());
   if (!built) {
     ::unlink(kept.c_str());
     co_return built.error();
   }
-  co_return co_await keep(what, size, std::move(built.value().memory), kept);
+  co_return co_await keep(what, size, std::move(built).value(), kept);
 }
 
 Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_from_disk(
@@ -199,11 +243,12 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_from_disk(
   if (!memory) co_return memory.error();
   auto loaded = std::make_shared<LoadedSnapshot>();
   loaded->memory = std::move(memory).value();
-  HAKO_CO_TRY(loaded->rootfs, open_file(image_.rootfs, O_RDONLY));
+  HAKO_CO_TRY(loaded->rootfs, open_file(rootfs_of(what), O_RDONLY));
   HAKO_CO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
   loaded->template_name = what.name;
   loaded->revision = what.revision;
   loaded->disk_mib = what.disk_mib;
+  loaded->defaults = what.startup.defaults;
   co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
 }
 
@@ -240,12 +285,17 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(
   }
   auto loaded = std::make_shared<LoadedSnapshot>();
   loaded->memory = std::move(memory);
-  HAKO_CO_TRY(loaded->rootfs, open_file(image_.rootfs, O_RDONLY));
+  HAKO_CO_TRY(loaded->rootfs, open_file(rootfs_of(what), O_RDONLY));
   HAKO_CO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
   loaded->template_name = what.name;
   loaded->revision = what.revision;
   loaded->disk_mib = what.disk_mib;
+  loaded->defaults = what.startup.defaults;
   co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
+}
+
+std::string Templates::rootfs_of(const Template& what) const {
+  return what.root.empty() ? image_.rootfs : context_.root_dir() + "/" + what.root;
 }
 
 Vm::ColdBoot Templates::cold_boot(const Template& what, engine::MachineSize size,
@@ -254,7 +304,7 @@ Vm::ColdBoot Templates::cold_boot(const Template& what, engine::MachineSize size
   boot.image.kernel = image_.kernel;
   boot.image.initrd = image_.initrd;
   boot.image.cmdline = context_.config.kernel_args;
-  boot.rootfs = image_.rootfs;
+  boot.rootfs = rootfs_of(what);
   boot.disk = std::move(disk);
   boot.template_name = what.name;
   boot.size = size;
@@ -274,40 +324,14 @@ Task<Result<std::string>> Templates::boot_disk(const Template& what) {
   co_return path;
 }
 
-Task<Result<std::string>> Templates::build(BuildRequest request) {
-  const Template* from = find(request.from);
-  if (!from)
-    co_return Error(ErrorCode::not_found, "template '" + request.from + "' does not exist");
-  if (request.name == image_.name)
-    co_return Error(ErrorCode::failed_precondition,
-                    "'" + request.name + "' is the installed image and cannot be replaced");
-  if (!building_.insert(request.name).second)
-    co_return Error(ErrorCode::failed_precondition,
-                    "template '" + request.name + "' is being built already");
-  struct Building {
-    std::set<std::string>& names;
-    std::string name;
-    ~Building() { names.erase(name); }
-  } building{building_, request.name};
+Task<Result<Vm::ColdBoot>> Templates::boot_for_build(const Template& what) {
+  HAKO_CO_TRY(auto disk, co_await boot_disk(what));
+  co_return cold_boot(what, what.size, std::move(disk));
+}
 
-  Template what = *from;
-  what.name = request.name;
-  if (request.memory_mib) what.size.memory_mib = *request.memory_mib;
-  if (request.vcpus) what.size.vcpus = *request.vcpus;
+Task<Result<void>> Templates::add(Template what, engine::Snapshot memory, std::string disk) {
   what.revision = random_hex(8) + "@" + templates_.at(image_.name).revision;
   what.created = WallClock::now();
-
-  HAKO_CO_TRY(auto disk, co_await boot_disk(*from));
-  std::string from_disk = from->disk;
-  std::string kept = context_.snapshot_dir() + "/.disk-" + random_hex(6);
-  Vm::ColdBoot boot = cold_boot(what, what.size, disk);
-  auto built = co_await build_snapshot(context_, std::move(boot), std::move(request.steps), kept);
-  if (disk != from_disk) ::unlink(disk.c_str());
-  if (!built) {
-    ::unlink(kept.c_str());
-    co_return built.error().with_context("build template '" + what.name + "'");
-  }
-
   // The disk is the template; the snapshot only makes it quick. Written beside and renamed, so that
   // a failure leaves the template as it was.
   std::string folder = context_.template_dir() + "/" + what.name;
@@ -316,7 +340,7 @@ Task<Result<std::string>> Templates::build(BuildRequest request) {
     std::error_code error;
     fs::create_directory(fresh, error);
     if (error) return Error::from_errno(error.value(), "create " + fresh);
-    HAKO_TRY(auto source, open_file(kept, O_RDONLY));
+    HAKO_TRY(auto source, open_file(disk, O_RDONLY));
     HAKO_TRY(auto target, open_file(fresh + "/disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600));
     HAKO_TRY(auto method, clone_file(source.get(), target.get()));
     (void)method;
@@ -335,7 +359,7 @@ Task<Result<std::string>> Templates::build(BuildRequest request) {
   };
   auto written = co_await run_blocking(context_.blocking, work);
   if (!written) {
-    ::unlink(kept.c_str());
+    ::unlink(disk.c_str());
     co_return written.error().with_context("keep template '" + what.name + "'");
   }
   what.disk = folder + "/disk.raw";
@@ -343,10 +367,11 @@ Task<Result<std::string>> Templates::build(BuildRequest request) {
   std::erase_if(variants_, [&](const auto& entry) {
     return entry.first.starts_with(what.name + ".");
   });
-  auto loaded = co_await keep(what, what.size, std::move(built.value().memory), kept);
+  auto loaded = co_await keep(what, what.size, std::move(memory), disk);
   if (!loaded) co_return loaded.error();
   variant(what.name, what.size).loaded = loaded.value();
-  co_return std::move(built.value().log);
+  note_use(key(what.name, what.size));
+  co_return ok();
 }
 
 Task<Result<void>> Templates::remove(std::string name) {
@@ -366,6 +391,7 @@ Task<Result<void>> Templates::remove(std::string name) {
     return true;
   };
   co_await run_blocking(context_.blocking, work);
+  remove_unused_roots();
   co_return ok();
 }
 

@@ -11,14 +11,17 @@
 
 namespace hako::node {
 
-/// What boxes can be made from. "base" is the installed image; others were built from one by
-/// running commands in it, and keep the disk that this left.
+/// What boxes can be made from. "base" is the installed image; others were built from one in a
+/// machine, and keep the disk that this left. Those that come from an imported image have a root
+/// file system of their own beside it, shared by all templates that were built from that one.
 struct Template {
   std::string name;
   engine::MachineSize size;   ///< of boxes that ask for none
   int disk_mib = 0;
   std::string revision;       ///< changes when the content does; snapshots are bound to it
   std::string disk;           ///< scratch disk to boot with; empty: a fresh one
+  std::string root;           ///< file name in root_dir(); empty: the installed image's
+  Startup startup;
   WallTime created{};
 };
 
@@ -45,14 +48,12 @@ class Templates {
   Task<Result<std::shared_ptr<const LoadedSnapshot>>> snapshot(std::string name,
                                                                engine::MachineSize size);
 
-  struct BuildRequest {
-    std::string name;
-    std::string from;
-    std::optional<int> memory_mib, vcpus;
-    std::vector<BuildStep> steps;
-  };
-  /// Makes (or replaces) a template. Returns the steps' output. Nothing changes on failure.
-  Task<Result<std::string>> build(BuildRequest request);
+  /// How a machine for building on `what` is booted. Its disk, where the template has none, is a
+  /// fresh one that the caller removes when the machine is up (it is in snapshot_dir()).
+  Task<Result<Vm::ColdBoot>> boot_for_build(const Template& what);
+  /// Takes in (or replaces) a template whose machine was captured; `disk` is taken over. The
+  /// revision and the time are set here. Nothing changes on failure, and `disk` is gone then too.
+  Task<Result<void>> add(Template what, engine::Snapshot memory, std::string disk);
   /// failed_precondition for the default template.
   Task<Result<void>> remove(std::string name);
 
@@ -63,6 +64,10 @@ class Templates {
     std::string error;  ///< why the last try failed
   };
 
+  std::string rootfs_of(const Template& what) const;
+  Result<Template> read_template(const std::string& folder) const;
+  void remove_unused_roots();
+  void note_use(const std::string& variant);
   Task<void> forget_old_variants(std::string newest);
   std::string key(const std::string& name, engine::MachineSize size) const;
   Variant& variant(const std::string& name, engine::MachineSize size);
@@ -81,8 +86,8 @@ class Templates {
   image::Image image_;
   std::map<std::string, Template> templates_;
   std::map<std::string, std::shared_ptr<Variant>> variants_;
-  std::set<std::string> building_;
   TurnQueue boots_;
+  std::deque<std::string> recently_used_;  ///< variants of built templates, the last used last
   std::deque<std::string> asked_sizes_;
 };
 

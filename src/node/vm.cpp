@@ -103,6 +103,7 @@ Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapsh
   record.template_name = snapshot.template_name;
   record.size = snapshot.memory.size;
   record.disk_mib = snapshot.disk_mib;
+  record.defaults = snapshot.defaults;
   record.isolation = context.engine.fingerprint().isolation;
   auto prepared = co_await prepare(context, std::move(record), snapshot.disk.get());
   if (!prepared) co_return prepared.error().with_context("clone");
@@ -179,6 +180,20 @@ Task<std::string> Vm::boot_console() {
   co_return console ? std::move(console).value() : console.error().message();
 }
 
+Task<Result<void>> Vm::copy_scratch(std::string to) {
+  if (!booted_) co_return Error(ErrorCode::internal, "only a booted machine's disk is copied");
+  auto turn = co_await turns_.take();
+  HAKO_CO_TRYV(co_await booted_->pause());
+  auto work = [from = scratch_.get(), to]() -> Result<void> {
+    HAKO_TRYV(copy_disk(from, to));
+    return ok();
+  };
+  Result<void> copied = co_await run_blocking(context_.blocking, work);
+  Result<void> resumed = co_await booted_->resume();
+  if (!copied) co_return copied.error();
+  co_return resumed;
+}
+
 Task<Result<engine::Snapshot>> Vm::capture(std::unique_ptr<Vm> vm, std::string disk) {
   Context& context = vm->context_;
   engine::Booted booted;
@@ -251,10 +266,12 @@ Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object 
       {"generation", record_.generation},
       {"sandboxId", sandbox},
       {"templateId", record_.template_name},
-      {"defaultUser", "user"},
-      {"defaultWorkdir", "/home/user"},
+      {"defaultUser", record_.defaults.user},
+      {"defaultWorkdir", record_.defaults.workdir},
   };
-  init["envVars"] = std::move(envs);
+  boost::json::object variables = record_.defaults.envs;
+  for (auto& entry : envs) variables[entry.key()] = std::move(entry.value());
+  init["envVars"] = std::move(variables);
   if (!record_.access_token.empty()) init["accessToken"] = record_.access_token;
   co_return co_await context_.gate.init(record_.machine, std::move(init), deadline);
 }

@@ -15,6 +15,7 @@ struct LoadedSnapshot {
   Fd disk;                    ///< scratch disk as captured
   std::string template_name;
   std::string revision;       ///< of the template
+  GuestDefaults defaults;     ///< of the template
   int disk_mib = 0;
 };
 
@@ -43,6 +44,9 @@ class Vm {
   Task<ExitStatus> boot_ended();
   /// The last of a cold-booted guest's console, for a message about why it does not come up.
   Task<std::string> boot_console();
+  /// Copies a booted machine's scratch disk while its processors stand still. What the guest has
+  /// not written out yet is not in it: let it sync first. `to` must not exist.
+  Task<Result<void>> copy_scratch(std::string to);
   /// Stops a booted machine for good and takes its snapshot; `disk` receives its scratch disk.
   /// The Vm is destroyed, whatever the outcome.
   static Task<Result<engine::Snapshot>> capture(std::unique_ptr<Vm> vm, std::string disk);

@@ -6,19 +6,6 @@ AsyncStore::~AsyncStore() {
   thread_.join();
 }
 
-template <class Work>
-auto AsyncStore::on_thread(Work work) -> Task<decltype(work())> {
-  if (waiting_ >= kMostWaiting) {
-    co_return Error(ErrorCode::unavailable, "too many requests at once");
-  }
-  struct Count {
-    explicit Count(size_t& n) : n_(n) { ++n_; }
-    ~Count() { --n_; }
-    size_t& n_;
-  } count(waiting_);
-  co_return co_await run_blocking(thread_, work);
-}
-
 // The functions below are no coroutines themselves: they hand a named closure over, by value, to
 // one that keeps it until the work is done.
 

@@ -29,9 +29,28 @@ class AsyncStore {
   Task<Result<std::vector<SandboxRecord>>> list_sandboxes(SandboxQuery query);
   Task<Result<int64_t>> count_sandboxes(SandboxQuery query);
 
+  /// Runs `work(TemplateStore&)`, which returns a Result, as one of the calls. It must own what it
+  /// uses, and be a named object when the task is awaited.
+  template <class Work>
+  auto with_templates(Work work)
+      -> Task<decltype(work(std::declval<TemplateStore&>()))> {
+    auto call = [this, work = std::move(work)]() mutable { return work(store_->templates()); };
+    return on_thread(std::move(call));
+  }
+
  private:
   template <class Work>
-  auto on_thread(Work work) -> Task<decltype(work())>;
+  auto on_thread(Work work) -> Task<decltype(work())> {
+    if (waiting_ >= kMostWaiting) {
+      co_return Error(ErrorCode::unavailable, "too many requests at once");
+    }
+    struct Count {
+      explicit Count(size_t& n) : n_(n) { ++n_; }
+      ~Count() { --n_; }
+      size_t& n_;
+    } count(waiting_);
+    co_return co_await run_blocking(thread_, work);
+  }
 
   std::unique_ptr<Store> store_;
   asio::thread_pool thread_{1};

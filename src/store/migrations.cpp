@@ -30,6 +30,37 @@ constexpr std::array kSteps = {
          key_id TEXT NOT NULL
        ) STRICT;
        CREATE INDEX sandboxes_by_start ON sandboxes (started_ms, id);)",
+    R"(CREATE TABLE templates (
+         id TEXT PRIMARY KEY NOT NULL,
+         name TEXT NOT NULL UNIQUE,
+         public INTEGER NOT NULL,
+         created_ms INTEGER NOT NULL,
+         updated_ms INTEGER NOT NULL,
+         key_id TEXT NOT NULL
+       ) STRICT;
+       CREATE TABLE template_builds (
+         id TEXT PRIMARY KEY NOT NULL,
+         template_id TEXT NOT NULL REFERENCES templates (id) ON DELETE CASCADE,
+         state TEXT NOT NULL CHECK (state IN ('waiting', 'building', 'ready', 'error')),
+         image INTEGER NOT NULL,
+         vcpus INTEGER NOT NULL,
+         memory_mib INTEGER NOT NULL,
+         disk_mib INTEGER NOT NULL,
+         created_ms INTEGER NOT NULL,
+         finished_ms INTEGER NOT NULL,
+         tags TEXT NOT NULL,
+         reason TEXT NOT NULL,
+         step TEXT NOT NULL,
+         log TEXT NOT NULL
+       ) STRICT;
+       CREATE INDEX template_builds_by_template ON template_builds (template_id, created_ms);
+       CREATE TABLE template_tags (
+         template_id TEXT NOT NULL REFERENCES templates (id) ON DELETE CASCADE,
+         tag TEXT NOT NULL,
+         build_id TEXT NOT NULL,
+         created_ms INTEGER NOT NULL,
+         PRIMARY KEY (template_id, tag)
+       ) STRICT;)",
 };
 
 Result<int64_t> user_version(Database& database) {

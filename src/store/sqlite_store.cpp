@@ -2,6 +2,7 @@
 
 #include "store/migrations.h"
 #include "store/sqlite.h"
+#include "store/sqlite_templates.h"
 #include "store/store.h"
 
 namespace hako::store {
@@ -76,7 +77,8 @@ Filter filter_of(const SandboxQuery& query) {
 
 class SqliteStore : public Store {
  public:
-  explicit SqliteStore(Database database) : database_(std::move(database)) {}
+  explicit SqliteStore(Database database)
+      : database_(std::move(database)), templates_(database_) {}
 
   Result<void> put_key(const ApiKey& key) override {
     HAKO_TRY(auto statement, database_.prepare("INSERT INTO api_keys (id, hash, label, created_ms)"
@@ -186,6 +188,8 @@ class SqliteStore : public Store {
     return row ? statement.integer(0) : 0;
   }
 
+  TemplateStore& templates() override { return templates_; }
+
  private:
   Result<void> changed_one(std::string_view kind, const std::string& id) const {
     if (database_.changes() == 1) return ok();
@@ -193,6 +197,7 @@ class SqliteStore : public Store {
   }
 
   Database database_;
+  SqliteTemplates templates_;
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "store/templates.h"
 
 namespace hako::store {
 
@@ -103,6 +104,8 @@ class Store {
   virtual Result<std::vector<SandboxRecord>> list_sandboxes(const SandboxQuery& query) = 0;
   /// How many `query` would list without its limit and position.
   virtual Result<int64_t> count_sandboxes(const SandboxQuery& query) = 0;
+
+  virtual TemplateStore& templates() = 0;
 };
 
 /// Opens or makes the database at `path` and brings its schema up to date. corrupted for a damaged

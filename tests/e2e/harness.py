@@ -37,7 +37,7 @@ def uids_of(pid):
 class Hako:
     """`hako up` with a configuration of its own. Use as a context manager."""
 
-    def __init__(self, pool=2, settings="", images=IMAGES):
+    def __init__(self, pool=2, settings="", images=IMAGES, prefix=()):
         global _next_uid_base
         self.uid_base = _next_uid_base
         _next_uid_base += 20_000
@@ -50,6 +50,7 @@ class Hako:
         self.base_settings = settings
         self.pool = pool
         self.images = images
+        self.prefix = prefix
         self.write_config(settings)
 
     def write_config(self, settings=""):
@@ -82,9 +83,9 @@ class Hako:
         clean["HAKO_CONFIG"] = self.config
         return clean
 
-    def cli(self, *words, check=True, input=None, timeout=120, text=True):
-        """Runs `hako WORDS`; the finished process."""
-        done = subprocess.run([HAKO, *words], env=self.environment(), input=input,
+    def cli(self, *words, check=True, input=None, timeout=120, text=True, prefix=()):
+        """Runs `hako WORDS`, through the command `prefix` if there is one; the finished process."""
+        done = subprocess.run([*prefix, HAKO, *words], env=self.environment(), input=input,
                               capture_output=True, text=text, timeout=timeout)
         if check and done.returncode != 0:
             raise AssertionError(f"hako {' '.join(words)}: status {done.returncode}\n"
@@ -95,7 +96,7 @@ class Hako:
         return subprocess.Popen([HAKO, *words], env=self.environment(), **options)
 
     def start(self):
-        self.cli("up", timeout=180)
+        self.cli("up", timeout=180, prefix=self.prefix)
         return self
 
     def stop(self):

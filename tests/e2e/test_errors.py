@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -149,10 +150,30 @@ class RunningTest(unittest.TestCase):
         self.hako.cli("cp", source, f"{box}:/home/user/ten")
 
 
-def up_fails(case, hako, *words):
+def device_with(case, options, device, major, minor):
+    """A command prefix under which `device` lies on a file system mounted with `options`."""
+    if not os.path.exists(device):
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+        case.addCleanup(os.unlink, device)
+    folder = tempfile.mkdtemp(prefix="hako-e2e-")
+    case.addCleanup(os.rmdir, folder)
+    # In a chroot "/" is no mount point whose propagation one could change.
+    propagation = "private" if os.path.ismount("/") else "unchanged"
+    script = (f"mount -t tmpfs -o {options} none {folder} && mknod -m 666 {folder}/node c {major} {minor}"
+              f" && mount --bind {folder}/node {device} && umount -l {folder} && exec \"$@\"")
+    return ["unshare", "--mount", "--propagation", propagation, "sh", "-c", script, "sh"]
+
+
+def without_permission(case, device, major, minor):
+    """A command prefix under which nobody may open `device`, root included: the node is there, but
+    its file system has no devices."""
+    return device_with(case, "nodev", device, major, minor)
+
+
+def up_fails(case, hako, *words, prefix=()):
     """`hako up` must fail, say these words, and leave nothing running."""
     try:
-        done = hako.cli("up", check=False, timeout=120)
+        done = hako.cli("up", check=False, timeout=120, prefix=prefix)
         case.assertNotEqual(done.returncode, 0, done.stdout)
         for word in words:
             case.assertIn(word, done.stderr + done.stdout)
@@ -179,6 +200,19 @@ class StartTest(unittest.TestCase):
             hako.remove()
             self.skipTest("KVM works on this machine")
         up_fails(self, hako, "KVM")
+
+    def test_no_permission_for_kvm(self):
+        prefix = without_permission(self, "/dev/kvm", 10, 232)
+        up_fails(self, Hako(settings='[engine]\naccel = "kvm"'), "/dev/kvm: Permission denied",
+                 prefix=prefix)
+        # Where KVM is only preferred, the same is a reason to say, and no fault.
+        with Hako(pool=0, prefix=prefix) as hako:
+            self.assertEqual(hako.cli("run", "--", "echo", "hello").stdout, "hello\n")
+            self.assertIn("/dev/kvm", hako.logs(lines=None))
+
+    def test_no_permission_for_tun(self):
+        up_fails(self, Hako(), "/dev/net/tun",
+                 prefix=without_permission(self, "/dev/net/tun", 10, 200))
 
     def test_port_in_use(self):
         for name in ("api_port", "gate_port"):
@@ -239,6 +273,23 @@ class StartTest(unittest.TestCase):
 
 
 class HostTest(unittest.TestCase):
+    def test_kvm_that_no_guest_comes_up_under(self):
+        # Naming a kernel says that it may run where others do not, so the probe of instructions is
+        # left out; and then it is an ordinary one after all.
+        with open(os.path.join(IMAGES, "base", "manifest.json")) as file:
+            kernel = os.path.join(IMAGES, "base", json.load(file)["kernel"])
+        prefix = device_with(self, "dev", "/dev/kvm", 10, 232)  # for all, unlike some hosts' own
+        with Hako(pool=0, prefix=prefix,
+                  settings=f'[engine]\nkernel = "{kernel}"\n'
+                           "boot_deadline_ms = 15000\nboot_tries = 1") as hako:
+            if "kvm_on_trial" not in hako.logs(None) or "kvm_proved" in hako.logs(None):
+                self.skipTest("KVM works on this machine, or cannot even make a machine")
+            self.assertEqual(hako.cli("run", "--", "echo", "hello").stdout, "hello\n")
+            self.assertIn("kvm_does_not_run_guests", hako.logs(None))
+            self.assertIn("kvm_failed_before", hako.logs(None))
+            report = hako.cli("doctor", check=False).stdout
+            self.assertIn("a guest did not come up under it", report)
+
     def test_guest_that_hangs_at_boot(self):
         # A kernel that finds no init panics, and with panic=0 stands still for ever.
         settings = ('[engine]\nkernel_args = "rdinit=/no-such-init panic=0"\n'

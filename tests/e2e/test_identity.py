@@ -20,9 +20,11 @@ RANDOM = NAMES[:4]
 
 
 def look_at_clones(hako, count):
-    boxes = [hako.create(timeout=600)["sandboxID"] for _ in range(count)]
-    seen = [hako.exec(box, "/usr/bin/python3", "-c", LOOK).stdout.split("\n")[:-1]
-            for box in boxes]
+    boxes, seen = [], []
+    for _ in range(count):
+        boxes.append(hako.create(timeout=600)["sandboxID"])
+        # At once: a kernel reseeds itself after seconds, and that would hide what is missing.
+        seen.append(hako.exec(boxes[-1], "/usr/bin/python3", "-c", LOOK).stdout.split("\n")[:-1])
     for box in boxes:
         hako.cli("kill", box)
     return [dict(zip(NAMES, values)) for values in seen]

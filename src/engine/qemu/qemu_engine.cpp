@@ -164,9 +164,6 @@ Result<AccelChoice> choose_accel(const QemuOptions& options) {
   if (options.accel == AccelMode::tcg)
     return AccelChoice{Isolation::emulated, "emulation was asked for"};
   const std::string device = "/dev/kvm";
-  if (options.accel == AccelMode::kvm && ::access(device.c_str(), F_OK) == 0 &&
-      ::access(device.c_str(), R_OK | W_OK) < 0)
-    return Error(ErrorCode::permission_denied, "KVM: no permission to open " + device);
   KvmProbe probe =
       probe_kvm(device, options.probe_limit,
                 options.skip_instruction_probe ? ProbeDepth::creation : ProbeDepth::instructions);

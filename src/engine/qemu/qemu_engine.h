@@ -19,7 +19,7 @@ struct QemuOptions {
 
 /// Probes the machine (see kvm_probe.h), reads QEMU's build, and makes the engine.
 /// Errors: not_found (no QEMU: says which package has it), unsupported (`kvm` asked for and not
-/// usable: says why), permission_denied (/dev/kvm).
+/// usable: says why).
 Task<Result<std::unique_ptr<Engine>>> make_qemu_engine(QemuOptions options);
 
 }  // namespace hako::engine

@@ -52,7 +52,7 @@ class QemuMachine final : public Machine {
 
  private:
   Task<Result<std::string>> run_state();
-  Task<Result<void>> expect_state(qmp::Command command, std::string wanted);
+  Task<Result<void>> order(std::string command);
   /// `error`, with what became of QEMU and what it wrote last.
   Error explain(Error error);
 

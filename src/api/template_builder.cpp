@@ -1,0 +1,402 @@
+#include "api/template_builder.h"
+
+#include "api/sandboxes.h"
+#include "api/template_scripts.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+
+namespace hako::api {
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using store::BuildRecord;
+using store::BuildState;
+
+namespace {
+
+constexpr auto kBootTime = 5min;
+constexpr auto kDiskTime = 2min;
+constexpr auto kCaptureTime = 5min;
+constexpr auto kStepTime = 1h;
+constexpr auto kToolTime = 10min;
+constexpr auto kReadyTime = 10min;
+constexpr auto kOneReadyTime = 2min;
+constexpr auto kReadyPause = 250ms;
+/// How long a start command without a ready command has to show that it does not end at once.
+constexpr auto kStartTime = 5s;
+constexpr auto kAbortTime = 30s;
+constexpr size_t kTokenSize = 20;
+constexpr size_t kMachineName = 20;
+
+/// Texts of ours for the user pass as they are; what the node or a store says is looked at first.
+Error for_user(const Error& error) { return error_for_user(error, "template build failed"); }
+
+BoxCommand script(std::string_view text, std::vector<std::string> arguments) {
+  BoxCommand command;
+  command.cmd = "/bin/sh";
+  command.args = {"-c", std::string(text), "sh"};
+  for (auto& argument : arguments) command.args.push_back(std::move(argument));
+  return command;
+}
+
+std::string owner_of(const std::string& user) {
+  return user.find(':') == std::string::npos ? user + ":" + user : user;
+}
+
+}  // namespace
+
+/// What a build begins on.
+struct TemplateBuilder::Source {
+  std::string text;  ///< for the log
+  std::string node_name;
+  std::string revision;
+  StepContext context;
+};
+
+Result<void> TemplateBuilder::start(BuildRecord build, Recipe recipe) {
+  if (build.state != BuildState::waiting || live_.contains(build.id))
+    return Error(ErrorCode::failed_precondition, "this build has been started already");
+  if (live_.size() >= kMostBuilds)
+    return Error(ErrorCode::resource_exhausted, "too many templates are being built; try again");
+  auto live = std::make_shared<Live>();
+  live->build = std::move(build);
+  live->recipe = std::move(recipe);
+  live_[live->build.id] = live;
+  tasks_.spawn("build " + live->build.id, run_in_turn(live));
+  return ok();
+}
+
+Task<Result<void>> TemplateBuilder::run(BuildRecord build, Recipe recipe) {
+  std::string id = build.id;
+  HAKO_CO_TRYV(start(std::move(build), std::move(recipe)));
+  Build live = live_[id];
+  while (live->build.state == BuildState::waiting || live->build.state == BuildState::building)
+    co_await live->ended.wait();
+  if (live->build.state == BuildState::ready) co_return ok();
+  co_return Error(ErrorCode::failed_precondition, live->build.reason);
+}
+
+Task<Result<TemplateBuilder::Status>> TemplateBuilder::status(std::string template_id,
+                                                              std::string build_id) {
+  HAKO_CO_TRY(auto build, co_await catalog_.find_build(template_id, build_id));
+  Status status;
+  status.build = build;
+  if (auto found = live_.find(build_id); found != live_.end()) {
+    status.build = found->second->build;
+    status.entries = found->second->log.entries();
+    co_return status;
+  }
+  boost::system::error_code bad;
+  json::value log = json::parse(build.log.empty() ? "[]" : build.log, bad);
+  if (!bad && log.is_array()) status.entries = std::move(log.get_array());
+  status.build.log.clear();
+  co_return status;
+}
+
+Task<void> TemplateBuilder::run_in_turn(Build live) {
+  auto turn = co_await turns_.take();
+  live->build.state = BuildState::building;
+  auto noted = co_await catalog_.update_build(live->build);
+  Result<void> done = noted;
+  if (done) {
+    live->machine = "b" + random_lower_alphanumeric(kMachineName);
+    done = co_await build(live);
+  }
+  if (!done) {
+    json::object body;
+    body["build"] = live->machine;
+    // The node ends it by itself when it loses us; an answer is not needed.
+    (void)co_await node_.call("build.abort", std::move(body), kAbortTime);
+    live->log.add("error", done.error().message(), live->step);
+    live->build.reason = done.error().message();
+    live->build.step = live->step;
+  }
+  BuildRecord finished = live->build;
+  finished.state = done ? BuildState::ready : BuildState::error;
+  finished.finished_ms = to_unix_ms(WallClock::now());
+  finished.log = json::serialize(live->log.entries());
+  auto kept = co_await catalog_.update_build(finished);
+  if (!kept) {
+    finished.state = BuildState::error;
+    finished.reason = kept.error().message();
+  }
+  live->build = std::move(finished);
+  live_.erase(live->build.id);
+  live->ended.notify_all();
+  log_info("template built", {{"build", live->build.id},
+                              {"state", std::string(to_string(live->build.state))},
+                              {"step", live->build.step}});
+}
+
+Task<Result<json::object>> TemplateBuilder::ask(const Live& live, std::string method,
+                                                json::object body, Duration deadline) {
+  body["build"] = live.machine;
+  auto answer = co_await node_.call(std::move(method), std::move(body), deadline);
+  if (!answer) co_return for_user(answer.error());
+  co_return std::move(answer).value();
+}
+
+Task<Result<TemplateBuilder::Source>> TemplateBuilder::find_source(const Recipe& recipe) {
+  Source source;
+  std::string reference = recipe.from_template;
+  if (!recipe.from_image.empty()) {
+    HAKO_CO_TRY(auto resolved, co_await catalog_.resolve_image(recipe.from_image));
+    source.node_name = resolved.node_name;
+    source.text = recipe.from_image;
+  } else {
+    if (reference.empty()) reference = config_.default_template;
+    HAKO_CO_TRY(auto resolved, co_await catalog_.resolve(reference));
+    source.node_name = resolved.node_name;
+    source.text = reference;
+  }
+  HAKO_CO_TRY(auto known, co_await catalog_.node_templates());
+  for (const NodeTemplateFacts& facts : known) {
+    if (facts.name != source.node_name) continue;
+    source.revision = facts.revision;
+    source.context = facts.defaults;
+    co_return source;
+  }
+  co_return Error(ErrorCode::not_found, "template '" + source.text +
+                                            "' was built on another base image; build it again");
+}
+
+Task<Result<size_t>> TemplateBuilder::begin(Live& live, TemplateBox& box, const Source& source,
+                                            std::vector<std::string> keys, std::string token) {
+  json::object body;
+  body["from"] = source.node_name;
+  body["access_token"] = token;
+  if (live.build.memory_mib > 0) body["memory_mib"] = live.build.memory_mib;
+  if (live.build.vcpus > 0) body["vcpus"] = live.build.vcpus;
+  json::array layers;
+  for (const auto& key : keys) layers.emplace_back(key);
+  body["layers"] = std::move(layers);
+  HAKO_CO_TRY(auto begun, co_await ask(live, "build.begin", std::move(body), kBootTime));
+  FieldReader reader(begun, "build.begin: ");
+  auto cached = reader.number("cached", 0, int64_t(keys.size()));
+  auto read = reader.outcome();
+  if (!read || !cached) co_return for_user(Error(ErrorCode::corrupted, "build.begin: no answer"));
+  BoxCommand probe;
+  probe.cmd = live.shell;
+  probe.args = {"-c", ":"};
+  auto found = co_await box.run(std::move(probe), nullptr, kToolTime);
+  if (!found && found.error().code() == ErrorCode::invalid_argument) live.shell = "/bin/sh";
+  co_return size_t(*cached);
+}
+
+Task<Result<void>> TemplateBuilder::build(Build live) {
+  const Recipe& recipe = live->recipe;
+  HAKO_CO_TRY(auto source, co_await find_source(recipe));
+  live->log.add("info", "[base] FROM " + source.text, live->step);
+  std::map<std::string, std::string> digests;
+  for (const RecipeStep& step : recipe.steps) {
+    if (step.kind != StepKind::copy || !TemplateFiles::is_hash(step.files_hash)) continue;
+    // What is missing is told when its step comes.
+    auto file = files_.open(live->build.template_id, step.files_hash);
+    if (file) digests[step.files_hash] = file.value().digest;
+  }
+  std::vector<std::string> keys = layer_keys(source.revision, recipe.steps, digests);
+  std::vector<std::string> usable;
+  for (size_t i = 0; i < keys.size() && !recipe.force && !recipe.steps[i].force; ++i)
+    usable.push_back(keys[i]);
+
+  std::string token = random_hex(kTokenSize);
+  TemplateBox box(config_, live->machine, token);
+  HAKO_CO_TRY(size_t cached, co_await begin(*live, box, source, std::move(usable), token));
+  StepContext context = source.context;
+  HAKO_CO_TRYV(co_await run_steps(*live, box, context, cached, keys));
+  live->step = "finalize";
+  co_return co_await finalize(*live, box, context);
+}
+
+Task<Result<void>> TemplateBuilder::run_steps(Live& live, TemplateBox& box, StepContext& context,
+                                              size_t cached,
+                                              const std::vector<std::string>& keys) {
+  const auto& steps = live.recipe.steps;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    live.step = std::to_string(i + 1);
+    std::string prefix = "builder " + live.step + "/" + std::to_string(steps.size());
+    std::string line = "[" + prefix + "] " + describe_step(steps[i]);
+    if (i < cached) {
+      live.log.add("info", "CACHED " + line, live.step);
+      apply_step(steps[i], context);
+      continue;
+    }
+    live.log.add("info", line, live.step);
+    StepContext before = context;
+    apply_step(steps[i], context);
+    // What a step makes is made for those after it; what it runs, runs as things were before it.
+    bool prepares = steps[i].kind == StepKind::workdir || steps[i].kind == StepKind::user;
+    HAKO_CO_TRYV(co_await run_step(live, box, steps[i], prepares ? context : before, prefix));
+    if (steps[i].kind == StepKind::env) continue;
+    json::object body;
+    body["key"] = keys[i];
+    HAKO_CO_TRYV(co_await ask(live, "build.layer", std::move(body), kDiskTime));
+  }
+  co_return ok();
+}
+
+BoxCommand TemplateBuilder::in_shell(const Live& live, const std::string& line,
+                                     const StepContext& context) const {
+  BoxCommand command;
+  command.cmd = live.shell;
+  command.args = {"-l", "-c", line};
+  command.user = context.user;
+  command.cwd = context.workdir;
+  command.envs = context.envs;
+  return command;
+}
+
+Task<Result<void>> TemplateBuilder::run_step(Live& live, TemplateBox& box, const RecipeStep& step,
+                                             const StepContext& context, std::string prefix) {
+  switch (step.kind) {
+    case StepKind::env:
+      co_return ok();
+    case StepKind::copy:
+      co_return co_await copy(live, box, step, context, std::move(prefix));
+    case StepKind::run: {
+      StepContext as = context;
+      if (step.args.size() > 1 && !step.args[1].empty()) as.user = step.args[1];
+      auto command = in_shell(live, step.args[0], as);
+      std::string what = "failed to run command '" + step.args[0].substr(0, 1000) + "'";
+      co_return co_await run_logged(live, box, std::move(command), std::move(prefix),
+                                    std::move(what));
+    }
+    case StepKind::workdir: {
+      auto command = script(kWorkdirScript, {context.workdir, owner_of(context.user)});
+      std::string what = "failed to make the working directory '" + context.workdir + "'";
+      co_return co_await run_logged(live, box, std::move(command), std::move(prefix),
+                                    std::move(what));
+    }
+    case StepKind::user: {
+      std::string may_be_root = step.args.size() > 1 ? step.args[1] : "";
+      auto command = script(kUserScript, {context.user, may_be_root});
+      std::string what = "failed to set the user '" + context.user + "'";
+      co_return co_await run_logged(live, box, std::move(command), std::move(prefix),
+                                    std::move(what));
+    }
+  }
+  co_return ok();
+}
+
+Task<Result<void>> TemplateBuilder::run_logged(Live& live, TemplateBox& box, BoxCommand command,
+                                               std::string prefix, std::string what) {
+  TemplateBox::Output output = [&live, prefix](bool is_error, std::string_view bytes) {
+    live.log.add_output(is_error, bytes, prefix, live.step);
+  };
+  auto status = co_await box.run(std::move(command), std::move(output), kStepTime);
+  live.log.flush_output(prefix, live.step);
+  if (!status)
+    co_return Error(ErrorCode::failed_precondition, what + ": " + status.error().message());
+  if (status.value() == 0) co_return ok();
+  std::string how = status.value() < 0 ? "ended by a signal"
+                                       : "exit status " + std::to_string(status.value());
+  co_return Error(ErrorCode::failed_precondition, what + ": " + how);
+}
+
+Task<Result<void>> TemplateBuilder::copy(Live& live, TemplateBox& box, const RecipeStep& step,
+                                         const StepContext& context, std::string prefix) {
+  std::string what = "failed to copy '" + step.args[0] + "'";
+  auto file = files_.open(live.build.template_id, step.files_hash);
+  if (!TemplateFiles::is_hash(step.files_hash) || !file)
+    co_return Error(ErrorCode::failed_precondition, what + ": its files have not been uploaded");
+  std::string archive = "/tmp/.upload-" + random_hex(8);
+  auto uploaded = co_await box.upload(file.value().content.get(), archive, files_.disk());
+  if (!uploaded) co_return Error(ErrorCode::failed_precondition,
+                                 what + ": " + uploaded.error().message());
+  bool has_owner = step.args.size() > 2 && !step.args[2].empty();
+  std::string mode = step.args.size() > 3 ? step.args[3] : "";
+  auto command = script(kCopyScript, {archive, fixed_part(step.args[0]), step.args[1],
+                                      owner_of(has_owner ? step.args[2] : context.user), mode,
+                                      context.workdir});
+  co_return co_await run_logged(live, box, std::move(command), std::move(prefix),
+                                std::move(what));
+}
+
+Task<Result<void>> TemplateBuilder::finalize(Live& live, TemplateBox& box,
+                                             const StepContext& context) {
+  json::object nothing;
+  HAKO_CO_TRYV(co_await ask(live, "build.settle", std::move(nothing), kCaptureTime));
+  // A box whose user or folder is missing could start nothing.
+  auto probe = in_shell(live, ":", context);
+  auto usable = co_await box.run(std::move(probe), nullptr, kToolTime);
+  if (!usable)
+    co_return Error(ErrorCode::failed_precondition,
+                    "nothing can be started as '" + context.user + "' in '" + context.workdir +
+                        "': " + usable.error().message());
+  HAKO_CO_TRYV(co_await start_programs(live, box, context));
+  live.log.add("info", "[finalize] Taking the snapshot", live.step);
+  json::object body;
+  body["template"] = live.build.id;
+  body["defaults"] = context_json(context);
+  body["start_cmd"] = live.recipe.start_cmd;
+  body["ready_cmd"] = live.recipe.ready_cmd;
+  HAKO_CO_TRY(auto made, co_await ask(live, "build.finish", std::move(body), kCaptureTime));
+  FieldReader reader(made, "build.finish: ");
+  live.build.memory_mib = int(reader.number("memory_mib", 0, INT32_MAX).value_or(0));
+  live.build.vcpus = int(reader.number("vcpus", 0, INT32_MAX).value_or(0));
+  live.build.disk_mib = int(reader.number("disk_mib", 0, INT32_MAX).value_or(0));
+  co_return ok();
+}
+
+namespace {
+
+/// Returns when the start command has failed; not before, for as long as it runs or once it has
+/// ended well.
+Task<void> watch_start(TemplateBox& box, BoxCommand command, TemplateBox::Output output,
+                       std::optional<Result<int>>& ended) {
+  ended.emplace(co_await box.run(std::move(command), std::move(output), 0s));
+  bool well = *ended && ended->value() == 0;
+  for (; well;) co_await sleep_for(24h);
+}
+
+Task<void> wait_ready(TemplateBox& box, const BoxCommand& check, Result<void>& outcome) {
+  auto give_up = std::chrono::steady_clock::now() + kReadyTime;
+  for (;;) {
+    BoxCommand again = check;
+    auto status = co_await box.run(std::move(again), nullptr, kOneReadyTime);
+    if (status && status.value() == 0) co_return;
+    if (std::chrono::steady_clock::now() >= give_up) {
+      outcome = Error(ErrorCode::failed_precondition,
+                      "the ready command does not succeed within " +
+                          std::to_string(kReadyTime.count()) + " minutes");
+      co_return;
+    }
+    co_await sleep_for(kReadyPause);
+  }
+}
+
+Task<void> wait_a_while() { co_await sleep_for(kStartTime); }
+
+}  // namespace
+
+Task<Result<void>> TemplateBuilder::start_programs(Live& live, TemplateBox& box,
+                                                   const StepContext& context) {
+  using namespace asio::experimental::awaitable_operators;
+  const Recipe& recipe = live.recipe;
+  Result<void> ready = ok();
+  auto check = in_shell(live, recipe.ready_cmd, context);
+  if (recipe.start_cmd.empty()) {
+    if (!recipe.ready_cmd.empty()) co_await wait_ready(box, check, ready);
+    co_return ready;
+  }
+  live.log.add("info", "[finalize] START " + recipe.start_cmd, live.step);
+  const char* prefix = "start";
+  TemplateBox::Output output = [&live, prefix](bool is_error, std::string_view bytes) {
+    live.log.add_output(is_error, bytes, prefix, live.step);
+  };
+  std::optional<Result<int>> ended;
+  auto command = in_shell(live, recipe.start_cmd, context);
+  auto running = watch_start(box, std::move(command), std::move(output), ended);
+  auto waiting = recipe.ready_cmd.empty() ? wait_a_while() : wait_ready(box, check, ready);
+  auto first = co_await (std::move(running) || std::move(waiting));
+  live.log.flush_output(prefix, live.step);
+  if (first.index() == 0) {
+    std::string how = *ended ? "exit status " + std::to_string(ended->value())
+                             : ended->error().message();
+    co_return Error(ErrorCode::failed_precondition,
+                    "the start command '" + recipe.start_cmd.substr(0, 1000) + "' failed: " + how);
+  }
+  co_return ready;
+}
+
+}  // namespace hako::api

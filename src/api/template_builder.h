@@ -1,0 +1,89 @@
+// Runs the builds of templates.
+#pragma once
+
+#include <memory>
+
+#include "api/template_box.h"
+#include "api/template_catalog.h"
+#include "api/template_files.h"
+#include "api/template_log.h"
+#include "base/async/task_group.h"
+#include "base/async/turn_queue.h"
+
+namespace hako::api {
+
+/// The node lends a machine and keeps its disk; what happens in it is ordered from here, and what
+/// it says is read here, without privileges. Errors of all calls are fit for the user.
+/// Thread: one executor.
+class TemplateBuilder {
+ public:
+  static constexpr int kBuildsAtOnce = 2;
+  static constexpr size_t kMostBuilds = 64;  ///< with those that wait for their turn
+  static constexpr size_t kLogEntriesPerCall = 100;
+
+  TemplateBuilder(const config::Config& config, TemplateCatalog& catalog, TemplateFiles& files,
+                  NodeLink& node, asio::any_io_executor executor)
+      : config_(config),
+        catalog_(catalog),
+        files_(files),
+        node_(node),
+        turns_(kBuildsAtOnce),
+        tasks_(executor) {}
+
+  /// Sets a waiting build going. failed_precondition if it has been; resource_exhausted.
+  Result<void> start(store::BuildRecord build, Recipe recipe);
+  /// The same, and waits until it has ended.
+  Task<Result<void>> run(store::BuildRecord build, Recipe recipe);
+
+  /// How a build stands, with its log.
+  struct Status {
+    store::BuildRecord build;
+    boost::json::array entries;
+  };
+  Task<Result<Status>> status(std::string template_id, std::string build_id);
+
+  Task<void> stop() { return tasks_.stop(); }
+
+ private:
+  /// A build under way, or one that has ended and waits for its record to be written.
+  struct Live {
+    store::BuildRecord build;
+    Recipe recipe;
+    TemplateLog log;
+    std::string step = "base";  ///< where it is
+    std::string shell = "/bin/bash";
+    std::string machine;  ///< the node's name for the build
+    Condition ended;
+  };
+  using Build = std::shared_ptr<Live>;
+  struct Source;
+
+  Task<void> run_in_turn(Build build);
+  Task<Result<void>> build(Build build);
+  Task<Result<Source>> find_source(const Recipe& recipe);
+  Task<Result<size_t>> begin(Live& live, TemplateBox& box, const Source& source,
+                             std::vector<std::string> keys, std::string token);
+  Task<Result<void>> run_steps(Live& live, TemplateBox& box, StepContext& context, size_t cached,
+                               const std::vector<std::string>& keys);
+  Task<Result<void>> run_step(Live& live, TemplateBox& box, const RecipeStep& step,
+                              const StepContext& context, std::string prefix);
+  Task<Result<void>> copy(Live& live, TemplateBox& box, const RecipeStep& step,
+                          const StepContext& context, std::string prefix);
+  Task<Result<void>> run_logged(Live& live, TemplateBox& box, BoxCommand command,
+                                std::string prefix, std::string what);
+  Task<Result<void>> finalize(Live& live, TemplateBox& box, const StepContext& context);
+  Task<Result<void>> start_programs(Live& live, TemplateBox& box, const StepContext& context);
+  Task<Result<boost::json::object>> ask(const Live& live, std::string method,
+                                        boost::json::object body, Duration deadline);
+  BoxCommand in_shell(const Live& live, const std::string& line, const StepContext& context) const;
+
+  const config::Config& config_;
+  TemplateCatalog& catalog_;
+  TemplateFiles& files_;
+  NodeLink& node_;
+  TurnQueue turns_;
+  std::map<std::string, Build> live_;  ///< by build id
+  TaskGroup tasks_;
+};
+
+}  // namespace hako::api

@@ -1,0 +1,304 @@
+#include "api/template_catalog.h"
+
+#include <algorithm>
+#include <set>
+
+#include "api/sandboxes.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+
+namespace hako::api {
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using store::BuildRecord;
+using store::BuildState;
+using store::TagRecord;
+using store::TemplateRecord;
+using store::TemplateStore;
+
+namespace {
+
+constexpr auto kTemplateListTime = 10s;
+constexpr auto kTemplateRemoveTime = 60s;
+constexpr size_t kTemplateIdLength = 20;
+
+int64_t unix_ms() { return to_unix_ms(WallClock::now()); }
+
+Error no_template(const std::string& name) {
+  return Error(ErrorCode::not_found, "template '" + name + "' not found");
+}
+
+Error unusable(const Error& error) { return error_for_user(error, "templates not read"); }
+
+Result<NodeTemplateFacts> read_facts(const json::value& value) {
+  const json::object* fields = value.if_object();
+  if (!fields) return Error(ErrorCode::corrupted, "template.list: a template must be an object");
+  FieldReader reader(*fields, "template.list: ");
+  NodeTemplateFacts facts;
+  facts.name = reader.text("name", 256).value_or("");
+  facts.revision = reader.text("revision", 1024).value_or("");
+  facts.state = reader.text("state", 64).value_or("");
+  facts.error = reader.text("error", 1 << 20).value_or("");
+  facts.memory_mib = reader.number("memory_mib", 0, INT32_MAX).value_or(0);
+  facts.vcpus = reader.number("vcpus", 0, INT32_MAX).value_or(0);
+  facts.disk_mib = reader.number("disk_mib", 0, INT32_MAX).value_or(0);
+  facts.pooled = reader.number("pooled", 0, INT32_MAX).value_or(0);
+  facts.created_ms = reader.number("created_ms", 0, INT64_MAX).value_or(0);
+  if (const json::object* defaults = reader.object("defaults")) {
+    HAKO_TRY(facts.defaults, parse_context(*defaults));
+  }
+  HAKO_TRYV(reader.outcome());
+  return facts;
+}
+
+}  // namespace
+
+Task<Result<std::vector<NodeTemplateFacts>>> TemplateCatalog::node_templates() {
+  json::object nothing;
+  auto answer = co_await node_.call("template.list", std::move(nothing), kTemplateListTime);
+  if (!answer) co_return error_for_user(answer.error(), "templates not listed");
+  const json::value* list = answer.value().if_contains("templates");
+  std::vector<NodeTemplateFacts> all;
+  if (!list || !list->is_array()) co_return all;
+  for (const json::value& value : list->get_array()) {
+    auto facts = read_facts(value);
+    if (!facts) co_return error_for_user(facts.error(), "node's answer not usable");
+    all.push_back(std::move(facts).value());
+  }
+  co_return all;
+}
+
+Task<Result<TemplateRecord>> TemplateCatalog::find(std::string id_or_name) {
+  auto work = [id_or_name](TemplateStore& templates) {
+    return templates.find_template(id_or_name);
+  };
+  auto found = co_await store_.with_templates(std::move(work));
+  if (!found) co_return unusable(found.error());
+  if (!found.value()) co_return no_template(id_or_name);
+  co_return *found.value();
+}
+
+Task<Result<BuildRecord>> TemplateCatalog::find_build(std::string template_id,
+                                                      std::string build_id) {
+  HAKO_CO_TRY(auto what, co_await find(template_id));
+  auto work = [build_id](TemplateStore& templates) { return templates.find_build(build_id); };
+  auto found = co_await store_.with_templates(std::move(work));
+  if (!found) co_return unusable(found.error());
+  if (!found.value() || found.value()->template_id != what.id)
+    co_return Error(ErrorCode::not_found, "build not found");
+  co_return *found.value();
+}
+
+Task<Result<std::vector<TagRecord>>> TemplateCatalog::tags_of(std::string template_id) {
+  HAKO_CO_TRY(auto what, co_await find(template_id));
+  auto work = [id = what.id](TemplateStore& templates) { return templates.tags_of(id); };
+  auto tags = co_await store_.with_templates(std::move(work));
+  if (!tags) co_return unusable(tags.error());
+  co_return std::move(tags);
+}
+
+Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text) {
+  auto reference = parse_template_reference(text);
+  // What no template can be called does not exist.
+  if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
+  std::string name = reference.value().name;
+  std::string tag = reference.value().tag.value_or(std::string(kDefaultTag));
+  if (is_default(name) && (tag == kDefaultTag || tag == "latest"))
+    co_return ResolvedTemplate{name, name, name};
+  HAKO_CO_TRY(auto what, co_await find(name));
+  HAKO_CO_TRY(auto tags, co_await tags_of(what.id));
+  for (const TagRecord& each : tags)
+    if (each.tag == tag) co_return ResolvedTemplate{what.id, what.name, each.build_id};
+  co_return Error(ErrorCode::not_found,
+                  "template '" + what.name + "' has no build with the tag '" + tag + "'");
+}
+
+Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text) {
+  HAKO_CO_TRY(auto reference, parse_image_reference(text));
+  Error missing(ErrorCode::not_found,
+                "image '" + text + "' has not been imported, and this server pulls from no "
+                "registry: save it as an OCI archive and run `hako template import " +
+                    reference.name + (reference.tag ? ":" + *reference.tag : "") + " FILE`");
+  auto what = co_await find(reference.name);
+  if (!what && what.error().code() == ErrorCode::not_found) {
+    // What E2B calls its base image is ours here.
+    if (reference.name != "e2bdev/base") co_return missing;
+    const std::string& name = config_.default_template;
+    co_return ResolvedTemplate{name, name, name};
+  }
+  if (!what) co_return what.error();
+  HAKO_CO_TRY(auto tags, co_await tags_of(what.value().id));
+  std::vector<std::string> wanted = {"latest", std::string(kDefaultTag)};
+  if (reference.tag) wanted = {*reference.tag};
+  for (const std::string& tag : wanted) {
+    for (const TagRecord& each : tags) {
+      if (each.tag != tag) continue;
+      HAKO_CO_TRY(auto build, co_await find_build(what.value().id, each.build_id));
+      if (build.is_image)
+        co_return ResolvedTemplate{what.value().id, what.value().name, each.build_id};
+    }
+  }
+  co_return missing;
+}
+
+Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
+    std::string text, std::vector<std::string> more_tags, int64_t vcpus, int64_t memory_mib,
+    std::string key_id) {
+  HAKO_CO_TRY(auto reference, parse_template_reference(text));
+  HAKO_CO_TRY(auto tags, join_tags(reference.tag, more_tags));
+  if (is_default(reference.name))
+    co_return Error(ErrorCode::failed_precondition,
+                    "'" + reference.name + "' is the installed image and cannot be replaced");
+  auto work = [=](TemplateStore& templates) -> Result<Registered> {
+    Registered registered;
+    HAKO_TRY(auto known, templates.find_template(reference.name));
+    if (known) {
+      registered.what = *known;
+    } else {
+      registered.what.id = random_lower_alphanumeric(kTemplateIdLength);
+      registered.what.name = reference.name;
+      registered.what.created_ms = unix_ms();
+      registered.what.key_id = key_id;
+    }
+    registered.what.updated_ms = unix_ms();
+    HAKO_TRYV(templates.put_template(registered.what));
+    registered.build.id = random_uuid();
+    registered.build.template_id = registered.what.id;
+    registered.build.vcpus = int(vcpus);
+    registered.build.memory_mib = int(memory_mib);
+    registered.build.created_ms = unix_ms();
+    registered.build.tags = tags;
+    HAKO_TRYV(templates.put_build(registered.build));
+    return registered;
+  };
+  auto registered = co_await store_.with_templates(std::move(work));
+  if (!registered) co_return unusable(registered.error());
+  co_return std::move(registered);
+}
+
+Task<Result<void>> TemplateCatalog::update_build(BuildRecord build) {
+  auto work = [build](TemplateStore& templates) -> Result<void> {
+    HAKO_TRYV(templates.put_build(build));
+    if (build.state != BuildState::ready) return ok();
+    return templates.set_tags(build.template_id, build.id, build.tags, unix_ms());
+  };
+  auto written = co_await store_.with_templates(std::move(work));
+  if (!written) co_return unusable(written.error());
+  if (build.state == BuildState::ready) co_return co_await remove_untagged(build.template_id);
+  co_return ok();
+}
+
+Task<Result<void>> TemplateCatalog::remove_at_node(std::string build_id) {
+  json::object body;
+  body["name"] = build_id;
+  auto answer = co_await node_.call("template.remove", std::move(body), kTemplateRemoveTime);
+  if (answer || answer.error().code() == ErrorCode::not_found) co_return ok();
+  co_return error_for_user(answer.error(), "template not removed");
+}
+
+Task<Result<void>> TemplateCatalog::remove_untagged(std::string template_id) {
+  HAKO_CO_TRY(auto tags, co_await tags_of(template_id));
+  auto work = [template_id](TemplateStore& templates) { return templates.builds_of(template_id); };
+  auto builds = co_await store_.with_templates(std::move(work));
+  if (!builds) co_return unusable(builds.error());
+  std::set<std::string> tagged;
+  for (const TagRecord& tag : tags) tagged.insert(tag.build_id);
+  for (const BuildRecord& build : builds.value())
+    if (build.state == BuildState::ready && !tagged.contains(build.id)) {
+      HAKO_CO_TRYV(co_await remove_at_node(build.id));
+    }
+  co_return ok();
+}
+
+Task<Result<std::string>> TemplateCatalog::assign_tags(std::string target,
+                                                       std::vector<std::string> texts) {
+  HAKO_CO_TRYV(parse_template_reference(target));
+  HAKO_CO_TRY(auto tags, join_tags(std::nullopt, texts));
+  HAKO_CO_TRY(auto resolved, co_await resolve(target));
+  if (is_default(resolved.id))
+    co_return Error(ErrorCode::failed_precondition, "the installed image takes no tags");
+  auto work = [=](TemplateStore& templates) {
+    return templates.set_tags(resolved.id, resolved.node_name, tags, unix_ms());
+  };
+  auto written = co_await store_.with_templates(std::move(work));
+  if (!written) co_return unusable(written.error());
+  HAKO_CO_TRYV(co_await remove_untagged(resolved.id));
+  co_return resolved.node_name;
+}
+
+Task<Result<void>> TemplateCatalog::remove_tags(std::string name, std::vector<std::string> tags) {
+  HAKO_CO_TRY(auto reference, parse_template_reference(name));
+  for (const std::string& text : tags) {
+    HAKO_CO_TRY(auto tag, clean_tag(text));
+    if (tag == kDefaultTag)
+      co_return Error(ErrorCode::invalid_argument, "the tag 'default' cannot be removed");
+  }
+  HAKO_CO_TRY(auto what, co_await find(reference.name));
+  auto work = [id = what.id, tags](TemplateStore& templates) {
+    return templates.remove_tags(id, tags);
+  };
+  auto removed = co_await store_.with_templates(std::move(work));
+  if (!removed) co_return unusable(removed.error());
+  co_return co_await remove_untagged(what.id);
+}
+
+Task<Result<std::string>> TemplateCatalog::remove(std::string text) {
+  auto reference = parse_template_reference(text);
+  if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
+  if (is_default(reference.value().name))
+    co_return Error(ErrorCode::failed_precondition, "'" + reference.value().name +
+                                                        "' is the installed image and cannot be "
+                                                        "removed");
+  HAKO_CO_TRY(auto what, co_await find(reference.value().name));
+  auto builds_work = [id = what.id](TemplateStore& templates) { return templates.builds_of(id); };
+  auto builds = co_await store_.with_templates(std::move(builds_work));
+  if (!builds) co_return unusable(builds.error());
+  for (const BuildRecord& build : builds.value())
+    if (build.state == BuildState::ready) {
+      HAKO_CO_TRYV(co_await remove_at_node(build.id));
+    }
+  auto work = [id = what.id](TemplateStore& templates) { return templates.remove_template(id); };
+  auto removed = co_await store_.with_templates(std::move(work));
+  if (!removed) co_return unusable(removed.error());
+  co_return what.id;
+}
+
+Task<Result<TemplateRecord>> TemplateCatalog::set_public(std::string text, bool is_public) {
+  auto reference = parse_template_reference(text);
+  if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
+  HAKO_CO_TRY(auto what, co_await find(reference.value().name));
+  what.is_public = is_public;
+  what.updated_ms = unix_ms();
+  auto work = [what](TemplateStore& templates) { return templates.put_template(what); };
+  auto written = co_await store_.with_templates(std::move(work));
+  if (!written) co_return unusable(written.error());
+  co_return what;
+}
+
+Task<Result<std::vector<TemplateCatalog::Listed>>> TemplateCatalog::list() {
+  auto work = [](TemplateStore& templates) -> Result<std::vector<Listed>> {
+    HAKO_TRY(auto all, templates.all_templates());
+    std::vector<Listed> listed;
+    for (auto& what : all) {
+      Listed entry;
+      HAKO_TRY(entry.builds, templates.builds_of(what.id));
+      HAKO_TRY(entry.tags, templates.tags_of(what.id));
+      entry.what = std::move(what);
+      listed.push_back(std::move(entry));
+    }
+    return listed;
+  };
+  auto listed = co_await store_.with_templates(std::move(work));
+  if (!listed) co_return unusable(listed.error());
+  co_return std::move(listed);
+}
+
+Task<Result<void>> TemplateCatalog::fail_unfinished() {
+  auto work = [](TemplateStore& templates) {
+    return templates.fail_unfinished_builds("the server was started again meanwhile");
+  };
+  co_return co_await store_.with_templates(std::move(work));
+}
+
+}  // namespace hako::api

@@ -1,0 +1,88 @@
+// Templates as users know them: names, tags, builds; and which of the node's templates they mean.
+#pragma once
+
+#include <boost/json.hpp>
+
+#include <string>
+#include <vector>
+
+#include "api/node_link.h"
+#include "api/template_names.h"
+#include "api/template_recipe.h"
+#include "config/config.h"
+#include "store/async_store.h"
+
+namespace hako::api {
+
+/// A template of the node, and what it is called here.
+struct ResolvedTemplate {
+  std::string id;
+  std::string name;
+  std::string node_name;
+};
+
+/// What the node says of one of its templates.
+struct NodeTemplateFacts {
+  std::string name;
+  std::string revision;
+  std::string state;
+  std::string error;
+  int64_t memory_mib = 0, vcpus = 0, disk_mib = 0, pooled = 0, created_ms = 0;
+  StepContext defaults;
+};
+
+/// Errors of all calls are fit for the user. The installed image is a template, too, with its name
+/// as its id; it is in no record. Thread: one executor.
+class TemplateCatalog {
+ public:
+  TemplateCatalog(const config::Config& config, store::AsyncStore& store, NodeLink& node)
+      : config_(config), store_(store), node_(node) {}
+
+  bool is_default(const std::string& name) const { return name == config_.default_template; }
+  /// What a box is to be made from: "id", "name", each with ":tag" or without. not_found.
+  Task<Result<ResolvedTemplate>> resolve(std::string reference);
+  /// What `fromImage` means: an image that was imported. not_found.
+  Task<Result<ResolvedTemplate>> resolve_image(std::string reference);
+
+  /// not_found.
+  Task<Result<store::TemplateRecord>> find(std::string id_or_name);
+  Task<Result<store::BuildRecord>> find_build(std::string template_id, std::string build_id);
+  Task<Result<std::vector<NodeTemplateFacts>>> node_templates();
+
+  /// Registers a build that waits to be started, and its template where it is new.
+  struct Registered {
+    store::TemplateRecord what;
+    store::BuildRecord build;
+  };
+  Task<Result<Registered>> register_build(std::string name, std::vector<std::string> more_tags,
+                                          int64_t vcpus, int64_t memory_mib, std::string key_id);
+  /// Writes down how a build stands; a ready one gets its tags, and builds that lost their last tag
+  /// are removed.
+  Task<Result<void>> update_build(store::BuildRecord build);
+
+  /// Gives tags to the build that `target` means. Returns its id. not_found, invalid_argument.
+  Task<Result<std::string>> assign_tags(std::string target, std::vector<std::string> tags);
+  Task<Result<void>> remove_tags(std::string name, std::vector<std::string> tags);
+  Task<Result<std::vector<store::TagRecord>>> tags_of(std::string template_id);
+  /// The template with its builds, here and at the node. Returns its id.
+  Task<Result<std::string>> remove(std::string reference);
+  Task<Result<store::TemplateRecord>> set_public(std::string reference, bool is_public);
+
+  struct Listed {
+    store::TemplateRecord what;
+    std::vector<store::BuildRecord> builds;  ///< newest first
+    std::vector<store::TagRecord> tags;
+  };
+  Task<Result<std::vector<Listed>>> list();
+  Task<Result<void>> fail_unfinished();
+
+ private:
+  Task<Result<void>> remove_at_node(std::string build_id);
+  Task<Result<void>> remove_untagged(std::string template_id);
+
+  const config::Config& config_;
+  store::AsyncStore& store_;
+  NodeLink& node_;
+};
+
+}  // namespace hako::api

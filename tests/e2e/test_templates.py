@@ -1,0 +1,121 @@
+"""Templates, built as E2B's clients do, on real machines."""
+
+import hashlib
+import io
+import json
+import tarfile
+import time
+import unittest
+import urllib.request
+
+from harness import Hako
+
+
+def archive(files):
+    """A gzip tar of {path: content or (content, mode)}, as clients upload it."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for path, content in files.items():
+            mode = 0o644
+            if isinstance(content, tuple):
+                content, mode = content
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), mode
+            tar.addfile(entry, io.BytesIO(content.encode()))
+    return out.getvalue()
+
+
+class TemplatesTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.hako = Hako(pool=1)
+        cls.addClassCleanup(cls.hako.remove)
+        cls.addClassCleanup(cls.hako.stop)
+        cls.hako.start()
+
+    def call(self, expected, method, path, body=None, **options):
+        status, _, answer = self.hako.request(method, path, body, **options)
+        self.assertEqual(status, expected, (answer, self.hako.logs()))
+        return answer
+
+    def upload(self, template, name, content):
+        link = self.call(201, "GET", f"/templates/{template}/files/{name}")
+        if not link["present"]:
+            put = urllib.request.Request(link["url"], data=content, method="PUT")
+            with urllib.request.urlopen(put, timeout=60) as answer:
+                self.assertEqual(answer.status, 200)
+        return link["present"]
+
+    def start(self, name, uploads=None, **recipe):
+        made = self.call(202, "POST", "/v3/templates", {"name": name})
+        for hash, content in (uploads or {}).items():
+            self.upload(made["templateID"], hash, content)
+        recipe.setdefault("force", False)
+        recipe["steps"] = [dict(step, force=step.get("force", False))
+                           for step in recipe.get("steps", [])]
+        self.call(202, "POST", f"/v2/templates/{made['templateID']}/builds/{made['buildID']}",
+                  recipe)
+        return made
+
+    def finish(self, made):
+        """(status answer, all messages), polled as the clients poll."""
+        path = f"/templates/{made['templateID']}/builds/{made['buildID']}/status"
+        log, end = [], time.monotonic() + 100
+        while time.monotonic() < end:
+            answer = self.call(200, "GET", f"{path}?logsOffset={len(log)}")
+            self.assertEqual(answer["logs"], [e["message"] for e in answer["logEntries"]])
+            log += answer["logEntries"]
+            if answer["status"] in ("ready", "error") and not answer["logEntries"]:
+                return answer, [entry["message"] for entry in log]
+            time.sleep(0.1)
+        raise AssertionError("the build does not end\n" + self.hako.logs())
+
+    def build(self, name, uploads=None, **recipe):
+        made = self.start(name, uploads, **recipe)
+        answer, log = self.finish(made)
+        self.assertEqual(answer["status"], "ready", (answer, log))
+        return made, log
+
+    def shell(self, sandbox, command):
+        return self.hako.exec(sandbox["sandboxID"], "sh", "-c", command).stdout
+
+    def test_build_run_and_build_again(self):
+        steps = [
+            {"type": "RUN", "args": ["whoami; pwd; echo made > /tmp/first"]},
+            {"type": "ENV", "args": ["GREETING", "hello", "TWICE", "$GREETING $GREETING"]},
+            {"type": "WORKDIR", "args": ["/srv/app"]},
+            {"type": "RUN", "args": ["echo \"$TWICE\" > here; pwd; echo problem >&2"]},
+            {"type": "USER", "args": ["worker"]},
+        ]
+        server = "python3 -m http.server 8123 --bind 127.0.0.1"
+        ready = "python3 -c \"import socket; socket.create_connection(('127.0.0.1', 8123))\""
+        made, log = self.build("served:v1", fromTemplate="base", steps=steps, startCmd=server,
+                               readyCmd=ready)
+        self.assertEqual(made["tags"], ["v1"])
+        text = "\n".join(log)
+        for line in ("[base] FROM base", "[builder 1/5] RUN whoami",
+                     "[builder 1/5] [stdout]: user", "[builder 1/5] [stdout]: /home/user",
+                     "[builder 4/5] [stdout]: /srv/app", "[builder 4/5] [stderr]: problem"):
+            self.assertIn(line, text)
+
+        sandbox = self.hako.create(templateID="served:v1", envVars={"OWN": "mine"})
+        self.assertEqual(sandbox["templateID"], made["templateID"])
+        told = self.shell(sandbox, "whoami; pwd; echo $TWICE $OWN; cat here /tmp/first")
+        self.assertEqual(told.split("\n"), ["worker", "/srv/app", "hello hello mine",
+                                            "hello hello", "made", ""])
+        # Started once, at the build; it has served no one yet.
+        self.assertIn("here", self.shell(sandbox, "curl -s http://127.0.0.1:8123/"))
+        self.hako.destroy(sandbox)
+
+        # The same beginning: what was made once is not made again.
+        steps[4] = {"type": "RUN", "args": ["cat here; touch /srv/app/last"]}
+        _, log = self.build("served", fromTemplate="base", steps=steps)
+        cached = [line for line in log if line.startswith("CACHED")]
+        self.assertEqual(len(cached), 4, log)
+        self.assertIn("[builder 5/5] [stdout]: hello hello", log)
+        _, log = self.build("served", fromTemplate="base", steps=steps[:2], force=True)
+        self.assertNotIn("CACHED", "\n".join(log))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
