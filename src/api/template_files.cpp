@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 constexpr auto kGrantTime = 1h;
 constexpr auto kUploadTime = 2h;
 constexpr size_t kUploadBuffer = 256 << 10;
-constexpr size_t kTokenBytes = 20;
+constexpr size_t kGrantBytes = 20;
 
 class Digest {
  public:
@@ -87,7 +87,7 @@ Result<std::string> TemplateFiles::grant(const std::string& template_id, const s
   std::erase_if(grants_, [&](const auto& entry) { return entry.second.until < now; });
   if (grants_.size() >= kMostGrants)
     return Error(ErrorCode::resource_exhausted, "too many uploads are under way");
-  std::string token = random_hex(kTokenBytes);
+  std::string token = random_hex(kGrantBytes);
   grants_[token] = Grant{name_of(template_id, hash), now + kGrantTime};
   return std::string(kPath) + token;
 }

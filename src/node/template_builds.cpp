@@ -70,7 +70,9 @@ Task<Result<void>> TemplateBuilds::boot(Build& build, std::string disk) {
   boost::json::object no_environment;
   HAKO_CO_TRYV(
       co_await build.vm->identify(build.id, std::move(no_environment), kBuildIdentifyTime));
-  co_return co_await context_.gate.publish(build.vm->record().machine, build.id, build.token);
+  boost::json::object open_to_who_has_the_token;
+  co_return co_await context_.gate.publish(build.vm->record().machine, build.id, build.token,
+                                           open_to_who_has_the_token);
 }
 
 Task<void> TemplateBuilds::end(std::shared_ptr<Build> build) {
