@@ -5,4 +5,7 @@ hako_test(api_routes_test LABELS unit DEPENDS api
 hako_test(api_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_edges_test.cpp
-          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp)
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_metrics_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)

@@ -6,7 +6,11 @@ hako_test(guest_test LABELS unit DEPENDS guest
 hako_test(guest_daemon_test LABELS integration DEPENDS guest http
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_daemon.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_process_test.cpp
-          ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_files_test.cpp)
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_files_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_transfer_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_watch_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_codec_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_relay_test.cpp)
 add_dependencies(guest_daemon_test guest_program)
 target_compile_definitions(guest_daemon_test PRIVATE
   HAKO_GUEST_PROGRAM="$<TARGET_FILE:guest_program>")

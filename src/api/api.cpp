@@ -1,5 +1,6 @@
 #include "api/api.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/either.h"
@@ -24,12 +25,22 @@ policy::Decision may_listen(const config::Config& config, std::string_view isola
                             config.allow_emulated_beyond_loopback);
 }
 
+/// The socket for the gate, in a folder where only root may make it.
+Result<void> listen_for_gate(const config::Config& config, ApiOptions& options) {
+  if (config.api_host().empty() || options.gate_listener) return ok();
+  // The node makes it as well, and may not have got to it yet.
+  if (::mkdir(config.run_dir.c_str(), 0711) == 0) (void)::chmod(config.run_dir.c_str(), 0711);
+  HAKO_TRY(options.gate_listener, rpc::listen_unix(config.api_socket(), config.gate_uid));
+  return ok();
+}
+
 /// What only root can do, and then no longer root. The port may be one that only root can bind.
 Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
   HAKO_TRYV(prepare_api_state(config));
   if (!options.listener && may_listen(config, "").allowed) {
     HAKO_TRY(options.listener, http::listen_tcp(config.api_address, config.api_port));
   }
+  HAKO_TRYV(listen_for_gate(config, options));
   return jail::drop_privileges(config.api_uid, config.api_uid);
 }
 
@@ -41,12 +52,13 @@ class Api {
       : config_(std::move(config)),
         options_(std::move(options)),
         store_(std::move(store)),
+        metrics_(executor, config_, store_),
         node_(config_.node_socket(), node_events()),
-        sandboxes_(config_, store_, node_),
+        sandboxes_(config_, store_, node_, [this](const std::string& id) { metrics_.drop(id); }),
         catalog_(config_, store_, node_),
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
-        service_{config_, store_, node_, sandboxes_, catalog_, files_, builder_},
+        service_{config_, store_, node_, sandboxes_, catalog_, files_, builder_, metrics_},
         server_(service_) {}
 
   Task<Result<void>> run() {
@@ -60,6 +72,8 @@ class Api {
       if (stored) {
         tasks.spawn("node link", node_.run());
         tasks.spawn("reconcile", reconcile_now_and_then());
+        tasks.spawn("metrics", metrics_.run());
+        if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
         stored = co_await listen_and_serve();
       }
       outcome = stored;
@@ -69,6 +83,7 @@ class Api {
     co_await shield_from_cancellation();
     co_await builder_.stop();
     co_await tasks.stop();
+    co_await metrics_.stop();
     if (fault) std::rethrow_exception(fault);
     co_return outcome;
   }
@@ -106,6 +121,12 @@ class Api {
     }
   }
 
+  /// Requests that the gate brings. Whether it may listen where it does is the node's affair.
+  Task<void> serve_gate() {
+    http::Handler handler = [this](http::Exchange& exchange) { return server_.handle(exchange); };
+    co_await http::serve(std::move(options_.gate_listener), std::move(handler));
+  }
+
   policy::Decision decision() const { return may_listen(config_, isolation_); }
 
   /// Returns when policy says no; without end while it says yes.
@@ -139,6 +160,7 @@ class Api {
   config::Config config_;
   ApiOptions options_;
   store::AsyncStore store_;
+  Metrics metrics_;
   NodeLink node_;
   Sandboxes sandboxes_;
   TemplateCatalog catalog_;
@@ -155,12 +177,14 @@ class Api {
 Task<Result<void>> run_api(config::Config config, ApiOptions options) {
   if (::geteuid() == 0 && !options.stay_root) {
     HAKO_CO_TRYV(give_up_root(config, options));
+  } else {
+    HAKO_CO_TRYV(listen_for_gate(config, options));
   }
   HAKO_CO_TRY(auto store, store::open_sqlite_store(config.database()));
   // On the heap, as its parts refer to each other.
   auto executor = co_await asio::this_coro::executor;
-  auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(options),
-                                   executor);
+  auto api =
+      std::make_unique<Api>(std::move(config), std::move(store), std::move(options), executor);
   co_return co_await api->run();
 }
 

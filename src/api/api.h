@@ -16,6 +16,9 @@ struct ApiOptions {
   bool stay_root = false;
   /// A listening socket to serve on; none means config's address and port.
   Fd listener;
+  /// A second one, where the gate brings requests that came to it over TLS. None means
+  /// config's api_socket(), if there is a certificate.
+  Fd gate_listener;
   /// Called once requests are being accepted, with the port.
   std::function<void(uint16_t port)> on_listening;
 };

@@ -42,8 +42,11 @@ bool is_data_plane(const http::RequestHead& head) {
   return wire::is_data_plane(facts);
 }
 
-DataPlane::DataPlane(const config::Config& config)
-    : address_(reachable(config.gate_address)), port_(config.gate_port) {}
+Task<Result<http::Client>> connect_gate(const config::Config& config) {
+  HAKO_CO_TRY(auto stream, co_await http::connect_tcp(reachable(config.gate_address),
+                                                      config.gate_port, kConnectDeadline));
+  co_return http::Client(std::move(stream));
+}
 
 std::optional<http::Client> DataPlane::take_idle() {
   auto oldest_allowed = std::chrono::steady_clock::now() - kLongestIdle;
@@ -62,11 +65,6 @@ void DataPlane::keep(http::Client client) {
   idle_.push_back({std::move(client), std::chrono::steady_clock::now()});
 }
 
-Task<Result<http::Client>> DataPlane::connect() {
-  HAKO_CO_TRY(auto stream, co_await http::connect_tcp(address_, port_, kConnectDeadline));
-  co_return http::Client(std::move(stream));
-}
-
 Task<void> DataPlane::serve(http::Exchange& exchange) {
   http::RequestHead head = exchange.head();
   // Clients that send it everywhere must not show it to what runs in a box.
@@ -79,7 +77,7 @@ Task<void> DataPlane::serve(http::Exchange& exchange) {
     // The gate may just have closed a connection that was idle; a fresh one tells.
     if (!repeatable) co_return co_await refuse(exchange);
   }
-  auto fresh = co_await connect();
+  auto fresh = co_await connect_gate(config_);
   if (!fresh) {
     boost::json::object fields;
     fields["error"] = fresh.error().message();

@@ -13,6 +13,8 @@ bool is_data_plane(const http::RequestHead& head);
 
 /// Where we reach a server that listens at this address: one that means "all" is ours as well.
 std::string reachable(const std::string& listening);
+/// A connection to the gate. unavailable, timed_out.
+Task<Result<http::Client>> connect_gate(const config::Config& config);
 
 /// Relays to the gate over connections that are kept for the next request.
 /// Thread: one executor.
@@ -20,7 +22,7 @@ class DataPlane {
  public:
   static constexpr size_t kMostIdle = 64;
 
-  explicit DataPlane(const config::Config& config);
+  explicit DataPlane(const config::Config& config) : config_(config) {}
 
   /// Serves one exchange to its end. 503 when the gate cannot be reached.
   Task<void> serve(http::Exchange& exchange);
@@ -32,10 +34,8 @@ class DataPlane {
   };
   std::optional<http::Client> take_idle();
   void keep(http::Client client);
-  Task<Result<http::Client>> connect();
 
-  std::string address_;
-  uint16_t port_;
+  const config::Config& config_;
   std::deque<Idle> idle_;  ///< the one used last at the back
 };
 

@@ -21,17 +21,18 @@ Task<Result<http::Response>> connect_v1(Service&, const Call&);
 Task<Result<http::Response>> connect_v2(Service&, const Call&);
 Task<Result<http::Response>> logs_v1(Service&, const Call&);
 Task<Result<http::Response>> logs_v2(Service&, const Call&);
+Task<Result<http::Response>> metrics(Service&, const Call&);
+Task<Result<http::Response>> all_metrics(Service&, const Call&);
+Task<Result<http::Response>> update_network(Service&, const Call&);
 
 /// A sandbox that never pauses is always running: 409, as for any running one.
 Task<Result<http::Response>> resume(Service&, const Call&);
-/// What this version cannot do: 404 for unknown sandboxes, else 501 with a sentence.
+/// What this version cannot do: 400 for a wrong body, 404 for unknown sandboxes, else 501 with a
+/// sentence.
 Task<Result<http::Response>> pause(Service&, const Call&);
 Task<Result<http::Response>> snapshot(Service&, const Call&);
 Task<Result<http::Response>> fork(Service&, const Call&);
-Task<Result<http::Response>> update_network(Service&, const Call&);
-/// Truly empty: nothing is sampled, and there are no snapshots.
-Task<Result<http::Response>> metrics(Service&, const Call&);
-Task<Result<http::Response>> all_metrics(Service&, const Call&);
+/// Truly empty: there are no snapshots.
 Task<Result<http::Response>> list_snapshots(Service&, const Call&);
 
 Task<Result<http::Response>> list_templates(Service&, const Call&);

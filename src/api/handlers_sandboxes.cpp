@@ -1,5 +1,3 @@
-#include <charconv>
-
 #include "api/handlers.h"
 #include "api/list_query.h"
 #include "api/render.h"
@@ -45,73 +43,6 @@ json::array to_list(const std::vector<store::SandboxRecord>& records) {
   json::array list;
   for (const auto& record : records) list.push_back(listed_json(record));
   return list;
-}
-
-Result<int64_t> whole_number(const Call& call, std::string_view name, int64_t fallback,
-                             int64_t most) {
-  auto text = call.head.parameter(name);
-  if (!text || text->empty()) return fallback;
-  int64_t number = 0;
-  auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number);
-  if (error == std::errc() && end == text->data() + text->size() && number >= 0 && number <= most) {
-    return number;
-  }
-  return Error(ErrorCode::invalid_argument, "query parameter " + std::string(name) +
-                                                " must be a whole number from 0 to " +
-                                                std::to_string(most));
-}
-
-constexpr int64_t kMostLines = 1000;
-
-Result<LogQuery> parse_logs(const Call& call, std::string_view since) {
-  LogQuery query;
-  HAKO_TRY(query.not_before_ms, whole_number(call, since, 0, INT64_MAX));
-  HAKO_TRY(int64_t limit, whole_number(call, "limit", kMostLines, INT64_MAX));
-  query.limit = size_t(std::min(limit, kMostLines));
-  std::string direction = call.head.parameter("direction").value_or("");
-  if (!direction.empty() && direction != "forward" && direction != "backward") {
-    return Error(ErrorCode::invalid_argument,
-                 "query parameter direction must be forward or backward");
-  }
-  query.backward = direction == "backward";
-  std::string level = call.head.parameter("level").value_or("");
-  query.info = level.empty() || level == "debug" || level == "info";
-  if (!query.info && level != "warn" && level != "error") {
-    return Error(ErrorCode::invalid_argument,
-                 "query parameter level must be debug, info, warn or error");
-  }
-  query.search = call.head.parameter("search").value_or("");
-  return query;
-}
-
-struct Lines {
-  std::vector<std::string> texts;
-  std::string time;  ///< of all of them
-};
-
-Task<Result<Lines>> read_lines(Service& service, const Call& call, std::string_view since) {
-  HAKO_CO_TRY(auto query, parse_logs(call, since));
-  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0]));
-  HAKO_CO_TRY(auto console, co_await service.sandboxes.console(call.parameters[0]));
-  Lines lines;
-  lines.texts = select_lines(console_lines(console), record.started_ms, query);
-  lines.time = to_rfc3339(from_unix_ms(record.started_ms));
-  co_return lines;
-}
-
-json::array log_entries(const Lines& lines) {
-  json::array entries;
-  for (const std::string& text : lines.texts) {
-    json::object entry;
-    entry["timestamp"] = lines.time;
-    entry["level"] = "info";
-    entry["message"] = text;
-    json::object fields;
-    fields["source"] = "console";
-    entry["fields"] = std::move(fields);
-    entries.push_back(std::move(entry));
-  }
-  return entries;
 }
 
 }  // namespace
@@ -195,56 +126,27 @@ Task<Result<Response>> resume(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> pause(Service& service, const Call& call) {
-  return not_supported(service, call, "pausing a sandbox");
+  if (auto checked = check_pause(call.body); !checked) co_return checked.error();
+  co_return co_await not_supported(service, call, "pausing a sandbox");
 }
 
 Task<Result<Response>> snapshot(Service& service, const Call& call) {
-  return not_supported(service, call, "taking a snapshot of a sandbox");
+  if (auto checked = check_snapshot(call.body); !checked) co_return checked.error();
+  co_return co_await not_supported(service, call, "taking a snapshot of a sandbox");
 }
 
 Task<Result<Response>> fork(Service& service, const Call& call) {
-  return not_supported(service, call, "forking a sandbox");
+  if (auto checked = check_fork(call.body); !checked) co_return checked.error();
+  co_return co_await not_supported(service, call, "forking a sandbox");
 }
 
 Task<Result<Response>> update_network(Service& service, const Call& call) {
-  return not_supported(service, call, "changing the network rules of a sandbox");
-}
-
-Task<Result<Response>> metrics(Service& service, const Call& call) {
-  HAKO_CO_TRYV(co_await service.sandboxes.find(call.parameters[0]));
-  co_return Response::json(200, json::array());
-}
-
-Task<Result<Response>> all_metrics(Service&, const Call&) {
-  json::object answer;
-  answer["sandboxes"] = json::object();
-  co_return Response::json(200, answer);
+  HAKO_CO_TRYV(co_await service.sandboxes.update_network(call.parameters[0], call.body));
+  co_return Response::empty();
 }
 
 Task<Result<Response>> list_snapshots(Service&, const Call&) {
   co_return Response::json(200, json::array());
-}
-
-Task<Result<Response>> logs_v1(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto lines, co_await read_lines(service, call, "start"));
-  json::array plain;
-  for (const std::string& text : lines.texts) {
-    json::object entry;
-    entry["timestamp"] = lines.time;
-    entry["line"] = text;
-    plain.push_back(std::move(entry));
-  }
-  json::object answer;
-  answer["logs"] = std::move(plain);
-  answer["logEntries"] = log_entries(lines);
-  co_return Response::json(200, answer);
-}
-
-Task<Result<Response>> logs_v2(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto lines, co_await read_lines(service, call, "cursor"));
-  json::object answer;
-  answer["logs"] = log_entries(lines);
-  co_return Response::json(200, answer);
 }
 
 }  // namespace hako::api

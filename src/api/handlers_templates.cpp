@@ -21,8 +21,11 @@ constexpr size_t kMostTags = 64;
 constexpr size_t kLongestReference = 512;
 constexpr size_t kReasonEntries = 20;
 constexpr size_t kMostListed = 100;
+constexpr size_t kLogShown = 16 << 10;
 
-std::string time_of(int64_t ms) { return to_rfc3339(from_unix_ms(ms)); }
+std::string time_of(int64_t ms) {
+  return to_rfc3339(from_unix_ms(ms));
+}
 
 json::array texts(const std::vector<std::string>& list) {
   json::array array;
@@ -63,8 +66,8 @@ Result<NewBuild> parse_new_build(std::string_view body, const config::Config& co
   build.name = reader.text("name", kLongestReference).value_or("");
   // What earlier clients call it.
   if (build.name.empty()) build.name = reader.text("alias", kLongestReference).value_or("");
-  build.tags = reader.text_list("tags", kMostTags, kLongestReference)
-                   .value_or(std::vector<std::string>());
+  build.tags =
+      reader.text_list("tags", kMostTags, kLongestReference).value_or(std::vector<std::string>());
   build.vcpus = reader.number("cpuCount", 1, kMostCpus).value_or(0);
   build.memory_mib = reader.number("memoryMB", 1, kLargestSizeMib).value_or(0);
   reader.number("minFreeDiskMb", 0, kLargestSizeMib);
@@ -162,7 +165,8 @@ Task<Result<Response>> list_templates_v2(Service& service, const Call& call) {
   HAKO_CO_TRY(size_t limit, count_parameter(call, "limit", kMostListed, kMostListed));
   HAKO_CO_TRY(size_t from, count_parameter(call, "nextToken", 0, SIZE_MAX));
   HAKO_CO_TRY(auto all, co_await all_templates(service));
-  Response response = Response::json(200, TemplateLog::slice(all, from, std::max<size_t>(limit, 1)));
+  Response response =
+      Response::json(200, TemplateLog::slice(all, from, std::max<size_t>(limit, 1)));
   if (all.size() - std::min(from, all.size()) > limit)
     response.fields.set("X-Next-Token", std::to_string(from + limit));
   co_return response;
@@ -237,8 +241,7 @@ Task<Result<Response>> build_status(Service& service, const Call& call) {
   HAKO_CO_TRY(size_t offset, count_parameter(call, "logsOffset", 0, SIZE_MAX));
   HAKO_CO_TRY(size_t limit, count_parameter(call, "limit", TemplateBuilder::kLogEntriesPerCall,
                                             TemplateBuilder::kLogEntriesPerCall));
-  HAKO_CO_TRY(auto status,
-              co_await service.builder.status(call.parameters[0], call.parameters[1]));
+  HAKO_CO_TRY(auto status, co_await service.builder.status(call.parameters[0], call.parameters[1]));
   json::array entries = TemplateLog::slice(status.entries, offset, limit);
   json::array lines;
   for (const json::value& entry : entries) lines.push_back(entry.at("message"));
@@ -259,8 +262,7 @@ Task<Result<Response>> build_status(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> build_logs(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto status,
-              co_await service.builder.status(call.parameters[0], call.parameters[1]));
+  HAKO_CO_TRY(auto status, co_await service.builder.status(call.parameters[0], call.parameters[1]));
   json::object body;
   body["logs"] = std::move(status.entries);
   co_return Response::json(200, body);
@@ -338,8 +340,7 @@ Task<Result<Response>> list_own_templates(Service& service, const Call&) {
     for (const auto& each : listed)
       for (const TagRecord& tag : each.tags)
         if (tag.build_id == facts.name)
-          entry["name"] =
-              each.what.name + (tag.tag == kDefaultTag ? std::string() : ":" + tag.tag);
+          entry["name"] = each.what.name + (tag.tag == kDefaultTag ? std::string() : ":" + tag.tag);
     if (!entry.contains("name")) continue;
     entry["state"] = facts.state;
     entry["memoryMB"] = facts.memory_mib;
@@ -357,9 +358,9 @@ Task<Result<Response>> list_own_templates(Service& service, const Call&) {
 
 Task<Result<Response>> build_template(Service& service, const Call& call) {
   HAKO_CO_TRY(auto request, parse_template(call.body, service.config.default_template));
-  HAKO_CO_TRY(auto registered, co_await service.catalog.register_build(
-                                   request.name, {}, request.vcpus.value_or(0),
-                                   request.memory_mib.value_or(0), call.key_id));
+  HAKO_CO_TRY(auto registered,
+              co_await service.catalog.register_build(request.name, {}, request.vcpus.value_or(0),
+                                                      request.memory_mib.value_or(0), call.key_id));
   Recipe recipe;
   recipe.from_template = request.from;
   for (const TemplateStep& step : request.steps) {
@@ -368,11 +369,15 @@ Task<Result<Response>> build_template(Service& service, const Call& call) {
     recipe.steps.push_back(std::move(run));
   }
   std::string template_id = registered.what.id, build_id = registered.build.id;
-  HAKO_CO_TRYV(co_await service.builder.run(std::move(registered.build), std::move(recipe)));
+  auto done = co_await service.builder.run(std::move(registered.build), std::move(recipe));
   HAKO_CO_TRY(auto status, co_await service.builder.status(template_id, build_id));
   std::string log;
   for (const json::value& entry : status.entries)
     log += std::string(entry.at("message").as_string()) + "\n";
+  if (!done)
+    co_return Error(
+        done.error().code(),
+        done.error().message() + "\n" + log.substr(log.size() - std::min(log.size(), kLogShown)));
   json::object body;
   body["name"] = request.name;
   body["log"] = log;

@@ -1,8 +1,7 @@
 #include "api/render.h"
 
-#include <algorithm>
-
 #include "api/field_reader.h"
+#include "api/sandbox_options.h"
 #include "base/clock.h"
 
 namespace hako::api {
@@ -10,7 +9,6 @@ namespace json = boost::json;
 
 namespace {
 
-constexpr size_t kLongestText = 4096;
 /// E2B's clients want one; there is a single client here, the API itself.
 constexpr std::string_view kClientId = "hako";
 
@@ -33,64 +31,12 @@ json::object names_of(const store::SandboxRecord& record) {
   return object;
 }
 
-struct NodeTemplate {
-  std::string name;
-  std::string state;
-  std::string error;
-  int64_t memory_mib = 0;
-  int64_t vcpus = 0;
-  int64_t disk_mib = 0;
-  int64_t pooled = 0;
-  int64_t created_ms = 0;
-};
-
-Result<std::vector<NodeTemplate>> read_templates(const json::object& node_list) {
-  const json::value* list = node_list.if_contains("templates");
-  if (!list || !list->is_array()) {
-    return Error(ErrorCode::corrupted, "template.list: templates must be an array");
-  }
-  std::vector<NodeTemplate> templates;
-  for (const json::value& item : list->get_array()) {
-    const json::object* fields = item.if_object();
-    if (!fields) return Error(ErrorCode::corrupted, "template.list: a template must be an object");
-    FieldReader reader(*fields, "template.list: ");
-    NodeTemplate made;
-    made.name = reader.text("name", kLongestText).value_or("");
-    made.state = reader.text("state", kLongestText).value_or("");
-    made.error = reader.text("error", 1 << 20).value_or("");
-    made.memory_mib = reader.number("memory_mib", 0, INT32_MAX).value_or(0);
-    made.vcpus = reader.number("vcpus", 0, INT32_MAX).value_or(0);
-    made.disk_mib = reader.number("disk_mib", 0, INT32_MAX).value_or(0);
-    made.pooled = reader.number("pooled", 0, INT32_MAX).value_or(0);
-    made.created_ms = reader.number("created_ms", 0, INT64_MAX).value_or(0);
-    if (auto outcome = reader.outcome(); !outcome) {
-      return Error(ErrorCode::corrupted, outcome.error().message());
-    }
-    templates.push_back(std::move(made));
-  }
-  return templates;
-}
-
-/// Drops what a terminal would obey: C0 and C1 controls, DEL.
-std::string without_controls(std::string_view line) {
-  std::string text;
-  for (size_t i = 0; i < line.size(); ++i) {
-    auto byte = static_cast<unsigned char>(line[i]);
-    bool c1 = byte == 0xc2 && i + 1 < line.size() && static_cast<unsigned char>(line[i + 1]) < 0xa0;
-    if (c1) {
-      ++i;
-    } else if ((byte >= 0x20 && byte != 0x7f) || byte == '\t') {
-      text += line[i];
-    }
-  }
-  return text;
-}
-
 }  // namespace
 
 json::object sandbox_json(const store::SandboxRecord& record, const config::Config& config) {
   json::object object = names_of(record);
   if (!record.access_token.empty()) object["envdAccessToken"] = record.access_token;
+  if (!record.traffic_token.empty()) object["trafficAccessToken"] = record.traffic_token;
   object["domain"] = config.domain;
   return object;
 }
@@ -115,81 +61,18 @@ json::object detail_json(const store::SandboxRecord& record, const config::Confi
   json::object object = listed_json(record);
   if (!record.access_token.empty()) object["envdAccessToken"] = record.access_token;
   object["domain"] = config.domain;
-  // Whatever was asked for: nothing leaves a box of this version.
-  object["allowInternetAccess"] = false;
-  json::object network;
-  network["allowPublicTraffic"] = true;
-  object["network"] = std::move(network);
+  SandboxOptions options = parse_options(record.options);
+  if (options.allow_internet_access) {
+    object["allowInternetAccess"] = *options.allow_internet_access;
+  } else {
+    object["allowInternetAccess"] = nullptr;
+  }
+  object["network"] = shown_network(options);
   json::object lifecycle;
-  lifecycle["onTimeout"] = "kill";
-  lifecycle["autoResume"] = false;
+  lifecycle["onTimeout"] = options.auto_pause ? "pause" : "kill";
+  lifecycle["autoResume"] = options.auto_resume;
   object["lifecycle"] = std::move(lifecycle);
   return object;
-}
-
-Result<json::array> templates_json(const json::object& node_list) {
-  HAKO_TRY(auto templates, read_templates(node_list));
-  json::array list;
-  for (const NodeTemplate& each : templates) {
-    json::object object;
-    object["templateID"] = each.name;
-    object["buildID"] = each.name;
-    object["cpuCount"] = each.vcpus;
-    object["memoryMB"] = each.memory_mib;
-    object["diskSizeMB"] = each.disk_mib;
-    object["public"] = false;
-    object["aliases"] = json::array({each.name});
-    object["names"] = json::array({each.name});
-    object["createdAt"] = time_text(each.created_ms);
-    object["updatedAt"] = time_text(each.created_ms);
-    object["createdBy"] = nullptr;
-    object["lastSpawnedAt"] = nullptr;
-    object["spawnCount"] = 0;
-    object["buildCount"] = 1;
-    object["envdVersion"] = view(kEnvdVersion);
-    object["buildStatus"] = each.state == "failed" ? "error" : view(each.state);
-    list.push_back(std::move(object));
-  }
-  return list;
-}
-
-Result<json::array> own_templates_json(const json::object& node_list) {
-  HAKO_TRY(auto templates, read_templates(node_list));
-  json::array list;
-  for (const NodeTemplate& each : templates) {
-    json::object object;
-    object["name"] = each.name;
-    object["state"] = each.state;
-    if (!each.error.empty()) object["error"] = each.error;
-    object["memoryMB"] = each.memory_mib;
-    object["cpuCount"] = each.vcpus;
-    object["diskMB"] = each.disk_mib;
-    object["pooled"] = each.pooled;
-    object["createdAt"] = time_text(each.created_ms);
-    list.push_back(std::move(object));
-  }
-  return list;
-}
-
-std::vector<std::string> console_lines(std::string_view console) {
-  std::vector<std::string> lines;
-  while (!console.empty()) {
-    size_t end = std::min(console.find('\n'), console.size());
-    std::string line = without_controls(console.substr(0, end));
-    console.remove_prefix(std::min(end + 1, console.size()));
-    if (!line.empty()) lines.push_back(std::move(line));
-  }
-  return lines;
-}
-
-std::vector<std::string> select_lines(std::vector<std::string> lines, int64_t started_ms,
-                                      const LogQuery& query) {
-  if (!query.info || started_ms < query.not_before_ms) return {};
-  auto unwanted = [&](const std::string& line) { return line.find(query.search) == line.npos; };
-  lines.erase(std::remove_if(lines.begin(), lines.end(), unwanted), lines.end());
-  if (lines.size() > query.limit) lines.erase(lines.begin(), lines.end() - long(query.limit));
-  if (query.backward) std::reverse(lines.begin(), lines.end());
-  return lines;
 }
 
 }  // namespace hako::api

@@ -17,9 +17,7 @@ constexpr size_t kLongestTemplateName = 64;
 constexpr seconds kDefaultTimeoutV1{15};
 constexpr seconds kDefaultTimeoutV2{300};
 constexpr seconds kDefaultRefresh{15};
-
-constexpr size_t kMostRules = 256;
-constexpr size_t kLongestRule = 256;
+constexpr int64_t kMostForks = 100;
 
 constexpr size_t kMostSteps = 200;
 constexpr size_t kLongestCommand = 64 << 10;
@@ -31,45 +29,6 @@ bool is_present(const json::object& object, std::string_view name) {
   if (const json::object* members = found->if_object()) return !members->empty();
   if (const json::array* items = found->if_array()) return !items->empty();
   return true;
-}
-
-/// Nothing leaves a box of this server, so every rule on what may go out is met, and what may not
-/// go out does not. What would need more than that is refused.
-void check_network(FieldReader& reader) {
-  const json::object* network = reader.object("network");
-  if (!network) return;
-  FieldReader inner(*network, "network.");
-  inner.text_list("allowOut", kMostRules, kLongestRule);
-  inner.text_list("denyOut", kMostRules, kLongestRule);
-  if (!inner.flag("allowPublicTraffic").value_or(true)) {
-    inner.fail("allowPublicTraffic", "cannot be false: this server has no traffic tokens",
-               ErrorCode::unsupported);
-  }
-  for (std::string_view name : {"maskRequestHost", "egressProxy", "rules", "httpsPorts"}) {
-    if (is_present(*network, name)) {
-      inner.fail(name, "is not supported by this server", ErrorCode::unsupported);
-    }
-  }
-  reader.merge(inner);
-}
-
-/// What happens at the end of a box's life: only "it is gone" exists here.
-void check_lifecycle(FieldReader& reader) {
-  bool auto_pause = reader.flag("autoPause").value_or(false);
-  bool keep_memory = reader.flag("autoPauseMemory").value_or(true);
-  if (auto_pause) {
-    reader.fail("autoPause", "cannot be true: this server cannot pause sandboxes",
-                ErrorCode::unsupported);
-  }
-  if (!keep_memory) reader.fail("autoPauseMemory", "cannot be false without autoPause");
-  if (const json::object* resume = reader.object("autoResume")) {
-    FieldReader inner(*resume, "autoResume.");
-    if (inner.flag("enabled").value_or(false)) {
-      inner.fail("enabled", "cannot be true: this server cannot pause sandboxes",
-                 ErrorCode::unsupported);
-    }
-    reader.merge(inner);
-  }
 }
 
 void check_unsupported(FieldReader& reader, const json::object& body) {
@@ -100,18 +59,6 @@ bool is_template_name(std::string_view name) {
          std::all_of(name.begin(), name.end(), allowed);
 }
 
-Result<std::string> template_name_of(std::string_view reference) {
-  std::string_view name = reference;
-  for (std::string_view tag : {":default", ":latest"}) {
-    if (name.size() > tag.size() && name.substr(name.size() - tag.size()) == tag) {
-      name.remove_suffix(tag.size());
-      break;
-    }
-  }
-  if (!is_template_name(name)) return Error(ErrorCode::not_found, "there is no such template");
-  return std::string(name);
-}
-
 Result<CreateRequest> parse_create(std::string_view body, Generation generation) {
   if (body.empty())
     return Error(ErrorCode::invalid_argument, "the body must be a JSON object with a templateID");
@@ -128,11 +75,10 @@ Result<CreateRequest> parse_create(std::string_view body, Generation generation)
   request.environment = reader.texts("envVars", kEnvironmentLimits).value_or(TextPairs());
   check_environment(reader, request.environment);
   request.secure = !first || reader.flag("secure").value_or(false);
-  reader.flag("allow_internet_access");
   request.memory_mib = reader.number("memoryMB", 1, kLargestMib);
   request.vcpus = reader.number("cpuCount", 1, kMostVcpus);
-  check_network(reader);
-  check_lifecycle(reader);
+  request.options = read_options(reader);
+  request.options.timeout_s = request.timeout.count();
   check_unsupported(reader, object);
   // Last: what is wrong says more than what is not there.
   if (!reference) reader.fail("templateID", "is required");
@@ -156,6 +102,28 @@ Result<seconds> parse_refresh(std::string_view body) {
   auto duration = reader.number("duration", 0, kLongestSeconds);
   HAKO_TRYV(reader.outcome());
   return seconds(duration.value_or(kDefaultRefresh.count()));
+}
+
+Result<void> check_fork(std::string_view body) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  reader.number("timeout", 1, kLongestSeconds);
+  reader.number("count", 1, kMostForks);
+  return reader.outcome();
+}
+
+Result<void> check_pause(std::string_view body) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  reader.flag("memory");
+  return reader.outcome();
+}
+
+Result<void> check_snapshot(std::string_view body) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  reader.text("name", kLongestReference);
+  return reader.outcome();
 }
 
 Result<seconds> parse_connect(std::string_view body, Generation generation) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/field_reader.h"
+#include "api/sandbox_options.h"
 #include "base/result.h"
 
 namespace hako::api {
@@ -32,15 +33,14 @@ struct CreateRequest {
   bool secure = true;  ///< the guest wants to see an access token
   std::optional<int64_t> memory_mib;
   std::optional<int64_t> vcpus;
+  SandboxOptions options;
 };
 
-/// invalid_argument names the field; unsupported for what this server cannot promise (a request
-/// that asks for a wall we do not build must not get a box without it); not_found for a template
-/// name that no template can have.
+/// invalid_argument names the field; unsupported for what this server has not got (identity tokens,
+/// volumes): a box must not come without what it was to have; not_found for a template name that
+/// no template can have.
 Result<CreateRequest> parse_create(std::string_view body, Generation generation);
 
-/// The bare name of a template reference: "name", "name:default" or "name:latest". not_found else.
-Result<std::string> template_name_of(std::string_view reference);
 bool is_template_name(std::string_view name);
 
 /// {"timeout": seconds}, required. Below zero counts as zero.
@@ -49,6 +49,12 @@ Result<std::chrono::seconds> parse_timeout(std::string_view body);
 Result<std::chrono::seconds> parse_refresh(std::string_view body);
 /// {"timeout": seconds}; may be left out in the second generation.
 Result<std::chrono::seconds> parse_connect(std::string_view body, Generation generation);
+
+/// {"timeout"?, "count"?: 1..100}, {"memory"?: bool} and {"name"?}: bodies of what is checked
+/// before it is refused.
+Result<void> check_fork(std::string_view body);
+Result<void> check_pause(std::string_view body);
+Result<void> check_snapshot(std::string_view body);
 
 struct TemplateStep {
   std::string command;

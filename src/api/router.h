@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/metrics.h"
 #include "api/sandboxes.h"
 #include "http/message.h"
 
@@ -32,6 +33,7 @@ struct Service {
   TemplateCatalog& catalog;
   TemplateFiles& files;
   TemplateBuilder& builder;
+  Metrics& metrics;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);

@@ -144,6 +144,8 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, std::string
   if (!request.metadata.empty()) record.metadata = json::serialize(to_object(request.metadata));
   if (request.secure) record.access_token = random_hex(kTokenBytes);
   record.key_id = std::move(key_id);
+  record.options = write_options(request.options);
+  if (!request.options.is_public()) record.traffic_token = random_hex(kTokenBytes);
 
   struct Creating {
     Creating(std::set<std::string>& ids, std::string id) : ids_(ids), id_(std::move(id)) {
@@ -167,6 +169,10 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   if (request.memory_mib) body["memory_mib"] = *request.memory_mib;
   if (request.vcpus) body["vcpus"] = *request.vcpus;
   if (!record.access_token.empty()) body["access_token"] = record.access_token;
+  json::object ingress;
+  if (!record.traffic_token.empty()) ingress["traffic_token"] = record.traffic_token;
+  if (auto mask = request.options.mask_host(); !mask.empty()) ingress["mask_host"] = mask;
+  if (!ingress.empty()) body["ingress"] = std::move(ingress);
   auto answer = co_await node_.call("box.create", std::move(body), kCreateDeadline);
   auto started = answer ? read_started(answer.value()) : Result<store::Started>(answer.error());
   if (!started) {
@@ -233,6 +239,7 @@ Task<Result<void>> Sandboxes::destroy(std::string id) {
   if (!destroyed) co_return error_for_user(destroyed.error(), "sandbox not destroyed");
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) co_return error_for_user(removed.error(), "record not removed");
+  clear_traces(id);
   co_return ok();
 }
 
@@ -267,7 +274,23 @@ Task<Result<void>> Sandboxes::move_end(std::string id, int64_t ends_ms) {
   auto stored = co_await store_.set_end(id, ends_ms);
   if (!stored && stored.error().code() == ErrorCode::not_found) co_return not_found(id);
   if (!stored) co_return error_for_user(stored.error(), "record not written");
+  journal_.note(id, now_ms(), "end moved to " + to_rfc3339(from_unix_ms(ends_ms)));
   co_return ok();
+}
+
+Task<Result<void>> Sandboxes::update_network(std::string id, std::string body) {
+  HAKO_CO_TRY(auto record, co_await find(id));
+  HAKO_CO_TRY(auto options, api::update_network(parse_options(record.options), body));
+  auto stored = co_await store_.set_options(id, write_options(options));
+  if (!stored && stored.error().code() == ErrorCode::not_found) co_return not_found(id);
+  if (!stored) co_return error_for_user(stored.error(), "record not written");
+  journal_.note(id, now_ms(), "network rules replaced");
+  co_return ok();
+}
+
+void Sandboxes::clear_traces(const std::string& id) {
+  journal_.drop(id);
+  ended_(id);
 }
 
 Task<Result<std::string>> Sandboxes::console(std::string id) {
@@ -284,6 +307,7 @@ Task<Result<std::string>> Sandboxes::console(std::string id) {
 }
 
 Task<void> Sandboxes::forget(std::string id, std::string reason) {
+  clear_traces(id);
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) {
     (void)error_for_user(removed.error(), "record not removed");

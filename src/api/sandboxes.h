@@ -5,9 +5,11 @@
 #include <boost/json.hpp>
 
 #include <chrono>
+#include <functional>
 #include <set>
 #include <string>
 
+#include "api/journal.h"
 #include "api/node_link.h"
 #include "api/requests.h"
 #include "config/config.h"
@@ -23,8 +25,10 @@ class Sandboxes {
  public:
   static constexpr size_t kMostCreating = 256;
 
-  Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node)
-      : config_(config), store_(store), node_(node) {}
+  /// `ended` is told of each sandbox that is no more.
+  Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node,
+            std::function<void(const std::string& id)> ended)
+      : config_(config), store_(store), node_(node), ended_(std::move(ended)) {}
 
   /// The record is written first, as starting, and becomes running when the node has answered, so
   /// that after a crash at any point reconcile() finds what has no owner. A failed create leaves
@@ -36,8 +40,13 @@ class Sandboxes {
   Task<Result<void>> set_timeout(std::string id, std::chrono::seconds ttl);
   /// As set_timeout(), but never to an earlier end.
   Task<Result<store::SandboxRecord>> extend(std::string id, std::chrono::seconds ttl);
+  /// Takes over new rules for what goes out of it; `body` as update_network() of
+  /// sandbox_options.h reads it. Enforced is that nothing goes out at all.
+  Task<Result<void>> update_network(std::string id, std::string body);
   /// The last of what the guest wrote to its console; hostile text.
   Task<Result<std::string>> console(std::string id);
+  /// What was done with those that run.
+  const Journal& journal() const { return journal_; }
 
   /// Compares records and boxes, and removes what has no counterpart. Errors are logged.
   Task<void> reconcile();
@@ -52,10 +61,13 @@ class Sandboxes {
   Task<Result<void>> settle_stray(const NodeBox& box);
   Task<Result<void>> reconcile_once();
   Task<Result<void>> destroy_box(std::string id, std::string reason);
+  void clear_traces(const std::string& id);
 
   const config::Config& config_;
   store::AsyncStore& store_;
   NodeLink& node_;
+  std::function<void(const std::string& id)> ended_;
+  Journal journal_;
   std::set<std::string> creating_;  ///< records that a running create() looks after
 };
 

@@ -25,8 +25,23 @@ std::string printable(std::string_view path) {
   return text;
 }
 
+/// What clients of E2B know and this server has not got.
+constexpr std::string_view kNotBuilt[] = {"/volumes",  "/volumecontent", "/secrets", "/teams",
+                                          "/api-keys", "/access-tokens", "/nodes",   "/admin"};
+
+bool is_not_built(std::string_view path) {
+  for (std::string_view area : kNotBuilt) {
+    if (path.substr(0, area.size()) != area) continue;
+    if (path.size() == area.size() || path[area.size()] == '/') return true;
+  }
+  return false;
+}
+
 Response not_routed(const http::RequestHead& head, const Match& match) {
   std::string path = printable(head.path());
+  if (is_not_built(head.path())) {
+    return http::error_response(501, path + " is not supported by this server");
+  }
   if (match.allowed.empty()) {
     return http::error_response(404,
                                 printable(head.method_text) + " " + path + " does not exist here");

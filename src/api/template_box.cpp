@@ -104,8 +104,7 @@ Task<Result<int>> TemplateBox::follow(BoxCommand command, Output output,
   HAKO_CO_TRY(auto client, co_await connect());
   HAKO_CO_TRY(auto head, co_await client.start(std::move(asked)));
   if (head.status != 200)
-    co_return Error(ErrorCode::unavailable,
-                    "the machine answered " + std::to_string(head.status));
+    co_return Error(ErrorCode::unavailable, "the machine answered " + std::to_string(head.status));
   Reply reply(output);
   std::vector<char> buffer(32 << 10);
   for (;;) {
@@ -117,8 +116,8 @@ Task<Result<int>> TemplateBox::follow(BoxCommand command, Output output,
 }
 
 Task<Result<void>> TemplateBox::upload(int file, std::string path, asio::thread_pool& disk) {
-  http::Request asked = request("/files?username=root&path=" + percent_encode(path),
-                                "application/octet-stream");
+  http::Request asked =
+      request("/files?username=root&path=" + percent_encode(path), "application/octet-stream");
   HAKO_CO_TRY(auto client, co_await connect());
   HAKO_CO_TRYV(co_await client.begin(std::move(asked)));
   std::vector<char> piece(kUploadPiece);

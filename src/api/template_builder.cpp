@@ -29,7 +29,9 @@ constexpr size_t kTokenSize = 20;
 constexpr size_t kMachineName = 20;
 
 /// Texts of ours for the user pass as they are; what the node or a store says is looked at first.
-Error for_user(const Error& error) { return error_for_user(error, "template build failed"); }
+Error for_user(const Error& error) {
+  return error_for_user(error, "template build failed");
+}
 
 BoxCommand script(std::string_view text, std::vector<std::string> arguments) {
   BoxCommand command;
@@ -156,8 +158,8 @@ Task<Result<TemplateBuilder::Source>> TemplateBuilder::find_source(const Recipe&
     source.context = facts.defaults;
     co_return source;
   }
-  co_return Error(ErrorCode::not_found, "template '" + source.text +
-                                            "' was built on another base image; build it again");
+  co_return Error(ErrorCode::not_found,
+                  "template '" + source.text + "' was built on another base image; build it again");
 }
 
 Task<Result<size_t>> TemplateBuilder::begin(Live& live, TemplateBox& box, const Source& source,
@@ -209,8 +211,7 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
 }
 
 Task<Result<void>> TemplateBuilder::run_steps(Live& live, TemplateBox& box, StepContext& context,
-                                              size_t cached,
-                                              const std::vector<std::string>& keys) {
+                                              size_t cached, const std::vector<std::string>& keys) {
   const auto& steps = live.recipe.steps;
   for (size_t i = 0; i < steps.size(); ++i) {
     live.step = std::to_string(i + 1);
@@ -288,8 +289,8 @@ Task<Result<void>> TemplateBuilder::run_logged(Live& live, TemplateBox& box, Box
   if (!status)
     co_return Error(ErrorCode::failed_precondition, what + ": " + status.error().message());
   if (status.value() == 0) co_return ok();
-  std::string how = status.value() < 0 ? "ended by a signal"
-                                       : "exit status " + std::to_string(status.value());
+  std::string how =
+      status.value() < 0 ? "ended by a signal" : "exit status " + std::to_string(status.value());
   co_return Error(ErrorCode::failed_precondition, what + ": " + how);
 }
 
@@ -301,15 +302,14 @@ Task<Result<void>> TemplateBuilder::copy(Live& live, TemplateBox& box, const Rec
     co_return Error(ErrorCode::failed_precondition, what + ": its files have not been uploaded");
   std::string archive = "/tmp/.upload-" + random_hex(8);
   auto uploaded = co_await box.upload(file.value().content.get(), archive, files_.disk());
-  if (!uploaded) co_return Error(ErrorCode::failed_precondition,
-                                 what + ": " + uploaded.error().message());
+  if (!uploaded)
+    co_return Error(ErrorCode::failed_precondition, what + ": " + uploaded.error().message());
   bool has_owner = step.args.size() > 2 && !step.args[2].empty();
   std::string mode = step.args.size() > 3 ? step.args[3] : "";
-  auto command = script(kCopyScript, {archive, fixed_part(step.args[0]), step.args[1],
-                                      owner_of(has_owner ? step.args[2] : context.user), mode,
-                                      context.workdir});
-  co_return co_await run_logged(live, box, std::move(command), std::move(prefix),
-                                std::move(what));
+  auto command = script(kCopyScript,
+                        {archive, fixed_part(step.args[0]), step.args[1],
+                         owner_of(has_owner ? step.args[2] : context.user), mode, context.workdir});
+  co_return co_await run_logged(live, box, std::move(command), std::move(prefix), std::move(what));
 }
 
 Task<Result<void>> TemplateBuilder::finalize(Live& live, TemplateBox& box,
@@ -320,9 +320,9 @@ Task<Result<void>> TemplateBuilder::finalize(Live& live, TemplateBox& box,
   auto probe = in_shell(live, ":", context);
   auto usable = co_await box.run(std::move(probe), nullptr, kToolTime);
   if (!usable)
-    co_return Error(ErrorCode::failed_precondition,
-                    "nothing can be started as '" + context.user + "' in '" + context.workdir +
-                        "': " + usable.error().message());
+    co_return Error(ErrorCode::failed_precondition, "nothing can be started as '" + context.user +
+                                                        "' in '" + context.workdir +
+                                                        "': " + usable.error().message());
   HAKO_CO_TRYV(co_await start_programs(live, box, context));
   live.log.add("info", "[finalize] Taking the snapshot", live.step);
   json::object body;
@@ -356,16 +356,18 @@ Task<void> wait_ready(TemplateBox& box, const BoxCommand& check, Result<void>& o
     auto status = co_await box.run(std::move(again), nullptr, kOneReadyTime);
     if (status && status.value() == 0) co_return;
     if (std::chrono::steady_clock::now() >= give_up) {
-      outcome = Error(ErrorCode::failed_precondition,
-                      "the ready command does not succeed within " +
-                          std::to_string(kReadyTime.count()) + " minutes");
+      outcome = Error(ErrorCode::failed_precondition, "the ready command does not succeed within " +
+                                                          std::to_string(kReadyTime.count()) +
+                                                          " minutes");
       co_return;
     }
     co_await sleep_for(kReadyPause);
   }
 }
 
-Task<void> wait_a_while() { co_await sleep_for(kStartTime); }
+Task<void> wait_a_while() {
+  co_await sleep_for(kStartTime);
+}
 
 }  // namespace
 
@@ -391,8 +393,8 @@ Task<Result<void>> TemplateBuilder::start_programs(Live& live, TemplateBox& box,
   auto first = co_await (std::move(running) || std::move(waiting));
   live.log.flush_output(prefix, live.step);
   if (first.index() == 0) {
-    std::string how = *ended ? "exit status " + std::to_string(ended->value())
-                             : ended->error().message();
+    std::string how =
+        *ended ? "exit status " + std::to_string(ended->value()) : ended->error().message();
     co_return Error(ErrorCode::failed_precondition,
                     "the start command '" + recipe.start_cmd.substr(0, 1000) + "' failed: " + how);
   }

@@ -23,13 +23,17 @@ constexpr auto kTemplateListTime = 10s;
 constexpr auto kTemplateRemoveTime = 60s;
 constexpr size_t kTemplateIdLength = 20;
 
-int64_t unix_ms() { return to_unix_ms(WallClock::now()); }
+int64_t unix_ms() {
+  return to_unix_ms(WallClock::now());
+}
 
 Error no_template(const std::string& name) {
   return Error(ErrorCode::not_found, "template '" + name + "' not found");
 }
 
-Error unusable(const Error& error) { return error_for_user(error, "templates not read"); }
+Error unusable(const Error& error) {
+  return error_for_user(error, "templates not read");
+}
 
 Result<NodeTemplateFacts> read_facts(const json::value& value) {
   const json::object* fields = value.if_object();
@@ -117,8 +121,9 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text) {
 Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text) {
   HAKO_CO_TRY(auto reference, parse_image_reference(text));
   Error missing(ErrorCode::not_found,
-                "image '" + text + "' has not been imported, and this server pulls from no "
-                "registry: save it as an OCI archive and run `hako template import " +
+                "image '" + text +
+                    "' has not been imported, and this server pulls from no "
+                    "registry: save it as an OCI archive and run `hako template import " +
                     reference.name + (reference.tag ? ":" + *reference.tag : "") + " FILE`");
   auto what = co_await find(reference.name);
   if (!what && what.error().code() == ErrorCode::not_found) {

@@ -82,8 +82,7 @@ bool TemplateFiles::present(const std::string& template_id, const std::string& h
   return ::access(path(name_of(template_id, hash) + ".sum").c_str(), F_OK) == 0;
 }
 
-Result<std::string> TemplateFiles::grant(const std::string& template_id,
-                                         const std::string& hash) {
+Result<std::string> TemplateFiles::grant(const std::string& template_id, const std::string& hash) {
   auto now = std::chrono::steady_clock::now();
   std::erase_if(grants_, [&](const auto& entry) { return entry.second.until < now; });
   if (grants_.size() >= kMostGrants)
@@ -125,8 +124,7 @@ Task<Result<void>> TemplateFiles::receive(http::Exchange& exchange, std::string 
     HAKO_CO_TRY(size_t n, co_await exchange.read_some(asio::buffer(buffer)));
     if (n == 0) break;
     size += int64_t(n);
-    if (size > kLargestFile)
-      co_return Error(ErrorCode::too_large, "an upload has at most 4 GiB");
+    if (size > kLargestFile) co_return Error(ErrorCode::too_large, "an upload has at most 4 GiB");
     auto keep = [&]() -> Result<void> {
       digest.add(buffer.data(), n);
       return write_all(file.get(), std::string_view(buffer.data(), n));

@@ -10,7 +10,9 @@ namespace json = boost::json;
 
 namespace {
 
-json::string_view view_of(std::string_view text) { return {text.data(), text.size()}; }
+json::string_view view_of(std::string_view text) {
+  return {text.data(), text.size()};
+}
 
 }  // namespace
 

@@ -69,8 +69,7 @@ Result<std::vector<std::string>> join_tags(const std::optional<std::string>& own
 
 Result<TemplateReference> parse_image_reference(std::string_view text) {
   if (text.find('@') != std::string_view::npos)
-    return Error(ErrorCode::invalid_argument,
-                 "an image is named by a tag here, not by a digest");
+    return Error(ErrorCode::invalid_argument, "an image is named by a tag here, not by a digest");
   for (std::string_view prefix : {"docker.io/", "index.docker.io/", "library/"})
     if (text.substr(0, prefix.size()) == prefix) text.remove_prefix(prefix.size());
   // A colon before a slash belongs to a registry's port, which no template name has.

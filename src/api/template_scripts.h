@@ -6,8 +6,8 @@
 
 namespace hako::api {
 
-/// $1 archive, $2 source in it, $3 target, $4 owner "user:group", $5 mode or "", $6 directory that a
-/// relative target is seen from. Runs as root with the image's own tar.
+/// $1 archive, $2 source in it, $3 target, $4 owner "user:group", $5 mode or "", $6 directory that
+/// a relative target is seen from. Runs as root with the image's own tar.
 inline constexpr std::string_view kCopyScript = R"sh(set -eu
 archive=$1 source=$2 target=$3 owner=$4 mode=$5
 case $target in /*) ;; *) target=$6/$target ;; esac

@@ -81,7 +81,9 @@ bool is_absolute_path(const std::string& text) {
          text.find('\0') == std::string::npos && (text + "/").find("/../") == std::string::npos;
 }
 
-bool is_path_or_none(const std::string& text) { return text.empty() || is_absolute_path(text); }
+bool is_path_or_none(const std::string& text) {
+  return text.empty() || is_absolute_path(text);
+}
 
 bool is_run_dir(const std::string& text) {
   return is_absolute_path(text) && text.size() <= kLongestRunDir;
@@ -109,6 +111,17 @@ bool is_domain(const std::string& text) {
   return label > 0 && text.back() != '-';
 }
 
+/// A domain name, perhaps with a port.
+bool is_domain_and_port(const std::string& text) {
+  size_t colon = text.find(':');
+  if (colon == std::string::npos) return is_domain(text);
+  int port = 0;
+  const char* end = text.data() + text.size();
+  auto [stop, error] = std::from_chars(text.data() + colon + 1, end, port);
+  return error == std::errc() && stop == end && port >= 1 && port <= 65535 &&
+         is_domain(text.substr(0, colon));
+}
+
 bool is_template_name(const std::string& text) {
   auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -133,6 +146,7 @@ bool is_log_level(const std::string& text) {
 /// Everything that can be set.
 const std::vector<Key>& keys() {
   constexpr const char* kPath = "an absolute path without a slash at the end";
+  constexpr const char* kPathOrNone = "an absolute path, or nothing";
   constexpr const char* kRun = "an absolute path of at most 88 bytes without a slash at the end";
   constexpr const char* kAddress = "an IP address";
   constexpr const char* kName = "a name of a-z, 0-9, '-' and '_'";
@@ -146,7 +160,10 @@ const std::vector<Key>& keys() {
       number("api", "port", &C::api_port, 1, 65535, "HAKO_API_PORT"),
       text("gate", "address", &C::gate_address, is_address, kAddress),
       number("gate", "port", &C::gate_port, 1, 65535, "HAKO_GATE_PORT"),
-      text("gate", "domain", &C::domain, is_domain, "a lower-case domain name"),
+      text("gate", "domain", &C::domain, is_domain_and_port,
+           "a lower-case domain name, with ':' and a port where that is not the usual one"),
+      text("gate", "certificate", &C::gate_certificate, is_path_or_none, kPathOrNone),
+      text("gate", "key", &C::gate_key, is_path_or_none, kPathOrNone),
       text("engine", "accel", &C::accel, is_accel, "\"auto\", \"kvm\" or \"tcg\""),
       text("engine", "qemu", &C::qemu, is_absolute_path, kPath),
       number("engine", "boot_deadline_ms", &C::boot_deadline, 100, 600'000),
@@ -169,6 +186,7 @@ const std::vector<Key>& keys() {
       number("users", "api", &C::api_uid, 1, kMostUid),
       number("users", "gate", &C::gate_uid, 1, kMostUid),
       number("users", "vmm_base", &C::vmm_uid_base, 1, kMostUid - 4096),
+      number("metrics", "interval_seconds", &C::metrics_interval, 0, 24 * 3600),
       text("log", "level", &C::log_level, is_log_level,
            "\"debug\", \"info\", \"warn\" or \"error\""),
   };
@@ -343,6 +361,10 @@ void check_together(const Config& config, const Origins& origins, Problems& prob
     problems.add(origin({"gate.port", "api.port"}), "[gate] port and [api] port are both " +
                                                         std::to_string(config.api_port) +
                                                         " on the same address; they must differ");
+  }
+  if (config.gate_certificate.empty() != config.gate_key.empty()) {
+    problems.add(origin({"gate.certificate", "gate.key"}),
+                 "[gate] certificate and key belong together: set both or none");
   }
   if (config.api_uid == config.gate_uid) {
     problems.add(origin({"users.gate", "users.api"}),

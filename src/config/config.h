@@ -19,7 +19,11 @@ struct Config {
   uint16_t api_port = 3000;                ///< [api] port
   std::string gate_address = "127.0.0.1";  ///< [gate] address
   uint16_t gate_port = 3002;               ///< [gate] port
-  std::string domain = "hako.localhost";   ///< [gate] domain: boxes answer at <port>-<id>.<domain>
+  /// [gate] domain: boxes answer at <port>-<id>.<domain>. What clients are told, so with a port
+  /// behind it where they do not use the usual one.
+  std::string domain = "hako.localhost";
+  std::string gate_certificate;  ///< [gate] certificate: PEM file with the chain; empty: no TLS
+  std::string gate_key;          ///< [gate] key: PEM file
 
   std::string accel = "auto";                        ///< [engine] accel: auto|kvm|tcg
   std::string qemu = "/usr/bin/qemu-system-x86_64";  ///< [engine] qemu
@@ -46,11 +50,18 @@ struct Config {
   uint32_t gate_uid = 640002;      ///< [users] gate
   uint32_t vmm_uid_base = 650000;  ///< [users] vmm_base: slot n runs as vmm_base + n
 
+  std::chrono::seconds metrics_interval{30};  ///< [metrics] interval_seconds; 0: only when asked
+
   std::string log_level = "info";  ///< [log] level
 
   // Derived.
   std::string node_socket() const { return run_dir + "/node.sock"; }
   std::string gate_socket() const { return run_dir + "/gate-control.sock"; }
+  std::string api_socket() const { return run_dir + "/api.sock"; }
+  /// The name under which clients that know only the domain look for the API; none without TLS.
+  std::string api_host() const {
+    return gate_certificate.empty() ? "" : "api." + domain.substr(0, domain.find(':'));
+  }
   std::string key_file() const { return state_dir + "/api-key"; }
   std::string database() const { return state_dir + "/api/hako.db"; }
 

@@ -2,6 +2,9 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
+
+#include "wire/loopback.h"
 #include "wire/routing.h"
 
 namespace hako::gate {
@@ -44,6 +47,26 @@ class Attempt {
     co_await stream_.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
     if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
     if (error) co_return Error::from_errno(error.value(), "connect to the guest");
+    co_return ok();
+  }
+
+  /// To a service that listens on the guest's loopback address only. ECONNREFUSED when there is
+  /// none, or a guest that does not know how to relay.
+  Task<Result<void>> connect_loopback(uint16_t port) {
+    HAKO_CO_TRYV(co_await connect(wire::kLoopbackRelayPort));
+    const char wanted[2] = {static_cast<char>(port >> 8), static_cast<char>(port & 0xff)};
+    error_code error;
+    // Two bytes fit into any send buffer that has just been made.
+    co_await stream_.async_write_some(asio::buffer(wanted),
+                                      asio::redirect_error(asio::use_awaitable, error));
+    char answer = wire::kLoopbackRefused;
+    if (!error) {
+      co_await stream_.async_read_some(asio::buffer(&answer, 1),
+                                       asio::redirect_error(asio::use_awaitable, error));
+    }
+    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+    if (error || answer != wire::kLoopbackConnected)
+      co_return Error::from_errno(ECONNREFUSED, "connect to the guest's loopback");
     co_return ok();
   }
 
@@ -106,6 +129,14 @@ Task<Result<GuestConnection>> dial(MachineTable& table, MachineRef machine, Dial
     if (machine->removed) co_return Error(ErrorCode::unavailable, "the machine has gone");
     if (connected) co_return attempt.connected();
     bool refused = connected.error().os_error() == ECONNREFUSED;
+    if (refused && plan.loopback_too) {
+      attempt.start_over();
+      auto relay = attempt.connect_loopback(plan.port);
+      connected = co_await with_deadline(plan.patience, std::move(relay));
+      if (machine->removed) co_return Error(ErrorCode::unavailable, "the machine has gone");
+      if (connected) co_return attempt.connected();
+      refused = connected.error().os_error() == ECONNREFUSED;
+    }
     if (!refused || tried >= plan.tries) co_return connected.error();
     attempt.start_over();
     co_await sleep_for(plan.first_pause * tried);

@@ -43,6 +43,8 @@ struct DialPlan {
   int tries = 1;           ///< further ones only while the connection is refused
   Duration patience{};     ///< of each try
   Duration first_pause{};  ///< grows by itself with every try
+  /// When the guest's address refuses, whether to ask for a service on its loopback address.
+  bool loopback_too = false;
 };
 
 /// unavailable: refused, or the machine has gone; timed_out; those of take_socket().

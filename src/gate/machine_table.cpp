@@ -77,7 +77,7 @@ Result<void> MachineTable::remove(const std::string& id) {
 }
 
 Result<void> MachineTable::publish(const std::string& id, const std::string& box,
-                                   std::string access_token) {
+                                   std::string access_token, Ingress ingress) {
   auto machine = find(id);
   if (!machine) return Error(ErrorCode::not_found, "no machine " + id);
   if (!machine->box.empty() && machine->box != box) {
@@ -86,6 +86,7 @@ Result<void> MachineTable::publish(const std::string& id, const std::string& box
   }
   machine->box = box;
   machine->access_token = std::move(access_token);
+  machine->ingress = std::move(ingress);
   boxes_[box] = machine;
   return ok();
 }

@@ -12,12 +12,19 @@
 
 namespace hako::gate {
 
+/// How a box's own ports, all but the daemon's, are reached. Chosen by the box's owner.
+struct Ingress {
+  std::string traffic_token;  ///< what a request must show; empty when anybody may come in
+  std::string mask_host;      ///< what Host becomes, "${PORT}" being the port; empty to leave it
+};
+
 /// One VM. Shared between the table and whoever talks to the guest just now.
 struct Machine {
   std::string id;
   asio::ip::address address;
-  std::string box;                 ///< empty until published
-  std::string access_token;        ///< of the box's daemon; may be empty
+  std::string box;           ///< empty until published
+  std::string access_token;  ///< of the box's daemon; may be empty
+  Ingress ingress;
   std::deque<Fd> stock;            ///< unconnected sockets inside its namespace
   std::vector<http::Client> idle;  ///< kept-alive connections to the daemon
   std::set<int> live;              ///< descriptors of connections in use
@@ -48,7 +55,8 @@ class MachineTable {
   /// not_found.
   Result<void> remove(const std::string& id);
   /// Requests for `box` go to machine `id` from now on. not_found.
-  Result<void> publish(const std::string& id, const std::string& box, std::string access_token);
+  Result<void> publish(const std::string& id, const std::string& box, std::string access_token,
+                       Ingress ingress = {});
   Result<void> add_sockets(const std::string& id, std::vector<Fd> sockets);
 
   MachineRef find(const std::string& id) const;

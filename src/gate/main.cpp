@@ -37,14 +37,20 @@ Task<void> wait_for_signal(asio::signal_set& signals) {
   co_await signals.async_wait(asio::use_awaitable);
 }
 
-Task<void> run(asio::signal_set& signals, const config::Config& config, Fd listener) {
+Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Server& tls,
+               Fd listener) {
   auto executor = co_await asio::this_coro::executor;
-  NodeLink node(executor, config.gate_socket());
-  Proxy proxy(node.table());
+  NodeLink node(executor, config.gate_socket(), tls);
+  Proxy::Api api{config.api_host(), config.api_socket()};
+  Proxy proxy(node.table(), std::move(api));
   http::Handler handler = [&proxy](http::Exchange& exchange) { return proxy.handle(exchange); };
   TaskGroup tasks(executor);
   tasks.spawn("node link", node.run());
-  tasks.spawn("proxy", http::serve(std::move(listener), handler));
+  http::Welcome welcome;
+  if (!config.gate_certificate.empty())
+    welcome = [&tls](http::Stream stream) { return tls.welcome(std::move(stream)); };
+  http::ServerLimits limits;
+  tasks.spawn("proxy", http::serve(std::move(listener), handler, limits, welcome));
   co_await wait_for_signal(signals);
   log_info("stopping");
   co_await tasks.stop();
@@ -63,15 +69,17 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   asio::io_context loop(1);
   asio::signal_set signals(loop, SIGTERM, SIGINT);
   uint16_t port = http::local_port(listener);
+  tls::Server tls;
   // Everything is open: from here on no file can be, and no program started.
   HAKO_TRYV(jail::confine_gate());
   log_info("gate_listening", {{"address", config.gate_address}, {"port", port}});
 
   std::exception_ptr fault;
-  asio::co_spawn(loop, run(signals, config, std::move(listener)), [&](std::exception_ptr error) {
-    fault = error;
-    loop.stop();
-  });
+  asio::co_spawn(loop, run(signals, config, tls, std::move(listener)),
+                 [&](std::exception_ptr error) {
+                   fault = error;
+                   loop.stop();
+                 });
   loop.run();
   if (fault) std::rethrow_exception(fault);
   return ok();

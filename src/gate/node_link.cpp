@@ -64,8 +64,9 @@ rpc::Payload done() {
 
 }  // namespace
 
-NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path)
+NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls)
     : socket_path_(std::move(socket_path)),
+      tls_(tls),
       tasks_(executor),
       table_(tasks_, [this](std::string machine,
                             int count) { return ask_for_sockets(std::move(machine), count); }),
@@ -148,6 +149,7 @@ void NodeLink::take_orders(rpc::Peer& peer) {
   on("machine.init", &NodeLink::init);
   on("machine.exec", &NodeLink::exec);
   on("machine.quiesce", &NodeLink::quiesce);
+  on("gate.certificate", &NodeLink::certificate);
 }
 
 Result<MachineRef> NodeLink::machine_of(const boost::json::object& body) const {
@@ -180,7 +182,15 @@ NodeLink::Answer NodeLink::publish(rpc::Payload order) {
   HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
   HAKO_CO_TRY(auto box, text_of(order.body, "box"));
   HAKO_CO_TRY(auto token, wire::string_member(order.body, "access_token"));
-  HAKO_CO_TRYV(table_.publish(id, box, token.value_or("")));
+  HAKO_CO_TRY(auto reached, wire::object_member(order.body, "ingress"));
+  Ingress ingress;
+  if (reached) {
+    HAKO_CO_TRY(auto traffic_token, wire::string_member(*reached, "traffic_token"));
+    HAKO_CO_TRY(auto mask_host, wire::string_member(*reached, "mask_host"));
+    ingress.traffic_token = traffic_token.value_or("");
+    ingress.mask_host = mask_host.value_or("");
+  }
+  HAKO_CO_TRYV(table_.publish(id, box, token.value_or(""), std::move(ingress)));
   co_return done();
 }
 
@@ -212,6 +222,14 @@ NodeLink::Answer NodeLink::exec(rpc::Payload order) {
   wire::append_json_string(quoted, outcome.output);
   answer.body["output"] = boost::json::parse(quoted);
   co_return answer;
+}
+
+NodeLink::Answer NodeLink::certificate(rpc::Payload order) {
+  HAKO_CO_TRY(auto chain, text_of(order.body, "certificate"));
+  HAKO_CO_TRY(auto key, text_of(order.body, "key"));
+  HAKO_CO_TRYV(tls_.use(chain, key));
+  log_info("certificate_taken");
+  co_return done();
 }
 
 NodeLink::Answer NodeLink::quiesce(rpc::Payload order) {

@@ -3,6 +3,7 @@
 
 #include "gate/guest_caller.h"
 #include "rpc/peer.h"
+#include "tls/server.h"
 
 namespace hako::gate {
 
@@ -10,7 +11,8 @@ namespace hako::gate {
 /// docs/internal-messages.md). The machines stay while it is away.
 class NodeLink {
  public:
-  NodeLink(asio::any_io_executor executor, std::string socket_path);
+  /// `tls` gets the certificate that the node hands over.
+  NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls);
 
   MachineTable& table() { return table_; }
   /// Connects, and again whenever the connection ends, until cancelled.
@@ -32,11 +34,13 @@ class NodeLink {
   Answer init(rpc::Payload order);
   Answer exec(rpc::Payload order);
   Answer quiesce(rpc::Payload order);
+  Answer certificate(rpc::Payload order);
 
   /// The machine an order names.
   Result<MachineRef> machine_of(const boost::json::object& body) const;
 
   std::string socket_path_;
+  tls::Server& tls_;
   TaskGroup tasks_;
   MachineTable table_;
   GuestCaller guests_;

@@ -3,7 +3,9 @@
 #include <charconv>
 
 #include "base/log.h"
+#include "gate/answers.h"
 #include "http/relay.h"
+#include "wire/loopback.h"
 #include "wire/signature.h"
 
 namespace hako::gate {
@@ -12,32 +14,16 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration kDialPatience = 5s;
+constexpr Duration kApiPatience = 5s;
 constexpr Duration kFirstPause = 100ms;
 /// A service that is just starting gets a second or so to open its port.
 constexpr int kDialTries = 5;
 
-boost::json::object problem(const wire::BoxPort& target, unsigned code, std::string_view message) {
-  boost::json::object body;
-  body["sandboxId"] = target.box;
-  body["message"] = boost::json::string_view(message.data(), message.size());
-  body["code"] = code;
-  return body;
-}
-
-http::Response not_found(const wire::BoxPort& target) {
-  return http::Response::json(502, problem(target, 502, "The sandbox was not found"));
-}
-
-http::Response port_problem(const wire::BoxPort& target, std::string_view message) {
-  auto body = problem(target, 502, message);
-  body["port"] = target.port;
-  return http::Response::json(502, body);
-}
-
-http::Response connect_problem(const wire::BoxPort& target, const Error& error) {
+http::Response connect_problem(const http::RequestHead& head, const wire::BoxPort& target,
+                               const Error& error) {
   if (error.code() == ErrorCode::resource_exhausted)
-    return http::Response::json(429, problem(target, 429, error.message()));
-  return port_problem(target, "The sandbox is running but port is not open");
+    return problem(head, target, 429, error.message());
+  return no_port(head, target);
 }
 
 /// Whether the request may be sent a second time: the first try cannot have eaten its body.
@@ -53,6 +39,14 @@ wire::RoutingFacts facts_of(const http::RequestHead& head) {
   facts.sandbox_id = head.header("E2b-Sandbox-Id");
   facts.sandbox_port = head.header("E2b-Sandbox-Port");
   return facts;
+}
+
+/// Whether a request that names no box is for the API by the name it came for.
+bool is_for_api(const wire::RoutingFacts& facts, std::string_view api_host) {
+  std::string_view name = facts.host.substr(0, facts.host.find(':'));
+  return !api_host.empty() &&
+         boost::beast::iequals({name.data(), name.size()}, {api_host.data(), api_host.size()}) &&
+         !wire::is_data_plane(facts);
 }
 
 Task<void> answer(http::Exchange& exchange, http::Response response) {
@@ -94,7 +88,10 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
     co_return co_await answer(exchange, std::move(response));
   }
   head.target = std::move(*target_text);
-  auto route = wire::route_of(facts_of(head));
+  auto facts = facts_of(head);
+  auto route = wire::route_of(facts);
+  if (route.kind == wire::Route::Kind::unrouted && is_for_api(facts, api_.host))
+    co_return co_await pass_to_api(exchange, std::move(head));
   if (route.kind == wire::Route::Kind::unrouted) {
     if (auto found = box_by_signature(head)) {
       route.kind = wire::Route::Kind::box;
@@ -111,10 +108,20 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
   }
   auto machine = table_.find_box(route.target.box);
   if (!machine) {
-    auto response = not_found(route.target);
+    auto response = no_sandbox(head, route.target);
     co_return co_await answer(exchange, std::move(response));
   }
-  co_await pass_on(exchange, std::move(head), std::move(machine), route.target);
+  if (route.target.port == wire::kDaemonPort) {
+    if (is_preflight(head)) {
+      auto response = preflight_answer(head);
+      co_return co_await answer(exchange, std::move(response));
+    }
+  } else {
+    if (auto refused = refusal(head, route.target, machine->ingress))
+      co_return co_await answer(exchange, std::move(*refused));
+    prepare_for_service(head, route.target.port, machine->ingress);
+  }
+  co_await pass_on(exchange, std::move(head), std::move(machine), std::move(route.target));
 }
 
 Task<Result<GuestConnection>> Proxy::connect(MachineRef machine, uint16_t port) {
@@ -125,31 +132,52 @@ Task<Result<GuestConnection>> Proxy::connect(MachineRef machine, uint16_t port) 
   plan.tries = kDialTries;
   plan.patience = kDialPatience;
   plan.first_pause = kFirstPause;
+  plan.loopback_too = true;
   return dial(table_, std::move(machine), plan);
 }
 
 Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, MachineRef machine,
-                          const wire::BoxPort& target) {
+                          wire::BoxPort target) {
+  // The relay inside a guest is for us alone: it would reach any port past the traffic token.
+  if (target.port == wire::kLoopbackRelayPort) {
+    auto response = no_port(head, target);
+    co_return co_await answer(exchange, std::move(response));
+  }
+  bool daemon = target.port == wire::kDaemonPort;
   bool repeatable = !has_body(head);
+  http::HeadEdit edit;
+  if (daemon) edit = [](http::ResponseHead& response) { allow_origins(response.fields); };
   for (;;) {
     auto connection = co_await connect(machine, target.port);
     if (!connection) {
-      auto response =
-          machine->removed ? not_found(target) : connect_problem(target, connection.error());
+      auto response = machine->removed ? no_sandbox(head, target)
+                                       : connect_problem(head, target, connection.error());
       co_return co_await answer(exchange, std::move(response));
     }
     bool reused = connection.value().reused();
-    auto outcome = co_await http::relay(exchange, head, connection.value().client());
-    if (outcome == http::RelayOutcome::reusable && target.port == wire::kDaemonPort)
+    auto outcome = co_await http::relay(exchange, head, connection.value().client(), edit);
+    if (outcome == http::RelayOutcome::reusable && daemon)
       GuestConnection::keep(std::move(connection).value());
     if (outcome != http::RelayOutcome::refused) co_return;
     // A kept connection may have been closed under us; a new one tells more.
     if (reused && repeatable && !machine->removed) continue;
-    auto response = machine->removed
-                        ? not_found(target)
-                        : port_problem(target, "The sandbox did not answer the request");
+    auto response = machine->removed ? no_sandbox(head, target)
+                                     : problem(head, target, 502,
+                                               "The sandbox did not answer the request", true);
     co_return co_await answer(exchange, std::move(response));
   }
+}
+
+Task<void> Proxy::pass_to_api(http::Exchange& exchange, http::RequestHead head) {
+  auto stream = co_await http::connect_unix(api_.socket_path, kApiPatience);
+  if (stream) {
+    http::Client api(std::move(stream).value());
+    auto outcome = co_await http::relay(exchange, std::move(head), api);
+    if (outcome != http::RelayOutcome::refused) co_return;
+  }
+  auto response = http::error_response(503, "the API is not available at the moment; try again");
+  response.fields.set(http::Field::retry_after, "1");
+  co_await answer(exchange, std::move(response));
 }
 
 }  // namespace hako::gate

@@ -9,7 +9,13 @@ namespace hako::gate {
 
 class Proxy {
  public:
-  explicit Proxy(MachineTable& table) : table_(table) {}
+  /// Where requests for the API itself go.
+  struct Api {
+    std::string host;         ///< the name they come for, without a port; empty for none
+    std::string socket_path;  ///< the unix socket it listens on
+  };
+
+  explicit Proxy(MachineTable& table, Api api = {}) : table_(table), api_(std::move(api)) {}
 
   /// Serves one request to its end.
   Task<void> handle(http::Exchange& exchange);
@@ -18,10 +24,12 @@ class Proxy {
   /// The box that a signed file URL is for, when it says so by nothing but its signature.
   std::optional<wire::BoxPort> box_by_signature(const http::RequestHead& head) const;
   Task<void> pass_on(http::Exchange& exchange, http::RequestHead head, MachineRef machine,
-                     const wire::BoxPort& target);
+                     wire::BoxPort target);
+  Task<void> pass_to_api(http::Exchange& exchange, http::RequestHead head);
   Task<Result<GuestConnection>> connect(MachineRef machine, uint16_t port);
 
   MachineTable& table_;
+  Api api_;
 };
 
 }  // namespace hako::gate

@@ -20,6 +20,27 @@ Result<User> user_of_request(Context& context, const http::RequestHead& head) {
   return find_user(context, std::string_view(*credentials).substr(0, credentials->find(':')));
 }
 
+unsigned rest_status(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::invalid_argument:
+      return 400;
+    case ErrorCode::unauthenticated:
+      return 401;
+    case ErrorCode::permission_denied:
+      return 403;
+    case ErrorCode::not_found:
+      return 404;
+    case ErrorCode::no_space:
+      return 507;
+    case ErrorCode::too_large:
+      return 413;
+    case ErrorCode::unsupported:
+      return 415;
+    default:
+      return 500;
+  }
+}
+
 void allow_origin(const http::RequestHead& head, http::Fields& fields) {
   if (head.header("Origin").empty()) return;
   fields.set(http::Field::access_control_allow_origin, "*");
@@ -47,7 +68,10 @@ Task<bool> send_error(http::Exchange& exchange, unsigned status, std::string_vie
   body += ",\"message\":";
   wire::append_json_string(body, message);
   body += '}';
-  return send_json(exchange, status, std::move(body));
+  http::Response response = http::Response::empty(status);
+  response.fields.set(http::Field::content_type, "application/json; charset=utf-8");
+  response.body = std::move(body);
+  return send(exchange, std::move(response));
 }
 
 }  // namespace hako::guest

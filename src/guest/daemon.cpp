@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "guest/loopback_relay.h"
 #include "guest/router.h"
 
 namespace hako::guest {
@@ -23,14 +24,18 @@ Task<void> wait_for_end() {
   co_await signals.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
 }
 
-Task<void> serve_until_told(TaskGroup& tasks, Context& context, Router& router, Fd listener) {
+Task<void> serve_until_told(TaskGroup& tasks, Context& context, Router& router, Fd listener,
+                            Fd relay) {
   http::ServerLimits limits;
   limits.connections = kConnections;
   http::Handler handler = [&router](http::Exchange& exchange) { return router.handle(exchange); };
   tasks.spawn("reap", context.processes.reap_children());
   tasks.spawn("serve", http::serve(std::move(listener), std::move(handler), limits));
+  if (relay)
+    tasks.spawn("relays", serve_loopback_relay(std::move(relay), context.settings.host_address));
   co_await wait_for_end();
   co_await tasks.stop();
+  co_await context.watchers.stop();
   co_await context.processes.stop();
 }
 
@@ -42,8 +47,13 @@ Result<void> run_daemon(const std::string& address, uint16_t port, Settings sett
   Router router(context);
   TaskGroup tasks(io.get_executor());
   HAKO_TRY(auto listener, http::listen_tcp(address, port));
+  Fd relay;
+  if (context.settings.relay_port != 0) {
+    HAKO_TRY(auto opened, http::listen_tcp(address, context.settings.relay_port));
+    relay = std::move(opened);
+  }
   log_info("listening", {{"address", address}, {"port", http::local_port(listener)}});
-  auto run = serve_until_told(tasks, context, router, std::move(listener));
+  auto run = serve_until_told(tasks, context, router, std::move(listener), std::move(relay));
   bool done = false;
   asio::co_spawn(io, std::move(run), [&](std::exception_ptr fault) {
     done = true;

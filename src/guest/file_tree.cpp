@@ -49,7 +49,7 @@ void describe_link(const std::string& path, wire::EntryInfo& info) {
   info.type = wire::FileType::unspecified;
   if (::stat(path.c_str(), &target) == 0) {
     info.type = type_of(target.st_mode);
-    info.mode = target.st_mode & 07777;
+    info.mode = target.st_mode & 0777;
   }
   std::unique_ptr<char, decltype(&::free)> resolved(::realpath(path.c_str(), nullptr), &::free);
   if (resolved) {
@@ -121,7 +121,7 @@ Result<FoundEntry> stat_entry(const std::string& path) {
   found.info.path = path;
   found.info.type = type_of(info.st_mode);
   found.info.size = info.st_size;
-  found.info.mode = info.st_mode & 07777;
+  found.info.mode = info.st_mode & 0777;
   found.info.permissions = wire::permission_text(kind_letters(info.st_mode), info.st_mode);
   found.info.modified_seconds = info.st_mtim.tv_sec;
   found.info.modified_nanoseconds = static_cast<uint32_t>(info.st_mtim.tv_nsec);
@@ -229,8 +229,12 @@ Result<void> write_metadata(const Fd& file, const FileMetadata& metadata) {
   }
   for (const auto& [key, value] : metadata) {
     std::string name = std::string(kAttributePrefix) + key;
-    if (::fsetxattr(file.get(), name.c_str(), value.data(), value.size(), 0) < 0)
-      return Error::from_errno(errno, "keep metadata '" + key + "'");
+    if (::fsetxattr(file.get(), name.c_str(), value.data(), value.size(), 0) == 0) continue;
+    // File systems have limits of their own, and say so as if the disk were full.
+    if (errno == ENOSPC || errno == E2BIG || errno == ERANGE)
+      return Error(ErrorCode::invalid_argument,
+                   "bad metadata: more than the file system keeps with a file");
+    return Error::from_errno(errno, "keep metadata '" + key + "'");
   }
   return ok();
 }

@@ -1,4 +1,4 @@
-// GET and POST /files: contents of files, streamed.
+// /files: contents of files, streamed.
 #pragma once
 
 #include <string_view>
@@ -13,6 +13,8 @@ class FilesRest {
 
   /// Answers a request for /files, after checking that it may be made.
   Task<void> handle(http::Exchange& exchange);
+  /// Answers POST /files/compose, whose right has been checked.
+  Task<void> compose(http::Exchange& exchange);
 
  private:
   Result<void> authorize(const http::RequestHead& head) const;

@@ -1,4 +1,4 @@
-// filesystem.Filesystem: looking at and changing the tree of files.
+// filesystem.Filesystem: looking at, changing and watching the tree of files.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "guest/context.h"
+#include "guest/rpc.h"
 
 namespace hako::guest {
 
@@ -17,8 +18,14 @@ class FilesystemService {
   Task<bool> handle(std::string_view method, http::Exchange& exchange);
 
  private:
-  Task<Result<std::string>> call(std::string_view method, const http::RequestHead& head,
-                                 const boost::json::object& request);
+  Task<Result<std::string>> change(std::string_view method, const http::RequestHead& head,
+                                   const boost::json::object& request);
+  Task<Result<std::string>> watcher(std::string_view method, const http::RequestHead& head,
+                                    const boost::json::object& request);
+  Task<Result<std::shared_ptr<Watch>>> open_watch(const http::RequestHead& head,
+                                                  const boost::json::object& request);
+  Task<void> watch_dir(Call& call);
+  Task<void> send_changes(Call& call, Watch& watch, WatchSignal signal);
 
   Context& context_;
 };

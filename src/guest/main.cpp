@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "guest/boot.h"
 #include "guest/daemon.h"
+#include "guest/loopback_relay.h"
 #include "guest/network.h"
 
 namespace {
@@ -16,8 +17,9 @@ namespace {
 using namespace hako;
 
 constexpr std::string_view kUsage =
-    "usage: hako-guest --listen ADDRESS:PORT [--root-free]\n"
+    "usage: hako-guest --listen ADDRESS:PORT [--relay PORT] [--root-free]\n"
     "  Serves the daemon of a box on this machine, changing nothing on it.\n"
+    "  --relay      also serve the way to services on the loopback address, on that port\n"
     "  --root-free  run programs as the user that runs this, whoever is asked for\n"
     "As PID 1 it takes no options: it boots the machine it is in.\n";
 
@@ -35,14 +37,16 @@ void run_machine() {
   start_logging("guest", LogLevel::info);
   auto booted = guest::boot();
   if (!booted) guest::die(booted.error());
-  guest::Settings settings{
-      .owns_machine = true, .change_user = true, .host_address = guest::kHostAddress};
+  guest::Settings settings{.owns_machine = true,
+                           .change_user = true,
+                           .host_address = guest::kHostAddress,
+                           .relay_port = guest::kRelayPort};
   auto served = guest::run_daemon("0.0.0.0", guest::kDaemonPort, std::move(settings));
   if (!served) guest::die(served.error());
   guest::power_off();
 }
 
-int run_on_host(std::string_view listen, bool root_free) {
+int run_on_host(std::string_view listen, uint16_t relay, bool root_free) {
   size_t colon = listen.rfind(':');
   uint16_t port = 0;
   const char* end = listen.data() + listen.size();
@@ -54,8 +58,10 @@ int run_on_host(std::string_view listen, bool root_free) {
   }
   start_logging("guest", LogLevel::info);
   std::string address(listen.substr(0, colon));
-  guest::Settings settings{
-      .owns_machine = false, .change_user = !root_free, .host_address = "127.0.0.1"};
+  guest::Settings settings{.owns_machine = false,
+                           .change_user = !root_free,
+                           .host_address = "127.0.0.1",
+                           .relay_port = relay};
   auto served = guest::run_daemon(address, port, std::move(settings));
   if (served) return 0;
   std::fprintf(stderr, "hako-guest: %s\n", served.error().message().c_str());
@@ -68,11 +74,15 @@ int main(int argc, char** argv) {
   set_signals();
   if (::getpid() == 1) run_machine();
   std::string_view listen;
+  uint16_t relay = 0;
   bool root_free = ::geteuid() != 0;
   for (int i = 1; i < argc; ++i) {
     std::string_view argument = argv[i];
     if (argument == "--listen" && i + 1 < argc) {
       listen = argv[++i];
+    } else if (argument == "--relay" && i + 1 < argc) {
+      std::string_view port = argv[++i];
+      std::from_chars(port.data(), port.data() + port.size(), relay);
     } else if (argument == "--root-free") {
       root_free = true;
     } else {
@@ -84,5 +94,5 @@ int main(int argc, char** argv) {
     std::fputs(kUsage.data(), stderr);
     return 2;
   }
-  return run_on_host(listen, root_free);
+  return run_on_host(listen, relay, root_free);
 }

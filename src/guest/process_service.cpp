@@ -2,11 +2,9 @@
 
 #include <sys/stat.h>
 
-#include <charconv>
-
 #include "guest/environment.h"
+#include "guest/headers.h"
 #include "guest/paths.h"
-#include "guest/rpc.h"
 #include "wire/connect.h"
 #include "wire/json_text.h"
 
@@ -15,26 +13,9 @@ namespace {
 
 using namespace asio::experimental::awaitable_operators;
 
-constexpr std::chrono::seconds kDefaultKeepalive{90};
-constexpr std::chrono::seconds kLongestKeepalive{3600};
 /// Longer deadlines are as good as none, and fit every clock.
 constexpr uint64_t kLongestDeadlineMs = 10ull * 365 * 24 * 3600 * 1000;
 constexpr size_t kInputPiece = 64 << 10;
-
-std::optional<uint64_t> number_header(const http::RequestHead& head, std::string_view name) {
-  std::string_view text = head.header(name);
-  uint64_t number = 0;
-  auto [stop, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (text.empty() || problem != std::errc() || stop != text.data() + text.size())
-    return std::nullopt;
-  return number;
-}
-
-std::chrono::seconds keepalive_of(const http::RequestHead& head) {
-  auto seconds = number_header(head, "Keepalive-Ping-Interval");
-  if (!seconds || *seconds == 0) return kDefaultKeepalive;
-  return std::chrono::seconds(std::min<uint64_t>(*seconds, kLongestKeepalive.count()));
-}
 
 /// Detaches when the stream ends, however it does.
 class Attachment {
@@ -55,8 +36,8 @@ class Attachment {
 
 enum class Starter { this_stream, another };
 
-Task<void> send_events(http::Exchange& exchange, Attachment& attachment, Starter starter) {
-  auto keepalive = keepalive_of(exchange.head());
+Task<void> send_events(Call& call, Attachment& attachment, Starter starter) {
+  auto keepalive = call.keepalive();
   Subscription& subscription = attachment.subscription();
   std::string frames;
   for (;;) {
@@ -70,20 +51,17 @@ Task<void> send_events(http::Exchange& exchange, Attachment& attachment, Starter
     } else if (last) {
       wire::append_end_frame(frames);
     }
-    auto written = co_await exchange.write(asio::buffer(frames));
-    if (!written) co_return;
-    if (last) break;
+    auto sent = co_await call.send(frames, last);
+    if (!sent || last) co_return;
   }
-  auto ended = co_await exchange.end();
-  if (!ended) co_return;
 }
 
 /// Streams the events of `process` until its end or until the client leaves, which it survives.
-Task<void> follow(http::Exchange& exchange, std::shared_ptr<Process> process, Starter starter) {
+Task<void> follow(Call& call, std::shared_ptr<Process> process, Starter starter) {
   Attachment attachment(std::move(process));
-  auto begun = co_await begin_stream(exchange);
-  if (!begun) co_return;
-  co_await (send_events(exchange, attachment, starter) || exchange.closed_by_client());
+  auto send = send_events(call, attachment, starter);
+  auto leave = call.exchange().closed_by_client();
+  co_await (std::move(send) || std::move(leave));
 }
 
 Task<void> write_or_leave(http::Exchange& exchange, Process& process,
@@ -96,26 +74,26 @@ Task<void> write_or_leave(http::Exchange& exchange, Process& process,
 
 }  // namespace
 
-Task<bool> ProcessService::handle(std::string_view method, http::Exchange& exchange) {
-  if (method == "Start") {
-    co_await start(exchange);
-  } else if (method == "Connect") {
-    co_await connect(exchange);
-  } else if (method == "SendInput") {
-    co_await send_input(exchange);
-  } else if (method == "StreamInput") {
-    co_await stream_input(exchange);
-  } else if (method == "List" || method == "CloseStdin" || method == "SendSignal" ||
-             method == "Update") {
-    auto request = co_await read_unary(exchange);
-    if (!request) co_return true;
-    if (method == "List") {
-      co_await send_unary(exchange, list());
-    } else {
-      co_await send_unary(exchange, call(method, *request));
-    }
+Task<bool> ProcessService::handle(std::string_view name, http::Exchange& exchange) {
+  const wire::Method* method = wire::find_process_method(name);
+  if (!method) co_return false;
+  Call call(exchange, *method);
+  if (name == "Start") {
+    co_await start(call);
+  } else if (name == "Connect") {
+    co_await connect(call);
+  } else if (name == "SendInput") {
+    co_await send_input(call);
+  } else if (name == "StreamInput") {
+    co_await stream_input(call);
   } else {
-    co_return false;
+    auto request = co_await call.read_unary();
+    if (!request) co_return true;
+    if (name == "List") {
+      co_await call.send_unary(list());
+    } else {
+      co_await call.send_unary(change(name, *request));
+    }
   }
   co_return true;
 }
@@ -152,23 +130,23 @@ Result<std::shared_ptr<Process>> ProcessService::start_process(const http::Reque
   return context_.processes.start(std::move(options));
 }
 
-Task<void> ProcessService::start(http::Exchange& exchange) {
-  bool typed = co_await require_stream_type(exchange);
+Task<void> ProcessService::start(Call& call) {
+  bool typed = co_await call.require_stream_type();
   if (!typed) co_return;
-  auto request = co_await read_stream_request(exchange);
-  auto process = request ? start_process(exchange.head(), request.value())
+  auto request = co_await call.read_stream_request();
+  auto process = request ? start_process(call.head(), request.value())
                          : Result<std::shared_ptr<Process>>(std::move(request).error());
   if (!process) {
-    co_await fail_stream(exchange, std::move(process).error());
+    co_await call.fail_stream(std::move(process).error());
     co_return;
   }
-  co_await follow(exchange, std::move(process.value()), Starter::this_stream);
+  co_await follow(call, std::move(process.value()), Starter::this_stream);
 }
 
-Task<void> ProcessService::connect(http::Exchange& exchange) {
-  bool typed = co_await require_stream_type(exchange);
+Task<void> ProcessService::connect(Call& call) {
+  bool typed = co_await call.require_stream_type();
   if (!typed) co_return;
-  auto request = co_await read_stream_request(exchange);
+  auto request = co_await call.read_stream_request();
   auto find = [&]() -> Result<std::shared_ptr<Process>> {
     if (!request) return std::move(request).error();
     HAKO_TRY(auto selector, wire::parse_selector(request.value()));
@@ -176,10 +154,10 @@ Task<void> ProcessService::connect(http::Exchange& exchange) {
   };
   auto process = find();
   if (!process) {
-    co_await fail_stream(exchange, std::move(process).error());
+    co_await call.fail_stream(std::move(process).error());
     co_return;
   }
-  co_await follow(exchange, std::move(process.value()), Starter::another);
+  co_await follow(call, std::move(process.value()), Starter::another);
 }
 
 Result<std::string> ProcessService::list() const {
@@ -219,7 +197,7 @@ Result<std::string> ProcessService::list() const {
   return body;
 }
 
-Result<void> ProcessService::call(std::string_view method, const boost::json::object& request) {
+Result<void> ProcessService::change(std::string_view method, const boost::json::object& request) {
   HAKO_TRY(auto selector, wire::parse_selector(request));
   HAKO_TRY(auto process, context_.processes.find(selector));
   // An ended process is remembered for those who come late to its stream, not for these calls.
@@ -234,8 +212,8 @@ Result<void> ProcessService::call(std::string_view method, const boost::json::ob
   return process->resize(*pty);
 }
 
-Task<void> ProcessService::send_input(http::Exchange& exchange) {
-  auto request = co_await read_unary(exchange);
+Task<void> ProcessService::send_input(Call& call) {
+  auto request = co_await call.read_unary();
   if (!request) co_return;
   wire::ProcessInput input;
   auto prepare = [&]() -> Result<std::shared_ptr<Process>> {
@@ -250,16 +228,16 @@ Task<void> ProcessService::send_input(http::Exchange& exchange) {
   request.reset();
   if (!process) {
     Result<void> failure = std::move(process).error();
-    co_await send_unary(exchange, std::move(failure));
+    co_await call.send_unary(std::move(failure));
     co_return;
   }
   std::optional<Result<void>> outcome;
-  co_await write_or_leave(exchange, *process.value(), input, outcome);
-  if (outcome) co_await send_unary(exchange, std::move(*outcome));
+  co_await write_or_leave(call.exchange(), *process.value(), input, outcome);
+  if (outcome) co_await call.send_unary(std::move(*outcome));
 }
 
-Task<void> ProcessService::stream_input(http::Exchange& exchange) {
-  bool typed = co_await require_stream_type(exchange);
+Task<void> ProcessService::stream_input(Call& call) {
+  bool typed = co_await call.require_stream_type();
   if (!typed) co_return;
   wire::FrameDecoder decoder(kLargestMessage);
   std::shared_ptr<Process> process;
@@ -268,7 +246,7 @@ Task<void> ProcessService::stream_input(http::Exchange& exchange) {
   // One message: what it asks for, with the bytes to be written left in `input`.
   auto take = [&](std::string_view payload) -> Result<void> {
     input.bytes.clear();
-    HAKO_TRY(auto message, wire::parse_object(payload));
+    HAKO_TRY(auto message, call.parse(payload));
     if (auto* start = wire::find_member(message, "start"); start && start->is_object()) {
       HAKO_TRY(auto selector, wire::parse_selector(start->get_object()));
       HAKO_TRY(auto found, context_.processes.find(selector));
@@ -281,7 +259,7 @@ Task<void> ProcessService::stream_input(http::Exchange& exchange) {
     return ok();
   };
   for (bool ended = false; !ended;) {
-    auto n = co_await exchange.read_some(asio::buffer(piece));
+    auto n = co_await call.exchange().read_some(asio::buffer(piece));
     if (!n) co_return;
     ended = n.value() == 0;
     decoder.feed({piece.data(), n.value()});
@@ -298,22 +276,18 @@ Task<void> ProcessService::stream_input(http::Exchange& exchange) {
       if (outcome && !input.bytes.empty())
         outcome = co_await process->write_input(input.to_pty, input.bytes);
       if (!outcome) {
-        co_await fail_stream(exchange, std::move(outcome).error());
+        co_await call.fail_stream(std::move(outcome).error());
         co_return;
       }
     }
   }
-  auto begun = co_await begin_stream(exchange);
-  if (!begun) co_return;
   std::string frames;
   size_t start = wire::begin_frame(frames);
   frames += "{}";
   wire::end_frame(frames, start);
   wire::append_end_frame(frames);
-  auto written = co_await exchange.write(asio::buffer(frames));
-  if (!written) co_return;
-  auto finished = co_await exchange.end();
-  if (!finished) co_return;
+  auto sent = co_await call.send(frames, true);
+  if (!sent) co_return;
 }
 
 }  // namespace hako::guest

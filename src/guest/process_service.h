@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "guest/context.h"
+#include "guest/rpc.h"
 
 namespace hako::guest {
 
@@ -15,14 +16,14 @@ class ProcessService {
   Task<bool> handle(std::string_view method, http::Exchange& exchange);
 
  private:
-  Task<void> start(http::Exchange& exchange);
-  Task<void> connect(http::Exchange& exchange);
-  Task<void> send_input(http::Exchange& exchange);
-  Task<void> stream_input(http::Exchange& exchange);
+  Task<void> start(Call& call);
+  Task<void> connect(Call& call);
+  Task<void> send_input(Call& call);
+  Task<void> stream_input(Call& call);
   Result<std::shared_ptr<Process>> start_process(const http::RequestHead& head,
                                                  const boost::json::object& request);
   Result<std::string> list() const;
-  Result<void> call(std::string_view method, const boost::json::object& request);
+  Result<void> change(std::string_view method, const boost::json::object& request);
 
   Context& context_;
 };

@@ -43,6 +43,8 @@ Task<void> Router::handle(http::Exchange& exchange) {
     co_await send_error(exchange, 401, "unauthorized access, please provide a valid access token");
   } else if (post && path.find('.') != std::string_view::npos) {
     co_await handle_rpc(path, exchange);
+  } else if (path == "/files/compose" && post) {
+    co_await files_.compose(exchange);
   } else if (path == "/envs" && get) {
     co_await send_json(exchange, 200, environment_body());
   } else if (path == "/metrics" && get) {

@@ -132,8 +132,7 @@ Task<void> Connection::refuse(unsigned status, std::string_view message) {
   auto response = error_response(status, message);
   auto sent = co_await respond(std::move(response));
   if (!sent) co_return;
-  error_code ignored;
-  stream_.shutdown(Stream::shutdown_send, ignored);
+  co_await finish_sending(stream_);
   co_await drain(stream_, kMostDrained, kDrainTime);
 }
 
@@ -147,8 +146,7 @@ Task<bool> Connection::finish_exchange() {
   bool whole = inbound_.body_done();
   if (!close_after_ && !whole) close_after_ = !co_await drain_request();
   if (!close_after_) co_return true;
-  error_code ignored;
-  stream_.shutdown(Stream::shutdown_send, ignored);
+  co_await finish_sending(stream_);
   if (!whole) co_await drain(stream_, kMostDrained, kDrainTime);
   co_return false;
 }

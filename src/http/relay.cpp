@@ -49,7 +49,8 @@ std::string upgrade_of(const RequestHead& head) {
 
 class Relay {
  public:
-  Relay(Exchange& exchange, Client& upstream) : exchange_(exchange), upstream_(upstream) {}
+  Relay(Exchange& exchange, Client& upstream, HeadEdit edit)
+      : exchange_(exchange), upstream_(upstream), edit_(std::move(edit)) {}
 
   Task<RelayOutcome> run(RequestHead head) {
     using namespace asio::experimental::awaitable_operators;
@@ -133,6 +134,7 @@ class Relay {
     }
     answered_ = true;
     strip_connection_fields(response.fields);
+    if (edit_) edit_(response);
     auto begun = co_await exchange_.begin(std::move(response));
     if (!begun) co_return cut_upstream();
     auto buffer = std::make_unique_for_overwrite<char[]>(kPiece);
@@ -179,6 +181,7 @@ class Relay {
 
   Exchange& exchange_;
   Client& upstream_;
+  HeadEdit edit_;
   bool upgrade_ = false;
   bool uploaded_ = false;
   bool answered_ = false;
@@ -199,8 +202,7 @@ Task<void> copy(Stream& from, Stream& to, std::string pending) {
     if (error) throw boost::system::system_error(error);
     piece = asio::buffer(buffer.data(), count);
   }
-  error_code ignored;
-  to.shutdown(Stream::shutdown_send, ignored);
+  co_await finish_sending(to);
 }
 
 void watch_for_dead_peer(Stream& stream) {
@@ -210,8 +212,8 @@ void watch_for_dead_peer(Stream& stream) {
 
 }  // namespace
 
-Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream) {
-  Relay relay(exchange, upstream);
+Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream, HeadEdit edit) {
+  Relay relay(exchange, upstream, std::move(edit));
   co_return co_await relay.run(std::move(head));
 }
 

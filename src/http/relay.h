@@ -1,6 +1,8 @@
 // Passing one exchange on to another server.
 #pragma once
 
+#include <functional>
+
 #include "http/client.h"
 #include "http/server.h"
 
@@ -14,11 +16,15 @@ enum class RelayOutcome {
   client_gone,  ///< the client went away: upstream was cut
 };
 
+/// Changes the head of a final response before the client gets it.
+using HeadEdit = std::function<void(ResponseHead&)>;
+
 /// Sends `exchange`'s request, with `head` in place of its own head, over `upstream`, and streams
 /// the response back as it comes, with back-pressure both ways. Hop-by-hop headers are removed;
 /// upgrades (101, WebSockets) become a byte tunnel. Bodies of any length; nothing is gathered.
 /// Framing is written anew on both sides, so a strange message cannot smuggle another.
-Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream);
+Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream,
+                         HeadEdit edit = {});
 
 /// Copies bytes both ways until both directions have ended or one breaks.
 Task<void> tunnel(Stream a, std::string pending_from_a, Stream b, std::string pending_from_b);

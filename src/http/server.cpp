@@ -51,8 +51,15 @@ bool is_exhaustion(int os_error) {
   return os_error == EMFILE || os_error == ENFILE || os_error == ENOBUFS || os_error == ENOMEM;
 }
 
+Task<void> welcome_and_serve(Stream stream, const Handler& handler, const ServerLimits& limits,
+                             const Welcome& welcome) {
+  auto welcoming = welcome(std::move(stream));
+  auto welcomed = co_await with_deadline(limits.header_time, std::move(welcoming));
+  if (welcomed) co_await serve_connection(std::move(welcomed).value(), handler, limits);
+}
+
 Task<void> accept_all(Fd listener, const Handler& handler, const ServerLimits& limits,
-                      TaskGroup& connections) {
+                      const Welcome& welcome, TaskGroup& connections) {
   auto executor = co_await asio::this_coro::executor;
   int fd = listener.get();
   asio::posix::stream_descriptor ready(executor, listener.release());
@@ -66,7 +73,9 @@ Task<void> accept_all(Fd listener, const Handler& handler, const ServerLimits& l
         continue;
       }
       auto stream = make_stream(executor, std::move(connection));
-      connections.spawn("connection", serve_connection(std::move(stream), handler, limits));
+      auto serving = welcome ? welcome_and_serve(std::move(stream), handler, limits, welcome)
+                             : serve_connection(std::move(stream), handler, limits);
+      connections.spawn("connection", std::move(serving));
     } else if (os_error == EAGAIN) {
       co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     } else if (is_exhaustion(os_error)) {
@@ -116,11 +125,11 @@ uint16_t local_port(const Fd& listener) {
   return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
 }
 
-Task<void> serve(Fd listener, Handler handler, ServerLimits limits) {
+Task<void> serve(Fd listener, Handler handler, ServerLimits limits, Welcome welcome) {
   TaskGroup connections(co_await asio::this_coro::executor);
   std::exception_ptr fault;
   try {
-    co_await accept_all(std::move(listener), handler, limits, connections);
+    co_await accept_all(std::move(listener), handler, limits, welcome, connections);
   } catch (...) {
     fault = std::current_exception();
   }

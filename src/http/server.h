@@ -59,6 +59,10 @@ class Exchange {
 
 using Handler = std::function<Task<void>(Exchange&)>;
 
+/// What an accepted connection goes through before it speaks HTTP (TLS). One that fails is closed;
+/// it has ServerLimits::header_time for it.
+using Welcome = std::function<Task<Result<Stream>>(Stream)>;
+
 /// Serves one connection until it ends. Exceptions that leave the handler are logged and answered
 /// with a 500 that says nothing internal (or a reset, if a response had begun).
 /// A handler that returns without a response gets a 500 sent for it.
@@ -70,6 +74,6 @@ Result<Fd> listen_tcp(const std::string& address, uint16_t port);
 uint16_t local_port(const Fd& listener);
 
 /// Accepts until cancelled and serves each connection; on cancel cuts all and waits for them.
-Task<void> serve(Fd listener, Handler handler, ServerLimits limits = {});
+Task<void> serve(Fd listener, Handler handler, ServerLimits limits = {}, Welcome welcome = {});
 
 }  // namespace hako::http

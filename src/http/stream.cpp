@@ -43,6 +43,12 @@ Stream make_stream(asio::any_io_executor executor, Fd connected) {
   return Stream(executor, asio::generic::stream_protocol(family, protocol), connected.release());
 }
 
+Task<void> finish_sending(Stream& stream) {
+  if (auto* layer = stream.layer()) co_await layer->finish(stream);
+  boost::system::error_code ignored;
+  stream.shutdown(Stream::shutdown_send, ignored);
+}
+
 Task<Result<Stream>> connect_tcp(std::string address, uint16_t port, Duration deadline) {
   boost::system::error_code error;
   auto ip = asio::ip::make_address(address, error);

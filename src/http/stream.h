@@ -3,13 +3,46 @@
 
 #include <boost/asio/generic/stream_protocol.hpp>
 
+#include <memory>
+#include <span>
+
 #include "base/async/task.h"
 #include "base/fd.h"
 
 namespace hako::http {
 
-/// A TCP or unix stream socket.
-using Stream = boost::asio::generic::stream_protocol::socket;
+/// A TCP or unix stream socket, perhaps with a layer between it and us.
+class Stream : public boost::asio::generic::stream_protocol::socket {
+ public:
+  using Socket = boost::asio::generic::stream_protocol::socket;
+
+  /// Changes bytes on their way, as TLS does. Each call is handed the socket, which may have moved
+  /// since the last one, but does not while a call runs. One send and one receive at a time.
+  /// Errors are those of a socket: eof only when the other side ended in good order. Throws only
+  /// when cancelled.
+  class Layer {
+   public:
+    virtual ~Layer() = default;
+    virtual Task<boost::system::error_code> send(Socket& socket,
+                                                 std::span<const asio::const_buffer> pieces) = 0;
+    virtual Task<boost::system::error_code> receive(Socket& socket, asio::mutable_buffer into,
+                                                    size_t& count) = 0;
+    /// Says that nothing more will be sent. Bounded in time.
+    virtual Task<void> finish(Socket& socket) = 0;
+  };
+
+  using Socket::Socket;
+  explicit Stream(Socket socket) : Socket(std::move(socket)) {}
+
+  Layer* layer() const { return layer_.get(); }
+  void set_layer(std::unique_ptr<Layer> layer) { layer_ = std::move(layer); }
+
+ private:
+  std::unique_ptr<Layer> layer_;
+};
+
+/// Ends the sending half: the other side sees an end in good order.
+Task<void> finish_sending(Stream& stream);
 
 /// Takes over a connected socket.
 Stream make_stream(asio::any_io_executor executor, Fd connected);

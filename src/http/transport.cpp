@@ -29,6 +29,7 @@ void rethrow_cancelled(const error_code& error) {
 }  // namespace
 
 Task<error_code> send_all(Stream& stream, std::span<const asio::const_buffer> pieces) {
+  if (auto* layer = stream.layer()) co_return co_await layer->send(stream, pieces);
   std::array<iovec, 4> vectors;
   assert(pieces.size() <= vectors.size());
   size_t count = 0;
@@ -69,6 +70,7 @@ Task<error_code> send_all(Stream& stream, std::span<const asio::const_buffer> pi
 }
 
 Task<error_code> receive(Stream& stream, asio::mutable_buffer into, size_t& count) {
+  if (auto* layer = stream.layer()) co_return co_await layer->receive(stream, into, count);
   error_code error;
   count = co_await stream.async_read_some(into, asio::redirect_error(asio::use_awaitable, error));
   rethrow_cancelled(error);

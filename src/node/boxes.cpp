@@ -186,14 +186,15 @@ Result<void> Boxes::promise(Vm& vm, const CreateBox& request) {
   return vm.update_record([&](VmRecord& record) {
     record.box = request.box;
     record.access_token = request.access_token;
+    record.ingress = request.ingress;
     record.started = WallClock::now();
     record.ends = request.ends;
   });
 }
 
 Task<Result<void>> Boxes::publish(Vm& vm, const CreateBox& request) {
-  HAKO_CO_TRYV(
-      co_await context_.gate.publish(vm.record().machine, request.box, request.access_token));
+  HAKO_CO_TRYV(co_await context_.gate.publish(vm.record().machine, request.box,
+                                              request.access_token, request.ingress));
   // Only now is it a box: a daemon that ends before this finds a machine nobody was promised.
   co_return vm.update_record([](VmRecord& record) { record.state = VmState::box; });
 }
@@ -259,7 +260,8 @@ Task<void> Boxes::announce(std::shared_ptr<Vm> vm) {
   for (int attempt = 0; attempt < kAnnounceTries && !ending(); ++attempt) {
     Result<void> done = co_await vm->announce();
     if (done && !ending())
-      done = co_await context_.gate.publish(record.machine, record.box, record.access_token);
+      done = co_await context_.gate.publish(record.machine, record.box, record.access_token,
+                                            record.ingress);
     // Its end came in between: the gate must not keep what it was just told.
     if (ending()) co_await context_.gate.remove(record.machine);
     if (done) co_return;

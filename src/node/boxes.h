@@ -15,6 +15,7 @@ struct CreateBox {
   WallTime ends{};
   std::string access_token;
   boost::json::object envs;
+  boost::json::object ingress;  ///< for the gate: who may reach its ports, and how; not read here
 };
 
 /// Why a box is no more, as told to the api.

@@ -145,11 +145,22 @@ Task<Result<void>> GateLink::quiesce(const std::string& machine) {
 }
 
 Task<Result<void>> GateLink::publish(const std::string& machine, const std::string& box,
-                                     const std::string& access_token) {
+                                     const std::string& access_token,
+                                     const boost::json::object& ingress) {
   rpc::Payload payload;
   payload.body = {{"machine", machine}, {"box", box}};
+  if (!ingress.empty()) payload.body["ingress"] = ingress;
   if (!access_token.empty()) payload.body["access_token"] = access_token;
   auto answer = co_await call("machine.publish", std::move(payload), kPlainCall);
+  if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+Task<Result<void>> GateLink::use_certificate(const std::string& certificate,
+                                             const std::string& key) {
+  rpc::Payload payload;
+  payload.body = {{"certificate", certificate}, {"key", key}};
+  auto answer = co_await call("gate.certificate", std::move(payload), kPlainCall);
   if (!answer) co_return answer.error();
   co_return ok();
 }

@@ -50,7 +50,9 @@ class GateLink {
                                 std::chrono::milliseconds deadline, size_t output_limit);
   Task<Result<void>> quiesce(const std::string& machine);
   Task<Result<void>> publish(const std::string& machine, const std::string& box,
-                             const std::string& access_token);
+                             const std::string& access_token, const boost::json::object& ingress);
+  /// The certificate with its chain, and the key, both PEM. invalid_argument if they do not fit.
+  Task<Result<void>> use_certificate(const std::string& certificate, const std::string& key);
 
  private:
   Task<Result<rpc::Payload>> call(std::string method, rpc::Payload payload, Duration deadline);

@@ -13,9 +13,11 @@
 #include "engine/qemu/qemu_engine.h"
 #include "image/checksum.h"
 #include "jail/jail.h"
+#include "node/certificate.h"
 #include "node/kvm_trial.h"
 #include "node/reconcile.h"
 #include "node/service.h"
+#include "policy/listen.h"
 
 namespace hako::node {
 namespace {
@@ -133,7 +135,8 @@ class Node {
                kSlotsReady),
         gate_([this](const std::string& machine,
                      int count) { return boxes_.open_sockets(machine, count); },
-              [this] { return boxes_.announce_all(); }),
+              [this] { return announce(); }),
+        certificate_(config, gate_),
         context_{executor, blocking_, config_, *engine_, slots_, gate_, empty_netns_.get()},
         templates_(context_, std::move(image)),
         boxes_(context_, templates_,
@@ -158,6 +161,7 @@ class Node {
         log_error("box_lost", {{"box", box}, {"error", adopted.error().message()}});
     }
     boxes_.start();
+    tasks_.spawn("watch certificate", certificate_.watch());
     std::function<Task<void>(Fd, uid_t)> serve_api = [this](Fd connection, uid_t) {
       return service_.serve(std::move(connection));
     };
@@ -231,12 +235,19 @@ class Node {
   }
 
  private:
+  /// A gate has connected.
+  Task<void> announce() {
+    co_await certificate_.hand_over();
+    co_await boxes_.announce_all();
+  }
+
   const config::Config& config_;
   asio::thread_pool blocking_;
   std::unique_ptr<engine::Engine> engine_;
   Fd empty_netns_;
   SlotPool slots_;
   GateLink gate_;
+  Certificate certificate_;
   Context context_;
   Templates templates_;
   Boxes boxes_;
@@ -272,6 +283,11 @@ Task<Result<NodeEnd>> run_node(const config::Config& config) {
       }
     }
   }
+  bool emulated = engine->fingerprint().isolation == engine::Isolation::emulated;
+  auto reachable =
+      policy::may_listen(config.gate_address, emulated, config.allow_emulated_beyond_loopback);
+  if (!reachable.allowed)
+    co_return Error(ErrorCode::permission_denied, "[gate] address: " + reachable.explanation());
   HAKO_CO_TRY(auto netns, network::empty_namespace(config.run_dir + "/netns/empty"));
   HAKO_CO_TRY(auto leftovers, sweep(config, true));
   Node node(config, executor, std::move(engine), std::move(image), std::move(netns),

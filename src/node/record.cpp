@@ -36,7 +36,7 @@ Result<GuestDefaults> parse_defaults(const boost::json::object& object) {
 }
 
 boost::json::object to_json(const VmRecord& record) {
-  return {
+  boost::json::object object = {
       {"machine", record.machine},
       {"slot", record.slot},
       {"state", name_of(record.state)},
@@ -55,6 +55,8 @@ boost::json::object to_json(const VmRecord& record) {
       {"started_ms", to_unix_ms(record.started)},
       {"ends_ms", to_unix_ms(record.ends)},
   };
+  if (!record.ingress.empty()) object["ingress"] = record.ingress;
+  return object;
 }
 
 Result<VmRecord> parse_record(std::string_view text) {
@@ -83,6 +85,7 @@ Result<VmRecord> parse_record(std::string_view text) {
   record.generation = static_cast<int>(fields.integer("generation"));
   record.box = fields.text("box");
   record.access_token = fields.text("access_token");
+  record.ingress = fields.object_or_empty("ingress");
   record.started = from_unix_ms(fields.integer("started_ms"));
   record.ends = from_unix_ms(fields.integer("ends_ms"));
   if (auto problem = fields.problem()) return Error(ErrorCode::corrupted, *problem);

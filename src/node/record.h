@@ -40,6 +40,7 @@ struct VmRecord {
   // Once it is a box:
   std::string box;
   std::string access_token;
+  boost::json::object ingress;  ///< what the gate is told about reaching it; may be empty
   WallTime started{};
   WallTime ends{};
 };

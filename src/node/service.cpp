@@ -108,6 +108,7 @@ Service::Answer Service::create_box(rpc::Payload request) {
   create.ends = from_unix_ms(fields.integer("ends_ms"));
   create.access_token = fields.text_or("access_token", "");
   create.envs = fields.object_or_empty("envs");
+  create.ingress = fields.object_or_empty("ingress");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
   auto created = co_await boxes_.create(std::move(create));
   if (!created) co_return created.error();

@@ -36,7 +36,9 @@ Task<void> note_ready(Context& context, std::string machine, std::optional<Resul
   ready.emplace(co_await context.gate.wait_ready(machine, context.config.boot_deadline));
 }
 
-Task<void> note_end(Vm& vm, std::optional<ExitStatus>& ended) { ended = co_await vm.boot_ended(); }
+Task<void> note_end(Vm& vm, std::optional<ExitStatus>& ended) {
+  ended = co_await vm.boot_ended();
+}
 
 /// Waits until the guest answers, its VMM ends, or the deadline passes.
 Task<Result<void>> wait_ready(Context& context, Vm& vm) {
@@ -64,16 +66,16 @@ Task<Result<std::unique_ptr<Vm>>> boot_guest(Context& context, const Vm::ColdBoo
     std::string console = co_await vm->boot_console();
     co_await vm->destroy();
     last = ready.error().with_context("the guest of template '" + boot.template_name +
-                                      "' did not come up (try " + std::to_string(attempt) +
-                                      " of " + std::to_string(context.config.boot_tries) + ")");
+                                      "' did not come up (try " + std::to_string(attempt) + " of " +
+                                      std::to_string(context.config.boot_tries) + ")");
     log_warn("boot_failed", {{"template", boot.template_name},
                              {"attempt", attempt},
                              {"error", ready.error().message()},
                              {"console", tail(console, kConsoleShown)}});
     if (ready.error().code() == ErrorCode::unavailable) co_return last;  // no gate: not the guest
     if (!console.empty())
-      last = Error(last.code(), last.message() + "; its console ends: " +
-                                    tail(console, kConsoleShown));
+      last = Error(last.code(),
+                   last.message() + "; its console ends: " + tail(console, kConsoleShown));
   }
   co_return last;
 }
@@ -137,24 +139,24 @@ Task<Result<void>> settle_guest(Context& context, Vm& vm) {
     command.cmd = words[0];
     command.args.assign(words.begin() + 1, words.end());
     command.cwd = "/";
-    auto result = co_await context.gate.exec(vm.record().machine, std::move(command), kWarmTime,
-                                             kOutputKept);
+    auto result =
+        co_await context.gate.exec(vm.record().machine, std::move(command), kWarmTime, kOutputKept);
     // An image need not have all of them; what it lacks is simply not warmed.
     if (!result && result.error().code() == ErrorCode::unavailable) co_return result.error();
   }
   // Whatever is left running would live on in every clone, its random state included. (-1 is every
   // process but PID 1 and the caller.)
   auto end_all = as_root("/bin/sh", {"-c", "kill -KILL -1; true"});
-  auto result = co_await context.gate.exec(vm.record().machine, std::move(end_all), kWarmTime,
-                                           kOutputKept);
+  auto result =
+      co_await context.gate.exec(vm.record().machine, std::move(end_all), kWarmTime, kOutputKept);
   if (!result) co_return result.error().with_context("end the programs left running");
   co_return ok();
 }
 
 Task<Result<void>> sync_guest(Context& context, Vm& vm) {
   auto sync = as_root("/bin/sh", {"-c", "sync"});
-  auto result = co_await context.gate.exec(vm.record().machine, std::move(sync), kWarmTime,
-                                           kOutputKept);
+  auto result =
+      co_await context.gate.exec(vm.record().machine, std::move(sync), kWarmTime, kOutputKept);
   if (!result) co_return result.error().with_context("write the guest's disk out");
   co_return ok();
 }

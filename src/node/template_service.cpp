@@ -30,8 +30,7 @@ rpc::Payload answer_with(boost::json::object body) {
   return answer;
 }
 
-std::optional<int> size_of(Fields& fields, const boost::json::object& body,
-                           std::string_view name) {
+std::optional<int> size_of(Fields& fields, const boost::json::object& body, std::string_view name) {
   if (!body.contains(name)) return std::nullopt;
   return static_cast<int>(std::clamp<int64_t>(fields.integer(name), -1, 1 << 30));
 }
@@ -140,8 +139,7 @@ TemplateService::Answer TemplateService::remove(rpc::Payload request) {
   co_return rpc::Payload();
 }
 
-TemplateService::Answer TemplateService::begin(rpc::Payload request,
-                                               std::shared_ptr<Begun> begun) {
+TemplateService::Answer TemplateService::begin(rpc::Payload request, std::shared_ptr<Begun> begun) {
   const config::Config& config = context_.config;
   Fields fields(request.body);
   TemplateBuilds::Begin wanted;
@@ -155,9 +153,8 @@ TemplateService::Answer TemplateService::begin(rpc::Payload request,
   if (!is_build_id(wanted.build))
     co_return Error(ErrorCode::invalid_argument, "malformed build id");
   if (wanted.memory_mib && (*wanted.memory_mib < 128 || *wanted.memory_mib > config.max_memory_mib))
-    co_return Error(ErrorCode::invalid_argument, "memory must be from 128 to " +
-                                                     std::to_string(config.max_memory_mib) +
-                                                     " MiB");
+    co_return Error(ErrorCode::invalid_argument,
+                    "memory must be from 128 to " + std::to_string(config.max_memory_mib) + " MiB");
   if (wanted.vcpus && (*wanted.vcpus < 1 || *wanted.vcpus > config.max_vcpus))
     co_return Error(ErrorCode::invalid_argument,
                     "the number of CPUs must be from 1 to " + std::to_string(config.max_vcpus));
@@ -209,14 +206,13 @@ TemplateService::Answer TemplateService::finish(rpc::Payload request) {
   if (!is_template_name(name) || name == context_.config.default_template)
     co_return Error(ErrorCode::invalid_argument, "a template cannot have this name");
   HAKO_CO_TRY(auto startup, startup_of(request.body));
-  auto what = co_await run_to_end(
-      finish_and_close(std::move(build), std::move(name), std::move(startup)));
+  auto what =
+      co_await run_to_end(finish_and_close(std::move(build), std::move(name), std::move(startup)));
   if (!what) co_return what.error();
   co_return answer_with(describe(what.value()));
 }
 
-TemplateService::Answer TemplateService::abort(rpc::Payload request,
-                                               std::shared_ptr<Begun> begun) {
+TemplateService::Answer TemplateService::abort(rpc::Payload request, std::shared_ptr<Begun> begun) {
   HAKO_CO_TRY(auto build, build_of(request));
   begun->erase(build);
   co_await run_to_end(builds_.abort(std::move(build)));

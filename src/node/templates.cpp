@@ -61,9 +61,8 @@ constexpr size_t kMostLoaded = 8;
 
 /// A snapshot on disk is bound to what it was made from.
 std::string binding_of(const Template& what, const config::Config& config) {
-  return boost::json::serialize(boost::json::object{{"template", what.name},
-                                                    {"revision", what.revision},
-                                                    {"kernel_args", config.kernel_args}});
+  return boost::json::serialize(boost::json::object{
+      {"template", what.name}, {"revision", what.revision}, {"kernel_args", config.kernel_args}});
 }
 
 }  // namespace
@@ -115,8 +114,8 @@ void Templates::remove_unused_roots() {
   for (const auto& [name, what] : templates_) used.insert(what.root);
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(context_.root_dir(), error))
-    if (!used.contains(entry.path().filename()) && !context_.roots_in_use.contains(
-            entry.path().filename()))
+    if (!used.contains(entry.path().filename()) &&
+        !context_.roots_in_use.contains(entry.path().filename()))
       fs::remove(entry.path(), error);
 }
 
@@ -155,8 +154,8 @@ Templates::Variant& Templates::variant(const std::string& name, engine::MachineS
   return *variant;
 }
 
-Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::snapshot(
-    std::string name, engine::MachineSize size) {
+Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::snapshot(std::string name,
+                                                                        engine::MachineSize size) {
   const Template* found = find(name);
   if (!found) co_return Error(ErrorCode::not_found, "template '" + name + "' does not exist");
   Template what = *found;
@@ -252,9 +251,10 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_from_disk(
   co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
 }
 
-Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(
-    const Template& what, engine::MachineSize size, engine::Snapshot memory,
-    std::string disk_being_kept) {
+Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(const Template& what,
+                                                                    engine::MachineSize size,
+                                                                    engine::Snapshot memory,
+                                                                    std::string disk_being_kept) {
   std::string folder = context_.snapshot_dir() + "/" + key(what.name, size);
   std::string temporary = context_.snapshot_dir() + "/.new-" + random_hex(6);
   // Written beside and renamed, so that a crash leaves the old snapshot or the new one.
@@ -266,7 +266,8 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(
     fs::rename(disk_being_kept, temporary + "/disk.raw", error);
     if (error) return Error::from_errno(error.value(), "keep scratch disk");
     HAKO_TRYV(image::record_checksum(temporary + "/disk.raw", temporary + "/disk.sum"));
-    HAKO_TRYV(write_file_atomically(temporary + "/binding.json", binding_of(what, context_.config), 0600));
+    HAKO_TRYV(write_file_atomically(temporary + "/binding.json", binding_of(what, context_.config),
+                                    0600));
     fs::remove_all(folder, error);
     fs::rename(temporary, folder, error);
     if (error) return Error::from_errno(error.value(), "keep snapshot");
@@ -344,8 +345,8 @@ Task<Result<void>> Templates::add(Template what, engine::Snapshot memory, std::s
     HAKO_TRY(auto target, open_file(fresh + "/disk.raw", O_RDWR | O_CREAT | O_EXCL, 0600));
     HAKO_TRY(auto method, clone_file(source.get(), target.get()));
     (void)method;
-    HAKO_TRYV(write_file_atomically(fresh + "/template.json",
-                                    boost::json::serialize(to_json(what)), 0600));
+    HAKO_TRYV(write_file_atomically(fresh + "/template.json", boost::json::serialize(to_json(what)),
+                                    0600));
     fs::remove_all(folder, error);
     fs::rename(fresh, folder, error);
     if (error) return Error::from_errno(error.value(), "name " + folder);
@@ -364,9 +365,8 @@ Task<Result<void>> Templates::add(Template what, engine::Snapshot memory, std::s
   }
   what.disk = folder + "/disk.raw";
   templates_[what.name] = what;
-  std::erase_if(variants_, [&](const auto& entry) {
-    return entry.first.starts_with(what.name + ".");
-  });
+  std::erase_if(variants_,
+                [&](const auto& entry) { return entry.first.starts_with(what.name + "."); });
   auto loaded = co_await keep(what, what.size, std::move(memory), disk);
   if (!loaded) co_return loaded.error();
   variant(what.name, what.size).loaded = loaded.value();
@@ -380,8 +380,7 @@ Task<Result<void>> Templates::remove(std::string name) {
                     "'" + name + "' is the installed image and cannot be removed");
   if (!find(name)) co_return Error(ErrorCode::not_found, "template '" + name + "' does not exist");
   templates_.erase(name);
-  std::erase_if(variants_,
-                [&](const auto& entry) { return entry.first.starts_with(name + "."); });
+  std::erase_if(variants_, [&](const auto& entry) { return entry.first.starts_with(name + "."); });
   auto work = [this, name] {
     std::error_code ignored;
     fs::remove_all(context_.template_dir() + "/" + name, ignored);

@@ -16,11 +16,11 @@ namespace hako::node {
 /// file system of their own beside it, shared by all templates that were built from that one.
 struct Template {
   std::string name;
-  engine::MachineSize size;   ///< of boxes that ask for none
+  engine::MachineSize size;  ///< of boxes that ask for none
   int disk_mib = 0;
-  std::string revision;       ///< changes when the content does; snapshots are bound to it
-  std::string disk;           ///< scratch disk to boot with; empty: a fresh one
-  std::string root;           ///< file name in root_dir(); empty: the installed image's
+  std::string revision;  ///< changes when the content does; snapshots are bound to it
+  std::string disk;      ///< scratch disk to boot with; empty: a fresh one
+  std::string root;      ///< file name in root_dir(); empty: the installed image's
   Startup startup;
   WallTime created{};
 };

@@ -41,6 +41,13 @@ Task<Result<void>> AsyncStore::set_end(std::string id, int64_t ends_ms) {
   return on_thread(std::move(work));
 }
 
+Task<Result<void>> AsyncStore::set_options(std::string id, std::string options) {
+  auto work = [this, id = std::move(id), options = std::move(options)] {
+    return store_->set_options(id, options);
+  };
+  return on_thread(std::move(work));
+}
+
 Task<Result<bool>> AsyncStore::remove_sandbox(std::string id) {
   auto work = [this, id = std::move(id)] { return store_->remove_sandbox(id); };
   return on_thread(std::move(work));

@@ -23,6 +23,7 @@ class AsyncStore {
   Task<Result<void>> add_sandbox(SandboxRecord record);
   Task<Result<void>> set_running(std::string id, Started started);
   Task<Result<void>> set_end(std::string id, int64_t ends_ms);
+  Task<Result<void>> set_options(std::string id, std::string options);
   Task<Result<bool>> remove_sandbox(std::string id);
   Task<Result<std::optional<SandboxRecord>>> find_sandbox(std::string id);
   Task<Result<std::vector<SandboxRecord>>> all_sandboxes();

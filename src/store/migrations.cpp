@@ -61,6 +61,8 @@ constexpr std::array kSteps = {
          created_ms INTEGER NOT NULL,
          PRIMARY KEY (template_id, tag)
        ) STRICT;)",
+    R"(ALTER TABLE sandboxes ADD COLUMN options TEXT NOT NULL DEFAULT '';
+       ALTER TABLE sandboxes ADD COLUMN traffic_token TEXT NOT NULL DEFAULT '';)",
 };
 
 Result<int64_t> user_version(Database& database) {

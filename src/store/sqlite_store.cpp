@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view kColumns =
     "id, template, alias, state, started_ms, ends_ms, metadata, access_token, vcpus, memory_mib, "
-    "disk_mib, isolation, key_id";
+    "disk_mib, isolation, key_id, options, traffic_token";
 
 SandboxRecord read_record(const Statement& row) {
   SandboxRecord record;
@@ -27,6 +27,8 @@ SandboxRecord read_record(const Statement& row) {
   record.disk_mib = int(row.integer(10));
   record.isolation = row.text(11);
   record.key_id = row.text(12);
+  record.options = row.text(13);
+  record.traffic_token = row.text(14);
   return record;
 }
 
@@ -105,8 +107,9 @@ class SqliteStore : public Store {
   }
 
   Result<void> add_sandbox(const SandboxRecord& record) override {
-    HAKO_TRY(auto statement, database_.prepare("INSERT INTO sandboxes (" + std::string(kColumns) +
-                                               ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    HAKO_TRY(auto statement,
+             database_.prepare("INSERT INTO sandboxes (" + std::string(kColumns) +
+                               ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     statement.bind(1, record.id)
         .bind(2, record.template_name)
         .bind(3, record.alias)
@@ -119,7 +122,9 @@ class SqliteStore : public Store {
         .bind(10, int64_t(record.memory_mib))
         .bind(11, int64_t(record.disk_mib))
         .bind(12, record.isolation)
-        .bind(13, record.key_id);
+        .bind(13, record.key_id)
+        .bind(14, record.options)
+        .bind(15, record.traffic_token);
     return statement.run();
   }
 
@@ -140,6 +145,12 @@ class SqliteStore : public Store {
   Result<void> set_end(const std::string& id, int64_t ends_ms) override {
     HAKO_TRY(auto statement, database_.prepare("UPDATE sandboxes SET ends_ms = ? WHERE id = ?"));
     HAKO_TRYV(statement.bind(1, ends_ms).bind(2, id).run());
+    return changed_one("sandbox", id);
+  }
+
+  Result<void> set_options(const std::string& id, const std::string& options) override {
+    HAKO_TRY(auto statement, database_.prepare("UPDATE sandboxes SET options = ? WHERE id = ?"));
+    HAKO_TRYV(statement.bind(1, options).bind(2, id).run());
     return changed_one("sandbox", id);
   }
 

@@ -62,10 +62,14 @@ BuildRecord read_build(const Statement& row) {
 
 std::string_view to_string(BuildState state) {
   switch (state) {
-    case BuildState::waiting: return "waiting";
-    case BuildState::building: return "building";
-    case BuildState::ready: return "ready";
-    case BuildState::error: return "error";
+    case BuildState::waiting:
+      return "waiting";
+    case BuildState::building:
+      return "building";
+    case BuildState::ready:
+      return "ready";
+    case BuildState::error:
+      return "error";
   }
   return "error";
 }
@@ -87,8 +91,7 @@ Result<std::optional<TemplateRecord>> SqliteTemplates::find_template(
   HAKO_TRY(auto statement,
            database_.prepare("SELECT " + std::string(kTemplateColumns) +
                              " FROM templates WHERE id = ? OR name = ? ORDER BY id = ? DESC"));
-  HAKO_TRY(bool row,
-           statement.bind(1, id_or_name).bind(2, id_or_name).bind(3, id_or_name).step());
+  HAKO_TRY(bool row, statement.bind(1, id_or_name).bind(2, id_or_name).bind(3, id_or_name).step());
   if (!row) return std::optional<TemplateRecord>();
   return std::optional<TemplateRecord>(read_template(statement));
 }
@@ -115,10 +118,9 @@ Result<bool> SqliteTemplates::remove_template(const std::string& id) {
 }
 
 Result<void> SqliteTemplates::put_build(const BuildRecord& record) {
-  HAKO_TRY(auto statement,
-           database_.prepare("INSERT OR REPLACE INTO template_builds (" +
-                             std::string(kBuildColumns) +
-                             ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+  HAKO_TRY(auto statement, database_.prepare("INSERT OR REPLACE INTO template_builds (" +
+                                             std::string(kBuildColumns) +
+                                             ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   statement.bind(1, record.id)
       .bind(2, record.template_id)
       .bind(3, to_string(record.state))
@@ -176,8 +178,7 @@ Result<std::vector<TagRecord>> SqliteTemplates::tags_of(const std::string& templ
   }
 }
 
-Result<void> SqliteTemplates::set_tags(const std::string& template_id,
-                                       const std::string& build_id,
+Result<void> SqliteTemplates::set_tags(const std::string& template_id, const std::string& build_id,
                                        const std::vector<std::string>& tags, int64_t now_ms) {
   HAKO_TRY(auto transaction, Transaction::begin(database_));
   for (const std::string& tag : tags) {

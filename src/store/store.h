@@ -46,6 +46,9 @@ struct SandboxRecord {
   int disk_mib = 0;
   std::string isolation;  ///< "hardware" or "emulated", as the node says
   std::string key_id;     ///< which key created it
+  std::string options;    ///< JSON that only the API reads; empty for none
+  /// What requests for ports other than the daemon's must show; empty if they are open.
+  std::string traffic_token;
 
   bool operator==(const SandboxRecord&) const = default;
 };
@@ -96,6 +99,8 @@ class Store {
   virtual Result<void> set_running(const std::string& id, const Started& started) = 0;
   /// not_found.
   virtual Result<void> set_end(const std::string& id, int64_t ends_ms) = 0;
+  /// not_found.
+  virtual Result<void> set_options(const std::string& id, const std::string& options) = 0;
   /// Whether there was one.
   virtual Result<bool> remove_sandbox(const std::string& id) = 0;
   virtual Result<std::optional<SandboxRecord>> find_sandbox(const std::string& id) = 0;

@@ -1,4 +1,4 @@
-// Connect RPC over HTTP/1.1 with the JSON codec: envelopes, error bodies, code names. No I/O.
+// Connect RPC over HTTP/1.1: media types, envelopes, error bodies, code names. No I/O.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,8 @@ namespace hako::wire {
 
 inline constexpr std::string_view kConnectUnaryType = "application/json";
 inline constexpr std::string_view kConnectStreamType = "application/connect+json";
+inline constexpr std::string_view kConnectUnaryProtoType = "application/proto";
+inline constexpr std::string_view kConnectStreamProtoType = "application/connect+proto";
 
 inline constexpr uint8_t kFrameCompressed = 1;
 inline constexpr uint8_t kFrameEnd = 2;

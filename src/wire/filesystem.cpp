@@ -1,8 +1,6 @@
 #include "wire/filesystem.h"
 
 #include <array>
-#include <cstdio>
-#include <ctime>
 
 #include "base/clock.h"
 #include "wire/json_text.h"
@@ -13,16 +11,8 @@ namespace {
 constexpr std::array<std::string_view, 4> kTypes{"FILE_TYPE_UNSPECIFIED", "FILE_TYPE_FILE",
                                                  "FILE_TYPE_DIRECTORY", "FILE_TYPE_SYMLINK"};
 
-void append_time(std::string& out, int64_t seconds, uint32_t nanoseconds) {
-  std::tm parts{};
-  std::time_t time = seconds;
-  ::gmtime_r(&time, &parts);
-  char text[64];
-  int length = std::snprintf(text, sizeof text, "\"%04d-%02d-%02dT%02d:%02d:%02d.%09uZ\"",
-                             parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
-                             parts.tm_min, parts.tm_sec, nanoseconds);
-  out.append(text, static_cast<size_t>(length));
-}
+constexpr std::array<std::string_view, 5> kEventNames{"CREATE", "WRITE", "REMOVE", "RENAME",
+                                                      "CHMOD"};
 
 }  // namespace
 
@@ -45,8 +35,11 @@ void append_entry(std::string& out, const EntryInfo& entry) {
   text("owner", entry.owner);
   text("group", entry.group);
   out += ",\"modifiedTime\":";
-  append_time(out, entry.modified_seconds, entry.modified_nanoseconds);
-  if (entry.symlink_target) text("symlinkTarget", *entry.symlink_target);
+  append_json_time(out, entry.modified_seconds, entry.modified_nanoseconds);
+  if (entry.symlink_target) {
+    text("symlinkTarget", *entry.symlink_target);
+    out += ",\"isSymlink\":true";
+  }
   if (!entry.metadata.empty()) {
     out += ",\"metadata\":{";
     for (size_t i = 0; i < entry.metadata.size(); ++i) {
@@ -104,6 +97,33 @@ Result<EntryInfo> parse_entry(const boost::json::object& object) {
   auto entry = read();
   if (!entry) return Error(ErrorCode::corrupted, "malformed entry: " + entry.error().message());
   return entry;
+}
+
+Result<WatchRequest> parse_watch(const boost::json::object& request) {
+  WatchRequest watch;
+  HAKO_TRY(auto path, string_member(request, "path"));
+  HAKO_TRY(auto recursive, bool_member(request, "recursive"));
+  HAKO_TRY(auto entry, bool_member(request, "includeEntry", "include_entry"));
+  HAKO_TRY(auto network, bool_member(request, "allowNetworkMounts", "allow_network_mounts"));
+  watch.path = path.value_or("");
+  watch.recursive = recursive.value_or(false);
+  watch.include_entry = entry.value_or(false);
+  watch.allow_network_mounts = network.value_or(false);
+  return watch;
+}
+
+void append_file_event(std::string& out, std::string_view name, EventType type,
+                       const EntryInfo* entry) {
+  out += "{\"name\":";
+  append_json_string(out, name);
+  out += ",\"type\":\"EVENT_TYPE_";
+  out += kEventNames[static_cast<size_t>(type) - 1];
+  out += '"';
+  if (entry) {
+    out += ",\"entry\":";
+    append_entry(out, *entry);
+  }
+  out += '}';
 }
 
 std::string permission_text(std::string_view kind, uint32_t mode) {

@@ -36,6 +36,22 @@ void append_entry(std::string& out, const EntryInfo& entry);
 /// corrupted when it is not an entry.
 Result<EntryInfo> parse_entry(const boost::json::object& object);
 
+struct WatchRequest {
+  std::string path;  ///< as given
+  bool recursive = false;
+  bool include_entry = false;
+  bool allow_network_mounts = false;
+};
+/// invalid_argument, naming the field.
+Result<WatchRequest> parse_watch(const boost::json::object& request);
+
+enum class EventType { create = 1, write, remove, rename, chmod };
+
+/// Appends a change of a watched folder as a JSON object. `name` is relative to the folder and need
+/// not be UTF-8; `entry` may be null.
+void append_file_event(std::string& out, std::string_view name, EventType type,
+                       const EntryInfo* entry);
+
 /// "drwxr-xr-x": what `kind` letters come before the permission bits of `mode`; "-" for none.
 std::string permission_text(std::string_view kind, uint32_t mode);
 

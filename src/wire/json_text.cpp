@@ -4,6 +4,8 @@
 
 #include <charconv>
 #include <cstdint>
+#include <cstdio>
+#include <ctime>
 
 namespace hako::wire {
 namespace {
@@ -89,6 +91,26 @@ void append_json_number(std::string& out, int64_t value) {
   char digits[24];
   auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
   out.append(digits, end);
+}
+
+void append_json_time(std::string& out, int64_t seconds, uint32_t nanoseconds) {
+  std::tm parts{};
+  std::time_t time = seconds;
+  ::gmtime_r(&time, &parts);
+  char text[64];
+  int length = std::snprintf(text, sizeof text, "\"%04d-%02d-%02dT%02d:%02d:%02d.%09uZ\"",
+                             parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
+                             parts.tm_min, parts.tm_sec, nanoseconds);
+  out.append(text, static_cast<size_t>(length));
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    size_t length = utf8_length(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
 }
 
 Result<boost::json::object> parse_object(std::string_view text) {

@@ -3,6 +3,7 @@
 
 #include <boost/json/object.hpp>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,11 @@ namespace hako::wire {
 /// U+FFFD, so that the result is always valid JSON.
 void append_json_string(std::string& out, std::string_view text);
 void append_json_number(std::string& out, int64_t value);
+/// Appends a quoted RFC 3339 time, UTC, with nanoseconds. `seconds`: Unix time.
+void append_json_time(std::string& out, int64_t seconds, uint32_t nanoseconds);
+
+/// Whether all of `text` is well-formed UTF-8.
+bool is_utf8(std::string_view text);
 
 /// Parses a request or response body that must be a JSON object. Empty text is an empty object.
 /// invalid_argument otherwise; nesting is bounded by the parser (32).

@@ -116,6 +116,61 @@ class TemplatesTest(unittest.TestCase):
         _, log = self.build("served", fromTemplate="base", steps=steps[:2], force=True)
         self.assertNotIn("CACHED", "\n".join(log))
 
+    def test_failures_name_their_step(self):
+        made = self.start("broken", fromTemplate="base", steps=[
+            {"type": "ENV", "args": ["A", "b"]},
+            {"type": "RUN", "args": ["echo before; echo why >&2; exit 3"]}])
+        answer, log = self.finish(made)
+        self.assertEqual(answer["status"], "error")
+        self.assertEqual(answer["reason"]["step"], "2")
+        self.assertIn("exit status 3", answer["reason"]["message"])
+        self.assertIn("[builder 2/2] [stderr]: why",
+                      [entry["message"] for entry in answer["reason"]["logEntries"]])
+        self.call(404, "POST", "/v2/sandboxes", {"templateID": "broken"})
+
+        for recipe in ({"fromTemplate": "nowhere"}, {"fromImage": "nowhere:1"}):
+            answer, _ = self.finish(self.start("broken", **recipe))
+            self.assertEqual((answer["status"], answer["reason"]["step"]), ("error", "base"))
+            self.assertIn("nowhere", answer["reason"]["message"])
+
+        done = self.hako.cli("template", "build", "broken", "--run", "echo said; false",
+                             check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("said", done.stderr)
+
+    def test_copied_files_and_a_failing_start(self):
+        one = archive({"app/run.sh": ("#!/bin/sh\necho ran\n", 0o755), "app/sub/data": "data"})
+        two = archive({"notes.txt": "notes"})
+        hashes = [hashlib.sha256(each).hexdigest() for each in (one, two)]
+        uploads = dict(zip(hashes, (one, two)))
+        steps = [
+            {"type": "COPY", "args": ["app", "/opt/app", "root", "0755"], "filesHash": hashes[0]},
+            {"type": "COPY", "args": ["*.txt", "texts/", "", ""], "filesHash": hashes[1]},
+            {"type": "RUN", "args": ["/opt/app/run.sh; cat texts/notes.txt"]},
+        ]
+        made, log = self.build("copied", uploads, fromTemplate="base", steps=steps)
+        self.assertIn("[builder 3/3] [stdout]: ran", log)
+        self.assertTrue(self.upload(made["templateID"], hashes[0], one))
+        sandbox = self.hako.create(templateID=made["templateID"])
+        told = self.shell(sandbox, "stat -c '%U:%G %a %n' /opt/app/sub/data texts texts/notes.txt"
+                                   "; ls -A /tmp")
+        self.assertEqual(told.split("\n"), ["root:root 755 /opt/app/sub/data",
+                                            "user:user 755 texts",
+                                            "user:user 644 texts/notes.txt", ""])
+        self.hako.destroy(sandbox)
+
+        answer, log = self.finish(self.start("copied", fromTemplate="base", steps=steps,
+                                             startCmd="echo no; exit 4", readyCmd="sleep 60"))
+        self.assertEqual(len([line for line in log if line.startswith("CACHED")]), 3)
+        self.assertEqual((answer["status"], answer["reason"]["step"]), ("error", "finalize"))
+        self.assertIn("exit status 4", answer["reason"]["message"])
+        # The template is what it was.
+        self.hako.destroy(self.hako.create(templateID="copied"))
+
+        absent = dict(steps[0], filesHash="0" * 64)
+        answer, _ = self.finish(self.start("other", fromTemplate="base", steps=[absent]))
+        self.assertEqual(answer["reason"]["step"], "1")
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -52,11 +52,16 @@ void GuestDaemonTest::SetUp() {
   for (int attempt = 0; attempt < 10; ++attempt) {
     auto listener = http::listen_tcp("127.0.0.1", 0);
     ASSERT_TRUE(listener);
+    auto relay = http::listen_tcp("127.0.0.1", 0);
+    ASSERT_TRUE(relay);
     port_ = http::local_port(listener.value());
+    relay_port_ = http::local_port(relay.value());
     listener.value().reset();
+    relay.value().reset();
     ProcessSpec spec;
     spec.path = HAKO_GUEST_PROGRAM;
-    spec.argv = {"hako-guest", "--listen", "127.0.0.1:" + std::to_string(port_)};
+    spec.argv = {"hako-guest", "--listen", "127.0.0.1:" + std::to_string(port_), "--relay",
+                 std::to_string(relay_port_)};
     spec.fds = {{2, 2}};
     auto started = spawn(io_.get_executor(), spec);
     ASSERT_TRUE(started) << started.error().message();

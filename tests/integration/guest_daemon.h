@@ -81,6 +81,7 @@ class GuestDaemonTest : public testing::Test {
   asio::io_context io_;
   std::string folder_;
   uint16_t port_ = 0;
+  uint16_t relay_port_ = 0;
   std::optional<Process> daemon_;
 };
 

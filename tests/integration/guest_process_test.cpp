@@ -283,7 +283,8 @@ TEST_F(GuestProcess, HasATerminalOfTheSizeAskedFor) {
   EXPECT_EQ(send_input(running.pid, "\n", true).status, 200u);
   auto outcome = finish(running);
   std::string text = outcome.output(wire::OutputStream::pty);
-  EXPECT_TRUE(text.starts_with("/dev/pts/")) << text;
+  // The echo of the input may come first.
+  EXPECT_NE(text.find("/dev/pts/"), std::string::npos) << text;
   EXPECT_NE(text.find("40 120\r\n"), std::string::npos) << text;
   EXPECT_EQ(outcome.ended().exit_code, 0);
 }
@@ -336,7 +337,7 @@ TEST_F(GuestProcess, RefusesWhatIsNoRequest) {
   EXPECT_EQ(unary("process.Process/List", std::string(5 << 20, ' ')).status, 429u);
   EXPECT_EQ(unary("process.Process/List", std::string(100'000, '[')).status, 400u);
   EXPECT_EQ(request(http::Verb::post, "/process.Process/List", "{}",
-                    {{"Content-Type", "application/proto"}})
+                    {{"Content-Type", "application/xml"}})
                 .status,
             415u);
   EXPECT_EQ(request(http::Verb::post, "/process.Process/Start", "{}",

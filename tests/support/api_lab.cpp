@@ -1,9 +1,12 @@
 #include "support/api_lab.h"
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 
 #include "base/clock.h"
 #include "http/server.h"
+#include "support/openapi_check.h"
 
 namespace hako::test {
 using namespace std::chrono_literals;
@@ -69,7 +72,7 @@ Task<void> FakeNode::serve(Fd connection, uid_t) {
   auto executor = co_await asio::this_coro::executor;
   auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
   for (const char* method :
-       {"node.info", "template.list", "template.build", "template.remove", "box.create",
+       {"node.info", "template.list", "template.remove", "build.begin", "build.abort", "box.create",
         "box.destroy", "box.set_end", "box.list", "box.console"}) {
     rpc::Handler handler = [this, method](rpc::Payload payload) {
       return answer(method, std::move(payload));
@@ -106,9 +109,8 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
     reply["templates"] = std::move(list);
     return reply;
   }
-  if (method == "template.build") {
-    reply = {{"name", body.at("name")}, {"log", "built"}};
-    return reply;
+  if (method == "build.begin" || method == "build.abort") {
+    return Error(ErrorCode::failed_precondition, "this node builds nothing");
   }
   if (method == "template.remove") return reply;
   if (method == "box.list") {
@@ -203,6 +205,7 @@ Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::str
   http::Client client(std::move(stream.value()));
   http::Request request;
   request.method = method;
+  std::string path = target.substr(0, target.find('?'));
   request.target = std::move(target);
   request.fields.set(http::Field::host, "127.0.0.1");
   if (!with_key.empty()) request.fields.set("X-API-KEY", with_key);
@@ -213,6 +216,7 @@ Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::str
   reply.status = response.value().status;
   reply.fields = response.value().fields;
   if (!response.value().body.empty()) reply.body = json::parse(response.value().body);
+  EXPECT_EQ(disagreement(method, path, reply.status, reply.body), "") << path;
   co_return reply;
 }
 

@@ -15,9 +15,11 @@
 #include <fstream>
 #include <sstream>
 
+#include "http/relay.h"
 #include "http/server.h"
 #include "wire/connect.h"
 #include "wire/json_text.h"
+#include "wire/loopback.h"
 #include "wire/process.h"
 #include "wire/routing.h"
 
@@ -105,9 +107,46 @@ Task<void> daemon(http::Exchange& exchange) {
 }
 
 Task<void> service(http::Exchange& exchange) {
+  const http::RequestHead& head = exchange.head();
+  if (head.path() == "/seen") {
+    std::string seen;
+    for (const char* name : {"Host", "X-Forwarded-Host", "e2b-traffic-access-token"})
+      seen += std::string(head.header(name)) + "|";
+    auto response = http::Response::text(200, seen);
+    co_return co_await answer(exchange, std::move(response));
+  }
   auto response = http::Response::text(
       200, "service " + exchange.head().target + " " + std::string(exchange.head().header("Host")));
   co_await answer(exchange, std::move(response));
+}
+
+/// One connection through the guest's relay to its own loopback address.
+Task<void> relay_one(http::Stream stream, ScriptedGuest::Kind kind) {
+  unsigned char wanted[2];
+  boost::system::error_code error;
+  co_await asio::async_read(stream, asio::buffer(wanted),
+                            asio::redirect_error(asio::use_awaitable, error));
+  if (error) co_return;
+  auto service = co_await http::connect_tcp("127.0.0.1",
+                                            static_cast<uint16_t>(wanted[0] << 8 | wanted[1]), 1s);
+  char said = service ? wire::kLoopbackConnected : wire::kLoopbackRefused;
+  if (kind == ScriptedGuest::Kind::with_bad_relay) said = 'H';
+  co_await asio::async_write(stream, asio::buffer(&said, 1),
+                             asio::redirect_error(asio::use_awaitable, error));
+  if (!error && service)
+    co_await http::tunnel(std::move(stream), {}, std::move(service).value(), {});
+}
+
+Task<void> relay_to_loopback(Fd listener, ScriptedGuest::Kind kind) {
+  auto executor = co_await asio::this_coro::executor;
+  TaskGroup connections(executor);
+  asio::posix::stream_descriptor ready(executor, listener.release());
+  for (;;) {
+    co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+    Fd accepted(::accept4(ready.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!accepted) continue;
+    connections.spawn("relay", relay_one(http::make_stream(executor, std::move(accepted)), kind));
+  }
 }
 
 void make_address_local(const char* address) {
@@ -126,18 +165,26 @@ void make_address_local(const char* address) {
   }
 }
 
-[[noreturn]] void be_guest(Fd ready) {
+[[noreturn]] void be_guest(Fd ready, ScriptedGuest::Kind kind) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::unshare(CLONE_NEWNET) != 0) ::_exit(10);
   make_address_local(network::kGuestAddress);
   auto first = http::listen_tcp(network::kGuestAddress, wire::kDaemonPort);
   auto second = http::listen_tcp(network::kGuestAddress, ScriptedGuest::kServicePort);
-  if (!first || !second) ::_exit(13);
+  auto hidden = http::listen_tcp("127.0.0.1", ScriptedGuest::kLoopbackPort);
+  auto relay = http::listen_tcp(network::kGuestAddress, wire::kLoopbackRelayPort);
+  if (!first || !second || !hidden || !relay) ::_exit(13);
   asio::io_context loop(1);
   http::ServerLimits limits;
   limits.idle = 2s;  // so that kept connections grow stale within a test
   asio::co_spawn(loop, http::serve(std::move(first).value(), daemon, limits), asio::detached);
   asio::co_spawn(loop, http::serve(std::move(second).value(), service), asio::detached);
+  asio::co_spawn(loop, http::serve(std::move(hidden).value(), service), asio::detached);
+  if (kind == ScriptedGuest::Kind::without_relay) {
+    relay.value().reset();
+  } else {
+    asio::co_spawn(loop, relay_to_loopback(std::move(relay).value(), kind), asio::detached);
+  }
   (void)write_all(ready.get(), "r");
   ready.reset();
   loop.run();
@@ -146,12 +193,12 @@ void make_address_local(const char* address) {
 
 }  // namespace
 
-ScriptedGuest::ScriptedGuest() {
+ScriptedGuest::ScriptedGuest(Kind kind) {
   int pipe_fds[2];
   if (::pipe2(pipe_fds, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
   Fd read_end(pipe_fds[0]), write_end(pipe_fds[1]);
   pid_ = ::fork();
-  if (pid_ == 0) be_guest(std::move(write_end));
+  if (pid_ == 0) be_guest(std::move(write_end), kind);
   write_end.reset();
   char byte;
   if (::read(read_end.get(), &byte, 1) != 1) throw std::runtime_error("no network namespace");
@@ -253,18 +300,22 @@ Task<Result<boost::json::object>> TestNode::add(std::string machine, const Scrip
 }
 
 Task<Result<boost::json::object>> TestNode::publish(std::string machine, std::string box,
-                                                    std::string token) {
+                                                    std::string token,
+                                                    boost::json::object ingress) {
   boost::json::object body;
   body["machine"] = machine;
   body["box"] = box;
   if (!token.empty()) body["access_token"] = token;
+  if (!ingress.empty()) body["ingress"] = std::move(ingress);
   auto order = this->order("machine.publish", std::move(body));
   co_return co_await std::move(order);
 }
 
-GateProcess::GateProcess(asio::any_io_executor executor, const std::string& directory) {
+GateProcess::GateProcess(asio::any_io_executor executor, const std::string& directory,
+                         const std::string& gate_settings) {
   std::string config = directory + "/hako.toml";
-  (void)write_file_atomically(config, "[paths]\nrun = \"" + directory + "\"\n", 0644);
+  (void)write_file_atomically(
+      config, "[paths]\nrun = \"" + directory + "\"\n[gate]\n" + gate_settings, 0644);
   Fd listener = http::listen_tcp("127.0.0.1", 0).value();
   port_ = http::local_port(listener);
   ProcessSpec spec;

@@ -17,8 +17,14 @@ namespace hako::test {
 class ScriptedGuest {
  public:
   static constexpr uint16_t kServicePort = 8080;
+  static constexpr uint16_t kLoopbackPort = 8082;  ///< a service on 127.0.0.1 only
 
-  ScriptedGuest();
+  enum class Kind {
+    modern,
+    without_relay,  ///< an old one: nobody relays to its loopback address
+    with_bad_relay  ///< its relay answers rubbish
+  };
+  explicit ScriptedGuest(Kind kind = Kind::modern);
   ~ScriptedGuest();
   ScriptedGuest(const ScriptedGuest&) = delete;
 
@@ -49,7 +55,8 @@ class TestNode {
                                           std::vector<Fd> fds = {});
   Task<Result<boost::json::object>> add(std::string machine, const ScriptedGuest& guest);
   Task<Result<boost::json::object>> publish(std::string machine, std::string box,
-                                            std::string token = {});
+                                            std::string token = {},
+                                            boost::json::object ingress = {});
   int sockets_given() const { return given_; }
 
  private:
@@ -67,7 +74,8 @@ class TestNode {
 /// The gate's process, its port and its folder.
 class GateProcess {
  public:
-  GateProcess(asio::any_io_executor executor, const std::string& directory);
+  GateProcess(asio::any_io_executor executor, const std::string& directory,
+              const std::string& gate_settings);
   uint16_t port() const { return port_; }
   Process& process() { return *process_; }
 

@@ -23,7 +23,7 @@ std::string error_of(const Result<T>& result) {
 TEST(ParseCreate, WhatTheClientsSend) {
   auto newest = create(R"({"templateID":"base"})");
   ASSERT_TRUE(newest);
-  EXPECT_EQ(newest.value().template_name, "base");
+  EXPECT_EQ(newest.value().template_reference, "base");
   EXPECT_EQ(newest.value().timeout, seconds(300));
   EXPECT_TRUE(newest.value().secure);
 
@@ -54,7 +54,7 @@ TEST(ParseCreate, TakesEveryField) {
     "denyOut":[],"allowPublicTraffic":true},"autoPause":false,"autoResume":{"enabled":false},
     "mcp":{"x":{}},"iam":{"tokens":{}},"volumeMounts":[],"nobodyKnowsThis":[1,{}]})");
   ASSERT_TRUE(parsed) << error_of(parsed);
-  EXPECT_EQ(parsed.value().template_name, "py-3_x");
+  EXPECT_EQ(parsed.value().template_reference, "py-3_x:default");
   EXPECT_EQ(parsed.value().timeout, seconds(60));
   EXPECT_EQ(parsed.value().metadata, (TextPairs{{"a", "b"}}));
   EXPECT_EQ(parsed.value().environment, (TextPairs{{"PATH", "/bin"}, {"E", ""}}));
@@ -70,8 +70,8 @@ TEST(ParseCreate, NullIsAbsent) {
 TEST(ParseCreate, WantsATemplate) {
   for (const char* body : {"{}", R"({"templateID":null})", R"({"timeout":60})"}) {
     EXPECT_EQ(error_of(create(body)), "invalid_argument: templateID is required") << body;
-    EXPECT_EQ(error_of(create(body, Generation::v1)),
-              "invalid_argument: templateID is required") << body;
+    EXPECT_EQ(error_of(create(body, Generation::v1)), "invalid_argument: templateID is required")
+        << body;
   }
   EXPECT_EQ(error_of(create("")),
             "invalid_argument: the body must be a JSON object with a templateID");
@@ -118,13 +118,93 @@ TEST(ParseCreate, NamesTheWrongField) {
 
 TEST(ParseCreate, RefusesWhatItCannotPromise) {
   for (const char* body :
-       {R"({"network":{"allowPublicTraffic":false}})", R"({"network":{"maskRequestHost":"x"}})",
-        R"({"network":{"rules":{"a.example":[]}}})",
-        R"({"network":{"egressProxy":{"address":"x"}}})", R"({"autoPause":true})",
-        R"({"autoResume":{"enabled":true}})", R"({"iam":{"tokens":{"a":{}}}})",
-        R"({"volumeMounts":[{"name":"v","path":"/v"}]})"}) {
+       {R"({"iam":{"tokens":{"a":{}}}})", R"({"volumeMounts":[{"name":"v","path":"/v"}]})"}) {
     EXPECT_EQ(error_of(create(body)).rfind("unsupported: ", 0), 0u) << body;
   }
+}
+
+/// `network` and what goes with it, in a whole body.
+std::string with_template(const std::string& members) {
+  return R"({"templateID":"base",)" + members + "}";
+}
+
+TEST(ParseCreate, KeepsWhatWasAskedOfTheNetwork) {
+  auto parsed = create(with_template(R"("allow_internet_access":false,"network":{
+    "allowOut":["1.1.1.1","10.0.0.0/8","example.com","*.example.org","2001:db8::/32"],
+    "denyOut":["0.0.0.0/0"],"allowPublicTraffic":false,"maskRequestHost":"localhost:${PORT}",
+    "egressProxy":{"address":"proxy.example:1080","username":"u","password":"p"},
+    "rules":{"API.example.com":[{"transform":{"headers":{"X-A":"${e2b.secrets.k}"}}}]},
+    "httpsPorts":[443,8443]},"autoPause":true,"autoResume":{"enabled":true})"));
+  ASSERT_TRUE(parsed) << error_of(parsed);
+  const SandboxOptions& options = parsed.value().options;
+  EXPECT_EQ(options.allow_internet_access, false);
+  EXPECT_FALSE(options.is_public());
+  EXPECT_EQ(options.mask_host(), "localhost:${PORT}");
+  EXPECT_TRUE(options.auto_pause);
+  EXPECT_TRUE(options.auto_resume);
+  EXPECT_EQ(options.timeout_s, 300);
+  EXPECT_EQ(options.network.at("allowOut").as_array().size(), 5u);
+  EXPECT_TRUE(options.network.at("rules").as_object().contains("api.example.com"));
+  EXPECT_EQ(parse_options(write_options(options)), options);
+  auto shown = shown_network(options);
+  EXPECT_FALSE(shown.at("egressProxy").as_object().contains("password"));
+  EXPECT_EQ(parse_options("rubbish"), SandboxOptions());
+}
+
+TEST(ParseCreate, RefusesANetworkThatCannotBe) {
+  const std::pair<const char*, const char*> kCases[] = {
+      {R"("network":{"allowOut":["example.com"]})", "denyOut must hold 0.0.0.0/0"},
+      {R"("network":{"denyOut":["example.com"]})", "domains cannot be denied"},
+      {R"("network":{"denyOut":["10.0.0.0/33"]})", "network.denyOut[0] must be"},
+      {R"("network":{"allowOut":["a b"],"denyOut":["0.0.0.0/0"]})", "network.allowOut[0] must be"},
+      {R"("network":{"allowOut":["*"],"denyOut":["0.0.0.0/0"]})", "network.allowOut[0] must be"},
+      {R"("network":{"maskRequestHost":"a\r\nX: y"})", "network.maskRequestHost must be"},
+      {R"("network":{"egressProxy":{}})", "network.egressProxy.address must be host:port"},
+      {R"("network":{"egressProxy":{"address":"p:0"}})", "egressProxy.address must be"},
+      {R"("network":{"rules":{"*":[]}})", "network.rules.* must be named by a domain"},
+      {R"("network":{"rules":{"a.b":{}}})", "network.rules.a.b must be an array"},
+      {R"("network":{"rules":{"a.b":[{},{}]}})", "at most one rule"},
+      {R"("network":{"rules":{"a.b":[{"transform":{"headers":{"a":1}}}]}})", "headers.a must be"},
+      {R"("network":{"httpsPorts":[49983]})", "and not 49983"},
+      {R"("network":{"httpsPorts":["443"]})", "network.httpsPorts must hold ports"},
+      {R"("network":{"allowPublicTraffic":1})", "network.allowPublicTraffic must be"},
+      {R"("autoPauseMemory":false)", "autoPauseMemory cannot be false without autoPause"},
+      {R"("autoPause":true,"autoPauseMemory":false,"autoResume":{"enabled":true})",
+       "autoPauseMemory cannot be false with autoResume"},
+  };
+  for (const auto& [members, message] : kCases) {
+    std::string error = error_of(create(with_template(members)));
+    EXPECT_EQ(error.rfind("invalid_argument: ", 0), 0u) << members << " gave " << error;
+    EXPECT_NE(error.find(message), std::string::npos) << members << " gave " << error;
+  }
+  // All is denied already where there is to be no internet.
+  EXPECT_TRUE(create(
+      with_template(R"("allow_internet_access":false,"network":{"allowOut":["example.com"]})")));
+}
+
+TEST(UpdateNetwork, ReplacesWhatConcernsGoingOut) {
+  auto parsed = create(with_template(R"("allow_internet_access":false,"network":{
+    "denyOut":["0.0.0.0/0"],"maskRequestHost":"x","httpsPorts":[443]})"));
+  ASSERT_TRUE(parsed);
+  auto updated = update_network(parsed.value().options, R"({"allowOut":["1.1.1.1"]})");
+  ASSERT_TRUE(updated) << error_of(updated);
+  EXPECT_EQ(
+      updated.value().network,
+      boost::json::parse(R"({"maskRequestHost":"x","httpsPorts":[443],"allowOut":["1.1.1.1"]})"));
+  EXPECT_EQ(updated.value().allow_internet_access, std::nullopt);
+  auto wrong = update_network(parsed.value().options, R"({"allowOut":["example.com"]})");
+  EXPECT_NE(error_of(wrong).find("denyOut"), std::string::npos);
+  EXPECT_FALSE(update_network(parsed.value().options, "[]"));
+}
+
+TEST(ParseOther, BodiesAreCheckedBeforeTheyAreRefused) {
+  for (const char* body : {R"({"count":0})", R"({"count":101})", R"({"timeout":0})", "[]"}) {
+    EXPECT_FALSE(check_fork(body)) << body;
+  }
+  EXPECT_TRUE(check_fork(""));
+  EXPECT_TRUE(check_fork(R"({"count":100,"timeout":15})"));
+  EXPECT_FALSE(check_pause(R"({"memory":1})"));
+  EXPECT_FALSE(check_snapshot(R"({"name":1})"));
 }
 
 TEST(ParseCreate, ATemplateNobodyCanHaveIsNotFound) {

@@ -3,6 +3,8 @@
 #include <set>
 
 #include "api/data_plane.h"
+#include "api/journal.h"
+#include "api/metrics.h"
 #include "api/openapi.h"
 #include "api/render.h"
 #include "api/router.h"
@@ -126,21 +128,81 @@ TEST(OpenApi, AllReferencesLeadSomewhere) {
   check_references(document, document);
 }
 
+std::vector<std::string> texts(const std::vector<LogLine>& lines) {
+  std::vector<std::string> all;
+  for (const LogLine& line : lines) all.push_back(line.text);
+  return all;
+}
+
 TEST(Console, LinesLoseWhatATerminalWouldObey) {
-  auto lines = console_lines("a\x1b[2Jb\r\nt\tab\n\n\x7f\nc1\xc2\x9bx \xc3\xbc\nlast");
-  EXPECT_EQ(lines, (std::vector<std::string>{"a[2Jb", "t\tab", "c1x ü", "last"}));
+  auto lines = console_lines("a\x1b[2Jb\r\nt\tab\n\n\x7f\nc1\xc2\x9bx \xc3\xbc\nlast", 5);
+  EXPECT_EQ(texts(lines), (std::vector<std::string>{"a[2Jb", "t\tab", "c1x ü", "last"}));
+  EXPECT_EQ(lines.front().time_ms, 5);
 }
 
 TEST(Console, SelectsLines) {
-  std::vector<std::string> lines{"a1", "b1", "a2"};
+  std::vector<LogLine> lines{{1, Level::info, "console", "a1"},
+                             {2, Level::warn, "console", "b1"},
+                             {3, Level::info, "sandbox", "a2"}};
   using Texts = std::vector<std::string>;
-  EXPECT_EQ(select_lines(lines, 5, {}), lines);
-  EXPECT_EQ(select_lines(lines, 5, {.limit = 2}), (Texts{"b1", "a2"}));
-  EXPECT_EQ(select_lines(lines, 5, {.limit = 2, .backward = true}), (Texts{"a2", "b1"}));
-  EXPECT_EQ(select_lines(lines, 5, {.search = "a"}), (Texts{"a1", "a2"}));
-  EXPECT_EQ(select_lines(lines, 5, {.not_before_ms = 6}), Texts{});
-  EXPECT_EQ(select_lines(lines, 5, {.limit = 0}), Texts{});
-  EXPECT_EQ(select_lines(lines, 5, {.info = false}), Texts{});
+  auto select = [&](const LogQuery& query) { return texts(select_lines(lines, query)); };
+  EXPECT_EQ(select({}), (Texts{"a1", "b1", "a2"}));
+  EXPECT_EQ(select({.limit = 2}), (Texts{"a1", "b1"}));
+  EXPECT_EQ(select({.limit = 2, .tail = true}), (Texts{"b1", "a2"}));
+  EXPECT_EQ(select({.limit = 2, .backward = true}), (Texts{"a2", "b1"}));
+  EXPECT_EQ(select({.search = "a"}), (Texts{"a1", "a2"}));
+  EXPECT_EQ(select({.cursor_ms = 2}), (Texts{"b1", "a2"}));
+  EXPECT_EQ(select({.cursor_ms = 2, .backward = true}), (Texts{"b1", "a1"}));
+  EXPECT_EQ(select({.limit = 0}), Texts{});
+  EXPECT_EQ(select({.least = Level::warn}), Texts{"b1"});
+  EXPECT_EQ(select({.least = Level::error}), Texts{});
+}
+
+TEST(Journal, KeepsTheLatestOfEachSandbox) {
+  Journal journal;
+  for (size_t i = 0; i < Journal::kMostLines + 2; ++i) {
+    journal.note("ia", int64_t(i), std::to_string(i));
+  }
+  journal.note("ib", 7, "other");
+  ASSERT_EQ(journal.lines("ia").size(), Journal::kMostLines);
+  EXPECT_EQ(journal.lines("ia").front().text, "2");
+  journal.drop("ia");
+  EXPECT_TRUE(journal.lines("ia").empty());
+  EXPECT_EQ(journal.lines("ib").size(), 1u);
+}
+
+constexpr const char* kSample =
+    R"({"ts":1,"cpu_count":2,"cpu_used_pct":12.5,"mem_total":100,"mem_used":50,"mem_cache":7,)"
+    R"("disk_used":1,"disk_total":1e12})";
+
+TEST(Sample, IsWhatTheGuestSays) {
+  auto sample = parse_sample(kSample, 1500);
+  ASSERT_TRUE(sample) << sample.error().message();
+  auto shown = sample_json(sample.value());
+  EXPECT_EQ(shown.at("timestampUnix"), 1);
+  EXPECT_EQ(shown.at("timestamp"), "1970-01-01T00:00:01.500Z");
+  EXPECT_EQ(shown.at("cpuCount"), 2);
+  EXPECT_EQ(shown.at("cpuUsedPct"), 12.5);
+  EXPECT_EQ(shown.at("memCache"), 7);
+  EXPECT_EQ(shown.at("diskTotal"), 1'000'000'000'000);
+}
+
+TEST(Sample, OfAGuestThatLiesIsRefusedOrBounded) {
+  json::object whole = json::parse(kSample).as_object();
+  for (const char* name : {"cpu_count", "cpu_used_pct", "mem_total", "mem_used", "mem_cache",
+                           "disk_used", "disk_total"}) {
+    for (const json::value& lie :
+         {json::value(-1), json::value(1e300), json::value("x"), json::value(nullptr)}) {
+      json::object changed = whole;
+      changed[name] = lie;
+      EXPECT_FALSE(parse_sample(json::serialize(changed), 1)) << name;
+    }
+  }
+  for (const char* text : {"", "[]", "{", "null", "{\"cpu_count\":"}) {
+    EXPECT_FALSE(parse_sample(text, 1)) << text;
+  }
+  whole["cpu_used_pct"] = 5000;
+  EXPECT_EQ(parse_sample(json::serialize(whole), 1).value().cpu_used_pct, 200);
 }
 
 store::SandboxRecord record() {
@@ -173,7 +235,26 @@ TEST(Render, EveryRecordSaysItsIsolation) {
   json::object detail = detail_json(record(), config);
   EXPECT_EQ(detail.at("startedAt"), "1970-01-01T00:00:01.000Z");
   EXPECT_EQ(detail.at("metadata").at("a"), "b");
+  EXPECT_TRUE(detail.at("allowInternetAccess").is_null());
+  EXPECT_EQ(detail.at("lifecycle").at("onTimeout"), "kill");
+}
+
+TEST(Render, ShowsWhatWasAskedForButNoPassword) {
+  config::Config config;
+  store::SandboxRecord asked = record();
+  asked.traffic_token = "traffic";
+  asked.options = R"({"internet":false,"autoPause":true,"autoResume":true,"network":{)"
+                  R"("allowPublicTraffic":false,"denyOut":["0.0.0.0/0"],"egressProxy":)"
+                  R"({"address":"p:1","username":"u","password":"hidden"}}})";
+  json::object detail = detail_json(asked, config);
   EXPECT_EQ(detail.at("allowInternetAccess"), false);
+  EXPECT_EQ(detail.at("lifecycle").at("onTimeout"), "pause");
+  EXPECT_EQ(detail.at("lifecycle").at("autoResume"), true);
+  EXPECT_EQ(detail.at("network").at("allowPublicTraffic"), false);
+  EXPECT_EQ(detail.at("network").at("egressProxy").at("username"), "u");
+  EXPECT_EQ(json::serialize(detail).find("hidden"), std::string::npos);
+  EXPECT_EQ(sandbox_json(asked, config).at("trafficAccessToken"), "traffic");
+  EXPECT_FALSE(sandbox_json(record(), config).contains("trafficAccessToken"));
 }
 
 TEST(Render, AnOpenSandboxHasNoToken) {
@@ -181,15 +262,6 @@ TEST(Render, AnOpenSandboxHasNoToken) {
   store::SandboxRecord open = record();
   open.access_token.clear();
   EXPECT_FALSE(sandbox_json(open, config).contains("envdAccessToken"));
-}
-
-TEST(Render, ANodesWrongAnswerIsCorrupted) {
-  for (const char* text :
-       {"{}", R"({"templates":{}})", R"({"templates":[1]})", R"({"templates":[{"name":5}]})"}) {
-    auto list = templates_json(json::parse(text).as_object());
-    ASSERT_FALSE(list) << text;
-    EXPECT_EQ(list.error().code(), ErrorCode::corrupted);
-  }
 }
 
 TEST(Errors, TheCodeInTheBodyIsTheStatus) {

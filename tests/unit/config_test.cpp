@@ -172,6 +172,22 @@ TEST_F(ConfigTest, PackagedFileShowsEveryKeyWithItsDefault) {
   EXPECT_TRUE(load(HAKO_SOURCE_DIR "/packaging/hako.toml", true));
 }
 
+TEST_F(ConfigTest, TheDomainMayHaveAPort) {
+  auto loaded = load(write("[gate]\ndomain = \"box.example:3002\"\ncertificate = \"/a\"\n"
+                           "key = \"/b\"\n"),
+                     true);
+  ASSERT_TRUE(loaded) << loaded.error().message();
+  EXPECT_EQ(loaded.value().api_host(), "api.box.example");
+  EXPECT_EQ(Config().api_host(), "") << "without TLS nobody looks for it there";
+  for (const char* wrong : {"box.example:", "box.example:0", "box.example:65536", ":80", "a:80:80"})
+    EXPECT_NE(error_of("[gate]\ndomain = \"" + std::string(wrong) + "\"\n"), "(no error)") << wrong;
+}
+
+TEST_F(ConfigTest, ACertificateNeedsItsKey) {
+  EXPECT_NE(error_of("[gate]\nkey = \"/b\"\n").find("belong together"), std::string::npos);
+  EXPECT_NE(error_of("[gate]\ncertificate = \"b\"\n").find("absolute path"), std::string::npos);
+}
+
 TEST(EditDistance, CountsSingleSlips) {
   EXPECT_EQ(edit_distance("port", "port"), 0u);
   EXPECT_EQ(edit_distance("prot", "port"), 1u);

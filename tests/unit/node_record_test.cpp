@@ -30,6 +30,14 @@ TEST(VmRecord, RoundTrip) {
   EXPECT_EQ(to_json(parsed.value()), to_json(sample()));
 }
 
+TEST(VmRecord, KeepsHowItsPortsAreReached) {
+  VmRecord record = sample();
+  record.ingress["traffic_token"] = "t";
+  auto parsed = parse_record(boost::json::serialize(to_json(record)));
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed.value().ingress, record.ingress);
+}
+
 TEST(VmRecord, EveryMissingOrMistypedFieldIsCorrupted) {
   const auto whole = to_json(sample());
   for (const auto& [name, value] : whole) {

@@ -81,6 +81,22 @@ TEST_P(StoreTest, KeysAreFoundByTheirHash) {
   EXPECT_FALSE(store_->find_key("ab").value());
 }
 
+TEST_P(StoreTest, OptionsAreKeptAndReplaced) {
+  SandboxRecord made = record("iopt", 1000);
+  made.options = R"({"network":{}})";
+  made.traffic_token = "traffic";
+  add_running(made);
+  auto found = store_->find_sandbox("iopt");
+  ASSERT_TRUE(found && found.value());
+  EXPECT_EQ(found.value()->options, made.options);
+  EXPECT_EQ(found.value()->traffic_token, "traffic");
+  ASSERT_TRUE(store_->set_options("iopt", "{}"));
+  EXPECT_EQ(store_->find_sandbox("iopt").value()->options, "{}");
+  auto missing = store_->set_options("inone", "{}");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code(), ErrorCode::not_found);
+}
+
 TEST_P(StoreTest, PuttingAKeyAgainReplacesIt) {
   ASSERT_TRUE(store_->put_key({"operator", "aa", "", 1}));
   ASSERT_TRUE(store_->put_key({"operator", "bb", "", 2}));

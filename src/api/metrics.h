@@ -1,0 +1,69 @@
+// How much of its machine each sandbox uses, as its own daemon says.
+#pragma once
+
+#include <boost/json.hpp>
+
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/async/task_group.h"
+#include "base/async/turn_queue.h"
+#include "config/config.h"
+#include "store/async_store.h"
+
+namespace hako::api {
+
+/// One look at a sandbox. Sizes in bytes; the time is this server's.
+struct Sample {
+  int64_t time_ms = 0;
+  int64_t cpu_count = 0;
+  double cpu_used_pct = 0;  ///< of all CPUs together, 0 to 100
+  int64_t mem_used = 0, mem_total = 0, mem_cache = 0;
+  int64_t disk_used = 0, disk_total = 0;
+};
+
+/// What the daemon answered to GET /metrics: hostile text. corrupted when it is not that.
+Result<Sample> parse_sample(std::string_view body, int64_t now_ms);
+boost::json::object sample_json(const Sample& sample);
+
+/// Keeps the last samples of each sandbox, in memory only. Thread: one executor.
+class Metrics {
+ public:
+  static constexpr size_t kMostSamples = 240;  ///< per sandbox; older ones are dropped
+  static constexpr int kMostAtOnce = 8;        ///< guests being asked
+
+  Metrics(asio::any_io_executor executor, const config::Config& config, store::AsyncStore& store);
+
+  /// Looks at every running sandbox each interval, until cancelled. Nothing if that is zero.
+  Task<void> run();
+  /// Looks now at those of which the last sample is not fresh, and waits a few seconds at most: for
+  /// a guest that does not answer there is no new sample.
+  Task<void> refresh(std::vector<store::SandboxRecord> sandboxes);
+  /// Those from `from_ms` to `to_ms`, both included, oldest first.
+  std::vector<Sample> between(const std::string& id, int64_t from_ms, int64_t to_ms) const;
+  std::optional<Sample> latest(const std::string& id) const;
+  /// The sandbox has ended.
+  void drop(const std::string& id) { series_.erase(id); }
+  /// Ends what run() and refresh() have begun. Must be awaited before this goes.
+  Task<void> stop() { return tasks_.stop(); }
+
+ private:
+  struct Round {
+    size_t left = 0;
+    Condition done;
+  };
+
+  Task<void> look(store::SandboxRecord sandbox, std::shared_ptr<Round> round);
+  Task<Result<Sample>> ask(std::string id, std::string token);
+  bool is_fresh(const std::string& id) const;
+
+  const config::Config& config_;
+  store::AsyncStore& store_;
+  TurnQueue turns_{kMostAtOnce};
+  std::map<std::string, std::deque<Sample>> series_;
+  TaskGroup tasks_;
+};
+
+}  // namespace hako::api

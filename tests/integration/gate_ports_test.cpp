@@ -1,0 +1,118 @@
+// What the gate does for the ports of a box beside passing bytes: tokens, names, CORS, and services
+// that hide on the guest's loopback address.
+#include <gmock/gmock.h>
+
+#include "support/gate_fixture.h"
+
+namespace hako::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr uint16_t kService = ScriptedGuest::kServicePort;
+constexpr uint16_t kHidden = ScriptedGuest::kLoopbackPort;
+
+GATE_TEST(reaches_services_on_the_guests_loopback) {
+  auto hidden = request("/x", "box1", kHidden);
+  auto response = co_await ask(std::move(hidden));
+  EXPECT_EQ(response.body, "service /x 127.0.0.1");
+  // Kept alive like any other.
+  auto client = co_await this->client();
+  for (int i = 0; i < 3; ++i) {
+    auto again = request("/y", "box1", kHidden);
+    auto answer = co_await client.exchange(std::move(again));
+    CO_ASSERT_TRUE(answer);
+    EXPECT_EQ(answer.value().body, "service /y 127.0.0.1");
+  }
+  auto relay = request("/", "box1", 49982);
+  auto refused = co_await ask(std::move(relay));
+  EXPECT_EQ(refused.status, 502u);
+  EXPECT_THAT(refused.body, HasSubstr("port is not open"));
+}
+
+GATE_TEST(guests_with_no_relay_or_a_bad_one_have_closed_ports) {
+  ScriptedGuest old(ScriptedGuest::Kind::without_relay);
+  ScriptedGuest bad(ScriptedGuest::Kind::with_bad_relay);
+  CO_ASSERT_TRUE(co_await node_->add("m2-1", old));
+  CO_ASSERT_TRUE(co_await node_->publish("m2-1", "old"));
+  CO_ASSERT_TRUE(co_await node_->add("m3-1", bad));
+  CO_ASSERT_TRUE(co_await node_->publish("m3-1", "bad"));
+  for (std::string box : {"old", "bad"}) {
+    auto hidden = request("/x", box, kHidden);
+    auto closed = co_await ask(std::move(hidden));
+    EXPECT_EQ(closed.status, 502u) << box;
+    EXPECT_THAT(closed.body, HasSubstr("port is not open")) << box;
+    auto open = request("/x", box, kService);
+    auto served = co_await ask(std::move(open));
+    EXPECT_EQ(served.status, 200u) << box;
+  }
+}
+
+GATE_TEST(asks_for_the_traffic_token_on_all_but_the_daemons_port) {
+  boost::json::object ingress;
+  ingress["traffic_token"] = "let-me-in";
+  auto publish = node_->publish("m1-1", "box1", "token1", std::move(ingress));
+  CO_ASSERT_TRUE(co_await std::move(publish));
+  auto without = request("/seen", "box1", kService);
+  auto refused = co_await ask(std::move(without));
+  EXPECT_EQ(refused.status, 403u);
+  EXPECT_THAT(refused.body, HasSubstr(R"("sandboxId":"box1")"));
+  auto wrong = request("/seen", "box1", kService);
+  wrong.fields.set("e2b-traffic-access-token", "let-me-im");
+  auto wrong_answer = co_await ask(std::move(wrong));
+  EXPECT_EQ(wrong_answer.status, 403u);
+  auto right = request("/seen", "box1", kService);
+  right.fields.set("E2B-Traffic-Access-Token", "let-me-in");
+  auto served = co_await ask(std::move(right));
+  EXPECT_EQ(served.body, "127.0.0.1|||");  // the guest does not see the token
+  auto daemon = request("/health");
+  auto health = co_await ask(std::move(daemon));
+  EXPECT_EQ(health.status, 204u);
+  auto relay = request("/", "box1", 49982);
+  auto relayed = co_await ask(std::move(relay));
+  EXPECT_EQ(relayed.status, 403u);
+}
+
+GATE_TEST(masks_the_host_towards_services) {
+  boost::json::object ingress;
+  ingress["mask_host"] = "localhost:${PORT}";
+  auto publish = node_->publish("m1-1", "box1", "token1", std::move(ingress));
+  CO_ASSERT_TRUE(co_await std::move(publish));
+  auto by_host = request("/seen", "");
+  by_host.fields.set(http::Field::host, "8080-box1.hako.localhost");
+  auto seen = co_await ask(std::move(by_host));
+  EXPECT_EQ(seen.body, "localhost:8080|8080-box1.hako.localhost||");
+}
+
+GATE_TEST(answers_preflights_for_the_daemon) {
+  auto preflight = request("/files", "box1");
+  preflight.method = http::Verb::options;
+  preflight.fields.set("Origin", "https://example.com");
+  preflight.fields.set("Access-Control-Request-Method", "POST");
+  preflight.fields.set("Access-Control-Request-Headers", "authorization,x-access-token");
+  auto answer = co_await ask(std::move(preflight));
+  EXPECT_EQ(answer.status, 204u);
+  EXPECT_EQ(answer.fields["Access-Control-Allow-Origin"], "*");
+  EXPECT_EQ(answer.fields["Access-Control-Allow-Headers"], "authorization,x-access-token");
+  auto plain = request("/files", "box1");
+  auto files = co_await ask(std::move(plain));
+  EXPECT_EQ(files.fields["Access-Control-Allow-Origin"], "*");
+  // A service of the box's own decides for itself.
+  auto service = request("/x", "box1", kService);
+  auto served = co_await ask(std::move(service));
+  EXPECT_EQ(served.fields.count("Access-Control-Allow-Origin"), 0u);
+}
+
+GATE_TEST(browsers_get_a_page_without_what_they_could_run) {
+  auto page = request("/", "nosuchbox");
+  page.fields.set("Sec-Fetch-Mode", "navigate");
+  auto answer = co_await ask(std::move(page));
+  EXPECT_EQ(answer.status, 502u);
+  EXPECT_THAT(std::string(answer.fields["Content-Type"]), HasSubstr("text/html"));
+  EXPECT_THAT(answer.body, HasSubstr("The sandbox was not found"));
+  EXPECT_THAT(answer.body, Not(HasSubstr("<script")));
+}
+
+}  // namespace
+}  // namespace hako::test
