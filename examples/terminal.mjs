@@ -1,4 +1,4 @@
-// A terminal in a box. With a terminal in front of you it is yours; without, it is shown a few keys.
+// A terminal in a box. With a terminal in front of you it is yours; without, it gets a few keys.
 
 import { Sandbox } from 'e2b'
 

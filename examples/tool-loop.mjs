@@ -23,9 +23,10 @@ const tools = (box) => ({
   },
 })
 
-/** Answers with a tool call or, at the end, with text; it sees what came of its calls before. */
+/** Yields tool calls and is sent what came of them; returns the final words. */
 function* scriptedModel() {
-  yield { tool: 'write_file', input: { path: 'add.py', text: 'def add(a, b):\n    return a - b\n' } }
+  const text = 'def add(a, b):\n    return a - b\n'
+  yield { tool: 'write_file', input: { path: 'add.py', text } }
   const check = "import add; assert add.add(2, 3) == 5, add.add(2, 3); print('right')"
   const result = yield { tool: 'run', input: { command: `python3 -c "${check}"` } }
   if (!result.startsWith('exit 0')) {

@@ -105,7 +105,7 @@ class Context:
                     return self.give_up(buffered)
 
     def give_up(self, buffered):
-        """Nobody reads any more: the cell is interrupted, so that the next one can have its turn."""
+        """Nobody reads any more: the cell is interrupted, and the next one can have its turn."""
         self.process.send_signal(signal.SIGINT)
         self.socket.settimeout(GRACE_SECONDS)
         try:

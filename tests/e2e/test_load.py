@@ -127,8 +127,8 @@ class SlowReaderTest(unittest.TestCase):
         self.assertEqual(self.hako.exec(self.box, "echo", "on").stdout, "on\n")
 
     def test_output_of_a_command(self):
-        words = json.dumps({"process": {"cmd": "/bin/sh", "args": ["-c", f"head -c {GIB} /dev/zero"]},
-                            "stdin": False}).encode()
+        command = {"cmd": "/usr/bin/head", "args": ["-c", str(GIB), "/dev/zero"]}
+        words = json.dumps({"process": command, "stdin": False}).encode()
         reader = SlowReader(self.hako, self.sandbox, "POST", "/process.Process/Start",
                             b"\0" + struct.pack(">I", len(words)) + words,
                             "Content-Type: application/connect+json\r\n"

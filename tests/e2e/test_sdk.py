@@ -1,4 +1,4 @@
-"""E2B's own clients, as published, against hako: nothing but environment variables points them here.
+"""E2B's own clients, as published, against hako: only environment variables point them here.
 
 The cases are in tests/sdk, in JavaScript; each file of them runs with each pinned client. So do the
 programs in examples, with the newest one.

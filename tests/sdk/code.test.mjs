@@ -100,7 +100,8 @@ test('variables are those of the box and then those of the call', async () => {
 
 test('what takes too long is interrupted, and the next cell has its turn', async () => {
   await box.runCode('before = 1')
-  await assert.rejects(box.runCode('import time; time.sleep(600)', { timeoutMs: 1000 }), TimeoutError)
+  await assert.rejects(
+    box.runCode('import time; time.sleep(600)', { timeoutMs: 1000 }), TimeoutError)
   assert.equal((await box.runCode('before')).text, '1')
 })
 

@@ -45,7 +45,8 @@ test('bytes, blobs and streams are the same file', async () => {
   for (const [name, data] of Object.entries(given)) {
     await box.files.write(`given/${name}`, data)
   }
-  const { stdout } = await box.commands.run('sha256sum < given/bytes; sha256sum < given/blob; sha256sum < given/stream')
+  const { stdout } = await box.commands.run(
+    'for name in bytes blob stream; do sha256sum < given/$name; done')
   assert.equal(new Set(stdout.trim().split('\n')).size, 1)
   assert.deepEqual(await box.files.read('given/stream', { format: 'bytes' }), bytes)
   const blob = await box.files.read('given/bytes', { format: 'blob' })
@@ -143,7 +144,9 @@ test('what is known about a file', async () => {
 })
 
 test('metadata stays with a file', async () => {
-  const written = await box.files.write('tagged', 'x', { metadata: { Author: 'ada', 'a-b': 'c d' } })
+  const written = await box.files.write('tagged', 'x', {
+    metadata: { Author: 'ada', 'a-b': 'c d' },
+  })
   assert.deepEqual(written.metadata, { author: 'ada', 'a-b': 'c d' })
   assert.deepEqual((await box.files.getInfo('tagged')).metadata, { author: 'ada', 'a-b': 'c d' })
   const moved = await box.files.rename('tagged', 'tagged2')
@@ -194,7 +197,8 @@ test('what cannot be read or written has its own error', async () => {
 })
 
 test('no space is said as that, and the box lives on', async () => {
-  await box.commands.run('sudo mkdir -p /mnt/small && sudo mount -t tmpfs -o size=1m,mode=777 small /mnt/small')
+  await box.commands.run('sudo mkdir -p /mnt/small && ' +
+    'sudo mount -t tmpfs -o size=1m,mode=777 small /mnt/small')
   for (const options of [{}, { useOctetStream: true }]) {
     await assert.rejects(
       box.files.write('/mnt/small/big', numberedBytes(3_000_000, 3).buffer, options),

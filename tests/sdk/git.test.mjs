@@ -49,7 +49,8 @@ test('clone from, push to and pull from a server in the box', async () => {
   await repository('/home/user/origin')
   await box.commands.run('mkdir -p srv && git clone -q --bare origin srv/repo.git')
   const daemon = await box.commands.run(
-    'exec git daemon --reuseaddr --listen=127.0.0.1 --base-path=srv --export-all --enable=receive-pack srv',
+    'exec git daemon --reuseaddr --listen=127.0.0.1 --base-path=srv --export-all ' +
+    '--enable=receive-pack srv',
     { background: true, timeoutMs: 0 })
   const url = 'git://127.0.0.1/repo.git'
   await until('git daemon serves', async () =>

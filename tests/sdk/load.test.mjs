@@ -30,7 +30,8 @@ for (const count of [1, 4]) {
     const open = await Promise.all(Array.from({ length: streams }, async (_, index) => {
       const lines = []
       const handle = await boxOf(index).commands.run(
-        `while read -r line; do echo "${index} of $E2B_SANDBOX_ID: $line"; done; exit ${index % 7}`, {
+        `while read -r line; do echo "${index} of $E2B_SANDBOX_ID: $line"; done; ` +
+        `exit ${index % 7}`, {
           background: true, stdin: true, timeoutMs: 0, requestTimeoutMs: 300_000,
           onStdout: (text) => { lines.push(text) },
         })

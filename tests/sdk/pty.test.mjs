@@ -27,7 +27,8 @@ test('a terminal is an interactive shell of the user', async () => {
   await type('echo "[$(id -un)|$PWD|$TERM|$LANG|$EXTRA|$(tty)|$-]"\n')
   const [, user, folder, term, lang, extra, tty, flags] =
     await shows(/\[(\w+)\|([^|$]*)\|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|(\w+)\]/)
-  assert.deepEqual([user, folder, term, lang, extra], ['user', '/tmp', 'xterm-256color', 'C.UTF-8', 'given'])
+  assert.deepEqual([user, folder, term, lang, extra],
+    ['user', '/tmp', 'xterm-256color', 'C.UTF-8', 'given'])
   assert.match(tty, /^\/dev\/pts\/\d+$/)
   assert.match(flags, /i/)
   await type('exit\n')

@@ -1,4 +1,4 @@
-// Loaded before everything else where boxes have host names: what a wildcard record in the DNS does.
+// Loaded before everything else where boxes have host names: does what a wildcard in the DNS does.
 
 import dns from 'node:dns'
 

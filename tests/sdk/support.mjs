@@ -4,7 +4,7 @@ import http from 'node:http'
 import { after, before } from 'node:test'
 import { Sandbox } from './sdk.mjs'
 
-/** The key of a shared box, so that a test can find what it made among what others made. */
+/** Marks what a run makes, so that it can be found among what others made. */
 export const runId = `run-${process.pid}-${Date.now()}`
 
 /**

@@ -5,7 +5,9 @@ import { mkdtemp, rm, writeFile, mkdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { BuildError, Sandbox, SandboxError, Template, version, waitForFile, waitForPort } from './sdk.mjs'
+import {
+  BuildError, Sandbox, SandboxError, Template, version, waitForFile, waitForPort,
+} from './sdk.mjs'
 import { throughHeaders } from './support.mjs'
 
 // Each run and each client has names of its own.
@@ -37,7 +39,8 @@ test('a template holds what its steps made, and its service runs', limit, async 
     .setStartCmd('cd /opt/site && exec python3 -m http.server $PORT', waitForPort(8123))
   const logs = []
   const built = await Template.build(template, name, {
-    cpuCount: 1, memoryMB: 320, tags: ['default', 'v1'], onBuildLogs: (entry) => logs.push(entry.message),
+    cpuCount: 1, memoryMB: 320, tags: ['default', 'v1'],
+    onBuildLogs: (entry) => logs.push(entry.message),
   })
   assert.equal(built.name ?? built.alias, name)
   assert.ok(built.templateId && built.buildId)
@@ -107,7 +110,8 @@ test('a step that fails ends the build, with its output', limit, async () => {
 })
 
 test('a build goes on behind one, and says how far it is', limit, async () => {
-  const template = Template().fromTemplate('base').runCmd('echo a mark; sleep 1; echo yes > /tmp/made')
+  const template = Template().fromTemplate('base')
+    .runCmd('echo a mark; sleep 1; echo yes > /tmp/made')
     .setStartCmd('touch /tmp/started; sleep infinity', waitForFile('/tmp/started'))
   const build = await Template.buildInBackground(template, `${name}-behind`)
   const seen = new Set()
