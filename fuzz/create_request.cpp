@@ -34,7 +34,7 @@ void check(std::string_view body, Generation generation) {
     return;
   }
   const auto& request = parsed.value();
-  require(hako::api::is_template_name(request.template_name));
+  require(!request.template_reference.empty() && request.template_reference.size() <= body.size());
   require(request.timeout.count() > 0);
   require(within(request.metadata, hako::api::kMetadataLimits));
   require(within(request.environment, hako::api::kEnvironmentLimits));

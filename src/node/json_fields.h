@@ -36,13 +36,15 @@ class Fields {
   int64_t integer_or(std::string_view name, int64_t fallback) {
     return object_.if_contains(name) ? integer(name) : fallback;
   }
-  /// The member as an object; empty when absent.
-  boost::json::object object_or_empty(std::string_view name) {
+  boost::json::object object(std::string_view name) {
     auto value = object_.if_contains(name);
-    if (!value) return {};
-    if (value->is_object()) return value->get_object();
+    if (value && value->is_object()) return value->get_object();
     note(name, "an object");
     return {};
+  }
+  /// The member as an object; empty when absent.
+  boost::json::object object_or_empty(std::string_view name) {
+    return object_.if_contains(name) ? object(name) : boost::json::object();
   }
 
   /// "field 'x' must be a string", or nothing when all was well.

@@ -81,7 +81,9 @@ Result<VmRecord> parse_record(std::string_view text) {
   record.vmm.pid = static_cast<pid_t>(fields.integer("pid"));
   record.vmm.start_time = static_cast<uint64_t>(fields.integer("pid_start_time"));
   record.vmm.control_path = fields.text("control_path");
-  HAKO_TRY(record.defaults, parse_defaults(fields.object_or_empty("defaults")));
+  auto defaults = parse_defaults(fields.object("defaults"));
+  if (!defaults) return Error(ErrorCode::corrupted, defaults.error().message());
+  record.defaults = std::move(defaults).value();
   record.generation = static_cast<int>(fields.integer("generation"));
   record.box = fields.text("box");
   record.access_token = fields.text("access_token");
