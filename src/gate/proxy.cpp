@@ -64,7 +64,11 @@ std::optional<wire::BoxPort> Proxy::box_by_signature(const http::RequestHead& he
   wire::FileGrant grant;
   grant.path = path;
   grant.user = user;
-  grant.operation = head.method == http::Verb::post ? "write" : "read";
+  // A browser asks with OPTIONS before it sends what the signature is for.
+  bool asks = head.method == http::Verb::options;
+  bool writes = head.method == http::Verb::post ||
+                (asks && head.header("Access-Control-Request-Method") == "POST");
+  grant.operation = writes ? "write" : "read";
   if (auto text = head.parameter("signature_expiration")) {
     int64_t seconds = 0;
     auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), seconds);

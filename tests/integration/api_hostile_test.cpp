@@ -76,7 +76,7 @@ TEST(ApiHostile, NoBodyIsTooStrange) {
 Task<void> no_path_or_query_is(ApiLab& lab) {
   co_await lab.start();
   for (std::string id : {"..%2f..%2fetc", "%00", "%ff", "a%20b", "%0d%0aX-Evil:%201", "i'--",
-                         "%3Cscript%3E", "I0123", "{sandboxID}"}) {
+                         "%3Cscript%3E", "I0123", "%7BsandboxID%7D"}) {
     for (const auto& [method, path] : all_routes(id)) {
       if (path.find(id) == path.npos) continue;
       std::string body = method == Verb::get || method == Verb::delete_ ? "" : "{\"timeout\":1}";
@@ -125,7 +125,7 @@ Task<void> no_framing_is(ApiLab& lab) {
       {head + "Transfer-Encoding: gzip\r\n\r\n", "400"},
       {head + "Host: y\r\nContent-Length: 0\r\n\r\n", "400"},
       {head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", "400"},
-      {head + "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", "4"},
+      {head + "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", "4"},
       {head + "X: " + std::string(64 << 10, 'x') + "\r\n\r\n", "431"},
       {"GET / HTTP/9.9\r\n\r\n", "400"},
       {"\x16\x03\x01\x02\x00\x01", "400"},

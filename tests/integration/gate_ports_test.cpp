@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "support/gate_fixture.h"
+#include "wire/signature.h"
 
 namespace hako::test {
 namespace {
@@ -98,6 +99,17 @@ GATE_TEST(answers_preflights_for_the_daemon) {
   auto plain = request("/files", "box1");
   auto files = co_await ask(std::move(plain));
   EXPECT_EQ(files.fields["Access-Control-Allow-Origin"], "*");
+  // A signed URL for an upload names its box by nothing else.
+  wire::FileGrant grant{"a", "write", "", std::nullopt};
+  std::string signature = wire::sign_files(grant, "token1");
+  for (size_t at; (at = signature.find_first_of("+/")) != std::string::npos;)
+    signature.replace(at, 1, signature[at] == '+' ? "%2B" : "%2F");
+  auto upload = request("/files?path=a&signature=" + signature, "");
+  upload.method = http::Verb::options;
+  upload.fields.set("Origin", "https://example.com");
+  upload.fields.set("Access-Control-Request-Method", "POST");
+  auto may_upload = co_await ask(std::move(upload));
+  EXPECT_EQ(may_upload.status, 204u);
   // A service of the box's own decides for itself.
   auto service = request("/x", "box1", kService);
   auto served = co_await ask(std::move(service));

@@ -85,6 +85,10 @@ GATE_TEST_IN(TlsGateTest, serves_boxes_by_name_and_never_agrees_on_h2) {
   auto health =
       co_await curl("49983-box1.hako.test", "/health", "-w '%{http_code} %{http_version}'");
   EXPECT_EQ(health.output, "204 1.1");
+  std::string again = "https://49983-box1.hako.test:" + std::to_string(gate_->port()) + "/files";
+  auto kept = co_await curl("49983-box1.hako.test", "/health",
+                            "-w '%{num_connects} ' " + again + " " + again);
+  EXPECT_EQ(kept.output, "files 1 files 0 0 ") << "one connection for all";
   auto service = co_await curl("8080-box1.hako.test", "/x");
   EXPECT_THAT(service.output, StartsWith("service /x 8080-box1.hako.test:"));
   std::string upload = directory_ + "/upload";
