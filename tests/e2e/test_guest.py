@@ -127,8 +127,8 @@ class GuestTest(unittest.TestCase):
         # Programs in the box have no use of it: their address is not the host's.
         refused = self.hako.exec(
             self.id, "python3", "-c",
-            "import socket; s = socket.create_connection(('127.0.0.1', 49982))\n"
-            "try:\n  s.sendall(b'\\x1f\\xbb'); print(s.recv(1))\n"
+            "import socket\ntry:\n  s = socket.create_connection(('127.0.0.1', 49982))\n"
+            "  s.sendall(b'\\x1f\\xbb'); print(s.recv(1))\n"
             "except OSError: print('reset')").stdout
         self.assertIn(refused.strip(), ("reset", "b''"))
 

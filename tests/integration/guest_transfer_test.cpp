@@ -233,6 +233,20 @@ TEST_F(GuestTransfer, PutsFilesTogether) {
     EXPECT_FALSE(entry.path().filename().string().starts_with(".compose")) << entry.path();
 }
 
+TEST_F(GuestTransfer, RefusesTricksWithPathsAndHeads) {
+  EXPECT_EQ(request(http::Verb::get, "/files?path=/etc/passwd%00.txt").status, 400u);
+  EXPECT_EQ(request(http::Verb::get, "/files?path=" + std::string(5000, 'x')).status, 400u);
+  EXPECT_EQ(request(http::Verb::post, "/files?path=%7Eroot/x", "x", {kBytes}).status, 400u);
+  // Relative paths are taken from the home of the user, and cannot climb above the root.
+  auto climbing = request(http::Verb::get, "/files?path=../../../../etc/hostname");
+  EXPECT_TRUE(climbing.status == 200 || climbing.status == 404) << climbing.status;
+  auto odd = request(http::Verb::post, files("odd") + "%FF", "x", {kBytes});
+  EXPECT_EQ(odd.status, 200u);
+  EXPECT_NO_THROW(json::parse(odd.body)) << odd.body;
+  EXPECT_EQ(request(http::Verb::get, "/health", {}, {{"X-Long", std::string(60'000, 'x')}}).status,
+            431u);
+}
+
 TEST_F(GuestTransfer, LetsPagesOfOtherOriginsIn) {
   make("file", "x");
   auto read = get("file", {{"Origin", "https://example.org"}});
