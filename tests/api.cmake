@@ -6,3 +6,5 @@ hako_test(api_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_edges_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp)
+hako_test(api_templates_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_templates_test.cpp)
