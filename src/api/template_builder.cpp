@@ -123,6 +123,7 @@ Task<void> TemplateBuilder::run_in_turn(Build live) {
   if (!kept) {
     finished.state = BuildState::error;
     finished.reason = kept.error().message();
+    co_await catalog_.remove_strays();
   }
   live->build = std::move(finished);
   live_.erase(live->build.id);
