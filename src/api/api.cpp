@@ -112,6 +112,7 @@ class Api {
     isolation_ = info.isolation;
     isolation_known_.notify_all();
     co_await sandboxes_.reconcile();
+    co_await catalog_.remove_strays();
   }
 
   Task<void> reconcile_now_and_then() {

@@ -1,5 +1,6 @@
 #include "api/template_builder.h"
 
+#include "api/oci_unpack.h"
 #include "api/sandboxes.h"
 #include "api/template_scripts.h"
 #include "base/clock.h"
@@ -25,6 +26,7 @@ constexpr auto kReadyPause = 250ms;
 /// How long a start command without a ready command has to show that it does not end at once.
 constexpr auto kStartTime = 5s;
 constexpr auto kAbortTime = 30s;
+constexpr size_t kLongestReport = 1 << 20;
 constexpr size_t kTokenSize = 20;
 constexpr size_t kMachineName = 20;
 
@@ -121,6 +123,7 @@ Task<void> TemplateBuilder::run_in_turn(Build live) {
   if (!kept) {
     finished.state = BuildState::error;
     finished.reason = kept.error().message();
+    co_await catalog_.remove_strays();
   }
   live->build = std::move(finished);
   live_.erase(live->build.id);
@@ -177,12 +180,53 @@ Task<Result<size_t>> TemplateBuilder::begin(Live& live, TemplateBox& box, const 
   auto cached = reader.number("cached", 0, int64_t(keys.size()));
   auto read = reader.outcome();
   if (!read || !cached) co_return for_user(Error(ErrorCode::corrupted, "build.begin: no answer"));
+  co_await find_shell(live, box);
+  co_return size_t(*cached);
+}
+
+Task<void> TemplateBuilder::find_shell(Live& live, TemplateBox& box) {
+  live.shell = "/bin/bash";
   BoxCommand probe;
   probe.cmd = live.shell;
   probe.args = {"-c", ":"};
   auto found = co_await box.run(std::move(probe), nullptr, kToolTime);
   if (!found && found.error().code() == ErrorCode::invalid_argument) live.shell = "/bin/sh";
-  co_return size_t(*cached);
+}
+
+Task<Result<void>> TemplateBuilder::unpack_archive(Live& live, TemplateBox& box,
+                                                   StepContext& context) {
+  const std::string& hash = live.recipe.from_archive;
+  auto file = files_.open(live.build.template_id, hash);
+  if (!TemplateFiles::is_hash(hash) || !file)
+    co_return Error(ErrorCode::failed_precondition, "the image archive has not been uploaded");
+  // Where the node looks for it, on the machine's disk, is agreed in docs/internal-messages.md.
+  std::string archive = "/tmp/.image", root = "/image-root";
+  live.log.add("info", "[base] Unpacking the image", live.step);
+  auto uploaded = co_await box.upload(file.value().content.get(), archive, files_.disk());
+  if (!uploaded) co_return Error(ErrorCode::failed_precondition, uploaded.error().message());
+  BoxCommand command;
+  command.cmd = "/usr/bin/python3";
+  command.args = {"-c", std::string(oci_unpack_program()), archive, root};
+  std::string report;
+  TemplateBox::Output output = [&](bool is_error, std::string_view bytes) {
+    live.log.add_output(is_error, bytes, "unpack", live.step);
+    if (!is_error && report.size() + bytes.size() <= kLongestReport) report += bytes;
+  };
+  auto status = co_await box.run(std::move(command), std::move(output), kStepTime);
+  live.log.flush_output("unpack", live.step);
+  if (!status) co_return Error(ErrorCode::failed_precondition, status.error().message());
+  if (status.value() != 0)
+    co_return Error(ErrorCode::failed_precondition,
+                    "the image archive could not be unpacked; the log says why");
+  while (!report.empty() && report.back() == '\n') report.pop_back();
+  size_t line = report.rfind('\n');
+  HAKO_CO_TRY(auto told, parse_body(std::string_view(report).substr(line + 1)));
+  HAKO_CO_TRY(context, parse_context(told));
+  live.build.is_image = true;
+  json::object nothing;
+  HAKO_CO_TRYV(co_await ask(live, "build.use_as_root", std::move(nothing), kBootTime));
+  co_await find_shell(live, box);
+  co_return ok();
 }
 
 Task<Result<void>> TemplateBuilder::build(Build live) {
@@ -198,6 +242,9 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
   }
   std::vector<std::string> keys = layer_keys(source.revision, recipe.steps, digests);
   std::vector<std::string> usable;
+  // A root that was unpacked just now is no other build's, so no disk fits on it.
+  bool cacheable = recipe.from_archive.empty();
+  if (!cacheable) keys.clear();
   for (size_t i = 0; i < keys.size() && !recipe.force && !recipe.steps[i].force; ++i)
     usable.push_back(keys[i]);
 
@@ -205,6 +252,9 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
   TemplateBox box(config_, live->machine, token);
   HAKO_CO_TRY(size_t cached, co_await begin(*live, box, source, std::move(usable), token));
   StepContext context = source.context;
+  if (!cacheable) {
+    HAKO_CO_TRYV(co_await unpack_archive(*live, box, context));
+  }
   HAKO_CO_TRYV(co_await run_steps(*live, box, context, cached, keys));
   live->step = "finalize";
   co_return co_await finalize(*live, box, context);
@@ -228,7 +278,7 @@ Task<Result<void>> TemplateBuilder::run_steps(Live& live, TemplateBox& box, Step
     // What a step makes is made for those after it; what it runs, runs as things were before it.
     bool prepares = steps[i].kind == StepKind::workdir || steps[i].kind == StepKind::user;
     HAKO_CO_TRYV(co_await run_step(live, box, steps[i], prepares ? context : before, prefix));
-    if (steps[i].kind == StepKind::env) continue;
+    if (steps[i].kind == StepKind::env || keys.empty()) continue;
     json::object body;
     body["key"] = keys[i];
     HAKO_CO_TRYV(co_await ask(live, "build.layer", std::move(body), kDiskTime));

@@ -63,6 +63,8 @@ class TemplateBuilder {
   Task<Result<Source>> find_source(const Recipe& recipe);
   Task<Result<size_t>> begin(Live& live, TemplateBox& box, const Source& source,
                              std::vector<std::string> keys, std::string token);
+  Task<Result<void>> unpack_archive(Live& live, TemplateBox& box, StepContext& context);
+  Task<void> find_shell(Live& live, TemplateBox& box);
   Task<Result<void>> run_steps(Live& live, TemplateBox& box, StepContext& context, size_t cached,
                                const std::vector<std::string>& keys);
   Task<Result<void>> run_step(Live& live, TemplateBox& box, const RecipeStep& step,

@@ -306,4 +306,21 @@ Task<Result<void>> TemplateCatalog::fail_unfinished() {
   co_return co_await store_.with_templates(std::move(work));
 }
 
+Task<void> TemplateCatalog::remove_strays() {
+  auto known = co_await node_templates();
+  if (!known) co_return;  // said already
+  for (const NodeTemplateFacts& facts : known.value()) {
+    if (is_default(facts.name)) continue;
+    auto work = [name = facts.name](TemplateStore& templates) {
+      return templates.find_build(name);
+    };
+    auto build = co_await store_.with_templates(std::move(work));
+    if (!build) continue;
+    bool wanted = build.value() && build.value()->state != BuildState::error;
+    if (wanted) continue;
+    auto removed = co_await remove_at_node(facts.name);
+    log_info("stray template removed", {{"template", facts.name}, {"done", bool(removed)}});
+  }
+}
+
 }  // namespace hako::api

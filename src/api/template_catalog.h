@@ -75,6 +75,9 @@ class TemplateCatalog {
   };
   Task<Result<std::vector<Listed>>> list();
   Task<Result<void>> fail_unfinished();
+  /// Removes at the node what no build here has come to: a crash, or the removal of a template
+  /// while it was being built, came between. Errors are logged.
+  Task<void> remove_strays();
 
  private:
   Task<Result<void>> remove_at_node(std::string build_id);

@@ -32,6 +32,7 @@ struct Parsed {
   CopyOptions copy;
   LogsOptions logs;
   TemplateBuildOptions build;
+  TemplateImportOptions image;
   std::vector<std::string> ids, names;
   std::string id;
   std::vector<std::string> behind_dashes;
@@ -214,6 +215,19 @@ void add_templates(CLI::App& app, Parsed& parsed, int& status) {
       ->take_all();
   add_json(build, parsed.global);
   build->callback([&] { status = build_template(parsed.global, parsed.build); });
+
+  auto* image = group->add_subcommand("import", "Make a template of an image's archive");
+  image->add_option("name", parsed.image.name, "Name of the template, as NAME or NAME:TAG")
+      ->required()
+      ->type_name("NAME");
+  image
+      ->add_option("path", parsed.image.path,
+                   "OCI archive, OCI layout folder, or what `docker save` wrote")
+      ->required()
+      ->type_name("PATH");
+  add_number(image, "--memory", parsed.image.memory_mib, 1 << 20, "Memory in MiB");
+  add_number(image, "--cpu", parsed.image.vcpus, 256, "Virtual CPUs");
+  image->callback([&] { status = import_template(parsed.global, parsed.image); });
 
   auto* remove = group->add_subcommand("rm", "Remove templates");
   remove->add_option("name", parsed.names, "Templates")->required()->type_name("NAME...");

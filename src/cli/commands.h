@@ -22,6 +22,7 @@ int copy_files(const GlobalOptions& global, const CopyOptions& options);
 // templates.cpp
 int list_templates(const GlobalOptions& global);
 int build_template(const GlobalOptions& global, const TemplateBuildOptions& options);
+int import_template(const GlobalOptions& global, const TemplateImportOptions& options);
 int remove_templates(const GlobalOptions& global, const std::vector<std::string>& names);
 
 // service.cpp

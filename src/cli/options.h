@@ -70,4 +70,11 @@ struct TemplateBuildOptions {
   std::vector<std::string> steps;
 };
 
+struct TemplateImportOptions {
+  std::string name;
+  std::string path;
+  std::optional<int> memory_mib;
+  std::optional<int> vcpus;
+};
+
 }  // namespace hako::cli

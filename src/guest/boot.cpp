@@ -112,20 +112,31 @@ Result<void> wait_for_device(const char* path) {
   return Error(ErrorCode::timed_out, std::string("no disk ") + path);
 }
 
-/// The shared read-only image under this machine's own scratch disk.
+/// The shared read-only root: the installed image, or that of a template which brought its own. The
+/// latter is the disk of the machine in which it was unpacked (docs/internal-messages.md).
+Result<std::string> mount_lower() {
+  auto image = mount_at("erofs", "/dev/vda", "/lower", MS_RDONLY | MS_NOATIME);
+  if (image) return "/lower";
+  auto disk = mount_at("ext4", "/dev/vda", "/lower", MS_RDONLY | MS_NOATIME | MS_NODEV);
+  if (!disk) return image.error();
+  return "/lower/upper/image-root";
+}
+
+/// The shared root under this machine's own scratch disk.
 Result<void> mount_root() {
   HAKO_TRYV(wait_for_device("/dev/vda"));
   HAKO_TRYV(wait_for_device("/dev/vdb"));
-  HAKO_TRYV(mount_at("erofs", "/dev/vda", "/lower", MS_RDONLY | MS_NOATIME));
+  HAKO_TRY(auto lower, mount_lower());
   HAKO_TRYV(mount_at("ext4", "/dev/vdb", "/scratch", MS_NOATIME | MS_NODEV,
                      "discard,noinit_itable,noquota"));
   HAKO_TRYV(make_folder("/scratch/upper"));
   HAKO_TRYV(make_folder("/scratch/work"));
   scratch_fd = ::open("/scratch", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   // With redirects, folders of the image can be renamed as on any other file system.
-  constexpr char kOptions[] =
-      "lowerdir=/lower,upperdir=/scratch/upper,workdir=/scratch/work,redirect_dir=on,xino=auto";
-  return mount_at("overlay", "overlay", kNewRoot, MS_NOATIME, kOptions);
+  std::string options = "lowerdir=" + lower +
+                        ",upperdir=/scratch/upper,workdir=/scratch/work,"
+                        "redirect_dir=on,xino=auto";
+  return mount_at("overlay", "overlay", kNewRoot, MS_NOATIME, options.c_str());
 }
 
 /// Frees the memory of the initial ramdisk, but nothing on any other file system.

@@ -3,7 +3,11 @@
 import hashlib
 import io
 import json
+import os
+import shutil
+import subprocess
 import tarfile
+import tempfile
 import time
 import unittest
 import urllib.request
@@ -23,6 +27,60 @@ def archive(files):
             entry.size, entry.mode = len(content), mode
             tar.addfile(entry, io.BytesIO(content.encode()))
     return out.getvalue()
+
+
+class Layout:
+    """An image as an OCI layout folder, from programs of the machine that runs the test."""
+
+    PROGRAMS = ("sh", "cat", "id", "ls", "mkdir", "rm", "sync", "true", "echo", "stat")
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.layers = []
+        os.makedirs(os.path.join(folder, "blobs", "sha256"))
+
+    def blob(self, content):
+        digest = hashlib.sha256(content).hexdigest()
+        with open(os.path.join(self.folder, "blobs", "sha256", digest), "wb") as file:
+            file.write(content)
+        return {"digest": "sha256:" + digest, "size": len(content)}
+
+    def layer(self, fill):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w:gz") as tar:
+            fill(tar)
+        kind = "application/vnd.oci.image.layer.v1.tar+gzip"
+        self.layers.append(dict(self.blob(out.getvalue()), mediaType=kind))
+
+    @staticmethod
+    def file(tar, name, content="", link=None, kind=tarfile.REGTYPE):
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode, entry.type = len(content), 0o755, kind
+        entry.linkname = link or ""
+        tar.addfile(entry, io.BytesIO(content.encode()))
+
+    @classmethod
+    def programs(cls, tar):
+        libraries = set()
+        for name in cls.PROGRAMS:
+            path = shutil.which(name)
+            tar.add(os.path.realpath(path), "bin/" + name)
+            told = subprocess.run(["ldd", path], capture_output=True, text=True, check=True)
+            libraries |= {word for word in told.stdout.split() if word.startswith("/")}
+        for library in sorted(libraries):
+            tar.add(os.path.realpath(library), library.lstrip("/"))
+
+    def finish(self, config):
+        config = dict(self.blob(json.dumps({"config": config}).encode()),
+                      mediaType="application/vnd.oci.image.config.v1+json")
+        manifest = {"schemaVersion": 2, "config": config, "layers": self.layers}
+        entry = dict(self.blob(json.dumps(manifest).encode()),
+                     mediaType="application/vnd.oci.image.manifest.v1+json",
+                     platform={"os": "linux", "architecture": "amd64"})
+        for name, content in (("index.json", {"schemaVersion": 2, "manifests": [entry]}),
+                              ("oci-layout", {"imageLayoutVersion": "1.0.0"})):
+            with open(os.path.join(self.folder, name), "w") as file:
+                json.dump(content, file)
 
 
 class TemplatesTest(unittest.TestCase):
@@ -170,6 +228,52 @@ class TemplatesTest(unittest.TestCase):
         absent = dict(steps[0], filesHash="0" * 64)
         answer, _ = self.finish(self.start("other", fromTemplate="base", steps=[absent]))
         self.assertEqual(answer["reason"]["step"], "1")
+
+    def test_an_imported_image(self):
+        folder = tempfile.mkdtemp(prefix="hako-oci-", dir="/var/tmp")
+        self.addCleanup(shutil.rmtree, folder)
+        image = Layout(folder)
+
+        def first(tar):
+            image.programs(tar)
+            for name in ("old", "emptied/lower", "data/kept"):
+                image.file(tar, name, name)
+            # An absolute link means the image's own folder, also while it is unpacked.
+            image.file(tar, "linked", link="/data", kind=tarfile.SYMTYPE)
+
+        def second(tar):
+            image.file(tar, ".wh.old")
+            image.file(tar, "emptied/.wh..wh..opq")
+            image.file(tar, "emptied/upper", "upper")
+            image.file(tar, "linked/through", "through")
+            image.file(tar, "hard", link="data/kept", kind=tarfile.LNKTYPE)
+
+        image.layer(first)
+        image.layer(second)
+        image.finish({"Env": ["FROM_IMAGE=yes"], "WorkingDir": "/work"})
+        self.hako.cli("template", "import", "tiny:1", folder, timeout=200)
+
+        sandbox = self.hako.create(templateID="tiny:1")
+        told = self.shell(sandbox, "id -un; pwd; echo $FROM_IMAGE; ls /emptied /data; cat /hard; "
+                                   "ls /old /usr/bin/python3 /bin/bash /image-root "
+                                   "2>/dev/null; true")
+        self.assertEqual(told.split("\n"), ["user", "/work", "yes", "/data:", "kept", "through", "",
+                                            "/emptied:", "upper", "data/kept"])
+        # Its root is shared by all boxes, not copied for each.
+        scratch = os.path.join(self.hako.state, "node", "vms",
+                               self.hako.record_of(sandbox["sandboxID"])["machine"], "scratch.raw")
+        roots = os.listdir(os.path.join(self.hako.state, "node", "roots"))
+        self.assertEqual(len(roots), 1)
+        self.assertLess(os.stat(scratch).st_blocks, 4096)
+        self.hako.destroy(sandbox)
+
+        steps = [{"type": "USER", "args": ["root"]},
+                 {"type": "RUN", "args": ["echo $FROM_IMAGE $0 > /made; id -un"]}]
+        _, log = self.build("on-tiny", fromImage="docker.io/library/tiny:1", steps=steps)
+        self.assertIn("[builder 2/2] [stdout]: root", log)
+        sandbox = self.hako.create(templateID="on-tiny")
+        self.assertEqual(self.shell(sandbox, "cat /made; id -un"), "yes /bin/sh\nroot\n")
+        self.hako.destroy(sandbox)
 
 
 if __name__ == "__main__":

@@ -198,6 +198,46 @@ TEST_P(StoreTest, TextIsNeverTakenForSql) {
   EXPECT_EQ(found.value()->access_token, std::string("a\0b", 3));
 }
 
+TEST_P(StoreTest, TemplatesHaveBuildsAndTags) {
+  TemplateStore& templates = store_->templates();
+  TemplateRecord what{.id = "t1", .name = "team/app", .created_ms = 1, .updated_ms = 1, .key_id = "k"};
+  ASSERT_TRUE(templates.put_template(what));
+  what.is_public = true;
+  ASSERT_TRUE(templates.put_template(what));
+  EXPECT_EQ(templates.find_template("t1").value(), what);
+  EXPECT_EQ(templates.find_template("team/app").value(), what);
+  EXPECT_EQ(templates.find_template("app").value(), std::nullopt);
+  TemplateRecord twin{.id = "t2", .name = "team/app"};
+  EXPECT_EQ(templates.put_template(twin).error().code(), ErrorCode::already_exists);
+
+  BuildRecord build{.id = "b1", .template_id = "t1", .created_ms = 5, .tags = {"v1", "latest"}};
+  ASSERT_TRUE(templates.put_build(build));
+  EXPECT_EQ(templates.find_build("b1").value(), build);
+  build.state = BuildState::ready;
+  build.is_image = true;
+  build.log = "[]";
+  ASSERT_TRUE(templates.put_build(build));
+  BuildRecord later{.id = "b2", .template_id = "t1", .created_ms = 6};
+  ASSERT_TRUE(templates.put_build(later));
+  ASSERT_TRUE(templates.fail_unfinished_builds("stopped"));
+  later.state = BuildState::error;
+  later.reason = "stopped";
+  EXPECT_EQ(templates.builds_of("t1").value(), (std::vector<BuildRecord>{later, build}));
+
+  ASSERT_TRUE(templates.set_tags("t1", "b1", {"v1", "latest"}, 7));
+  ASSERT_TRUE(templates.set_tags("t1", "b2", {"latest"}, 8));
+  ASSERT_TRUE(templates.remove_tags("t1", {"none"}));
+  std::vector<TagRecord> tags = {{"latest", "b2", 8}, {"v1", "b1", 7}};
+  EXPECT_EQ(templates.tags_of("t1").value(), tags);
+  ASSERT_TRUE(templates.remove_tags("t1", {"latest"}));
+  EXPECT_EQ(templates.tags_of("t1").value().size(), 1u);
+
+  EXPECT_TRUE(templates.remove_template("t1").value());
+  EXPECT_FALSE(templates.remove_template("t1").value());
+  EXPECT_EQ(templates.find_build("b1").value(), std::nullopt);
+  EXPECT_TRUE(templates.tags_of("t1").value().empty());
+}
+
 Result<std::unique_ptr<Store>> open_in_memory() {
   return open_sqlite_store(":memory:");
 }
