@@ -32,6 +32,14 @@ class Refused(Exception):
         self.status = status
 
 
+def hung_up(client):
+    """Whether a connection from which something can be read is at its end, or was reset."""
+    try:
+        return not client.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return True
+
+
 class Context:
     """A kernel process. Cells run one at a time, in the order in which they came."""
 
@@ -86,7 +94,7 @@ class Context:
             while True:
                 if b"\n" not in buffered:
                     ready = select.select([self.socket, client], [], [])[0]
-                    if client in ready and not client.recv(1, socket.MSG_PEEK):
+                    if client in ready and hung_up(client):
                         return self.give_up(buffered)
                     if self.socket not in ready:
                         continue

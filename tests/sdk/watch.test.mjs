@@ -78,7 +78,7 @@ test('events carry the entry when asked to', async () => {
   await box.files.write('entries/f', 'four')
   const created = await has(Type.CREATE, 'f')
   assert.equal(created.entry.path, '/home/user/entries/f')
-  assert.equal(created.entry.owner, 'user')
+  assert.equal(created.entry.type, 'file')
   await box.files.remove('entries/f')
   assert.equal((await has(Type.REMOVE, 'f')).entry, undefined)
   await handle.stop()
