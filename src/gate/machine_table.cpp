@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "gate/guest_connection.h"
 
@@ -11,15 +13,12 @@ namespace {
 /// Below this many sockets more are asked for.
 constexpr size_t kLowStock = 2;
 constexpr int kRefill = 8;
+/// As many as the node gives for one message.
+constexpr int kLargestRefill = 32;
 constexpr auto kSocketPatience = std::chrono::seconds(5);
 /// After a refusal nobody asks again for so long.
 constexpr auto kRefusalPause = std::chrono::milliseconds(500);
 constexpr auto kSweepInterval = std::chrono::seconds(5);
-
-Task<Result<void>> wait_for_stock(MachineRef machine) {
-  while (machine->stock.empty() && machine->asking) co_await machine->stocked.wait();
-  co_return ok();
-}
 
 }  // namespace
 
@@ -102,7 +101,8 @@ MachineRef MachineTable::find_box(const std::string& box) const {
 }
 
 Task<void> MachineTable::refill(MachineRef machine) {
-  auto sockets = co_await source_(machine->id, kRefill);
+  int count = std::clamp(machine->waiting, kRefill, kLargestRefill);
+  auto sockets = co_await source_(machine->id, count);
   if (sockets) {
     for (Fd& socket : sockets.value()) give_back(*machine, std::move(socket));
   } else if (!machine->removed) {
@@ -113,20 +113,38 @@ Task<void> MachineTable::refill(MachineRef machine) {
   machine->stocked.notify_all();
 }
 
+void MachineTable::ask_for_more(const MachineRef& machine) {
+  if (machine->asking || machine->removed) return;
+  machine->asking = true;
+  tasks_.spawn("refill sockets", refill(machine));
+}
+
+Task<Result<void>> MachineTable::wait_for_stock(MachineRef machine) {
+  struct Waiting {
+    int& count;
+    explicit Waiting(int& waiting) : count(waiting) { ++count; }
+    ~Waiting() { --count; }
+  } waiting(machine->waiting);
+  // Those who wait may be more than one refill serves.
+  while (machine->stock.empty() && !machine->removed) {
+    ask_for_more(machine);
+    co_await machine->stocked.wait();
+  }
+  co_return ok();
+}
+
 Task<Result<Fd>> MachineTable::take_socket(MachineRef machine) {
   if (machine->live.size() >= kMostConnections)
     co_return Error(ErrorCode::resource_exhausted, "too many connections to this sandbox");
-  if (machine->stock.size() <= kLowStock && !machine->asking && !machine->removed) {
-    machine->asking = true;
-    tasks_.spawn("refill sockets", refill(machine));
-  }
-  if (machine->stock.empty()) {
+  if (machine->stock.size() <= kLowStock) ask_for_more(machine);
+  auto end = std::chrono::steady_clock::now() + kSocketPatience;
+  while (machine->stock.empty() && !machine->removed) {
     auto wait = wait_for_stock(machine);
-    auto waited = co_await with_deadline(kSocketPatience, std::move(wait));
+    auto waited = co_await with_deadline(end - std::chrono::steady_clock::now(), std::move(wait));
     if (!waited) co_return waited.error();
   }
-  if (machine->stock.empty())
-    co_return Error(ErrorCode::unavailable, "no socket towards machine " + machine->id);
+  if (machine->removed)
+    co_return Error(ErrorCode::unavailable, "machine " + machine->id + " has gone");
   Fd socket = std::move(machine->stock.front());
   machine->stock.pop_front();
   co_return socket;

@@ -30,6 +30,7 @@ struct Machine {
   std::set<int> live;              ///< descriptors of connections in use
   bool removed = false;
   bool asking = false;  ///< more sockets are on their way
+  int waiting = 0;      ///< who found no socket in stock
   uint64_t epoch = 0;   ///< in which connection with the node it was last announced
   Condition stocked;
 };
@@ -77,7 +78,9 @@ class MachineTable {
   void forget_older(uint64_t epoch);
 
  private:
+  void ask_for_more(const MachineRef& machine);
   Task<void> refill(MachineRef machine);
+  Task<Result<void>> wait_for_stock(MachineRef machine);
   void cut(Machine& machine);
 
   TaskGroup& tasks_;

@@ -41,6 +41,10 @@ wire::RoutingFacts facts_of(const http::RequestHead& head) {
   return facts;
 }
 
+bool is_signed(const http::RequestHead& head) {
+  return head.path() == "/files" && head.parameter("signature").has_value();
+}
+
 /// Whether a request that names no box is for the API by the name it came for.
 bool is_for_api(const wire::RoutingFacts& facts, std::string_view api_host) {
   std::string_view name = facts.host.substr(0, facts.host.find(':'));
@@ -56,9 +60,8 @@ Task<void> answer(http::Exchange& exchange, http::Response response) {
 }  // namespace
 
 std::optional<wire::BoxPort> Proxy::box_by_signature(const http::RequestHead& head) const {
-  if (head.path() != "/files") return std::nullopt;
+  if (!is_signed(head)) return std::nullopt;
   auto signature = head.parameter("signature");
-  if (!signature) return std::nullopt;
   std::string path = head.parameter("path").value_or("");
   std::string user = head.parameter("username").value_or("");
   wire::FileGrant grant;
@@ -101,6 +104,12 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
       route.kind = wire::Route::Kind::box;
       route.target = std::move(*found);
     }
+  }
+  if (route.kind == wire::Route::Kind::unrouted && is_signed(head)) {
+    // In the words of the daemon that would have refused it, had the request named its box.
+    auto response = http::error_response(401, "invalid signature");
+    allow_origins(response.fields);
+    co_return co_await answer(exchange, std::move(response));
   }
   if (route.kind != wire::Route::Kind::box) {
     auto response = http::Response::text(400, "the request names no sandbox\n");

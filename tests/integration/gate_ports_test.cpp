@@ -116,6 +116,16 @@ GATE_TEST(answers_preflights_for_the_daemon) {
   EXPECT_EQ(served.fields.count("Access-Control-Allow-Origin"), 0u);
 }
 
+GATE_TEST(a_signature_of_no_box_is_refused_as_the_daemon_would) {
+  auto altered = request("/files?path=other&signature=v1_AAAA", "");
+  auto response = co_await ask(std::move(altered));
+  EXPECT_EQ(response.status, 401u);
+  EXPECT_THAT(response.body, HasSubstr("invalid signature"));
+  auto unsigned_request = request("/files?path=other", "");
+  auto unrouted = co_await ask(std::move(unsigned_request));
+  EXPECT_EQ(unrouted.status, 400u);
+}
+
 GATE_TEST(browsers_get_a_page_without_what_they_could_run) {
   auto page = request("/", "nosuchbox");
   page.fields.set("Sec-Fetch-Mode", "navigate");
