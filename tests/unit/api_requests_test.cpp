@@ -127,13 +127,6 @@ TEST(ParseCreate, RefusesWhatItCannotPromise) {
   }
 }
 
-TEST(ParseCreate, ATemplateNobodyCanHaveIsNotFound) {
-  for (const char* name : {"../x", "a/b", "UPPER", "a:v2", ":default", "-a", "a b"}) {
-    std::string body = std::string(R"({"templateID":")") + name + "\"}";
-    EXPECT_EQ(error_of(create(body)).rfind("not_found: ", 0), 0u) << name;
-  }
-}
-
 TEST(ParseCreate, NotJson) {
   for (const char* body : {"", "{", "[]", "1", "null", "\"x\"", "{}x", "{\"a\":\"\xff\"}"}) {
     EXPECT_EQ(error_of(create(body)).rfind("invalid_argument: the body", 0), 0u) << body;
