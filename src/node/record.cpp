@@ -79,7 +79,12 @@ Result<VmRecord> parse_record(std::string_view text) {
   record.vmm.pid = static_cast<pid_t>(fields.integer("pid"));
   record.vmm.start_time = static_cast<uint64_t>(fields.integer("pid_start_time"));
   record.vmm.control_path = fields.text("control_path");
-  HAKO_TRY(record.defaults, parse_defaults(fields.object_or_empty("defaults")));
+  const auto* defaults = value.get_object().if_contains("defaults");
+  auto parsed = defaults && defaults->is_object()
+                    ? parse_defaults(defaults->get_object())
+                    : Result<GuestDefaults>(Error(ErrorCode::corrupted, "no defaults"));
+  if (!parsed) return Error(ErrorCode::corrupted, "field 'defaults' must be an object");
+  record.defaults = std::move(parsed).value();
   record.generation = static_cast<int>(fields.integer("generation"));
   record.box = fields.text("box");
   record.access_token = fields.text("access_token");
