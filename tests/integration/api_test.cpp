@@ -180,7 +180,7 @@ TEST_F(ApiTest, BodiesMayComeInChunks) {
 TEST_F(ApiTest, AnUnknownTemplateLeavesNoRecord) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", R"({"templateID":"other"})");
-    expect_error(reply, 404, "template other");
+    expect_error(reply, 404, "template 'other'");
     auto never = co_await lab.ask(Verb::post, "/v2/sandboxes", R"({"templateID":"../x"})");
     expect_error(never, 404, "template");
     co_await lab.stop_api();
@@ -537,11 +537,11 @@ TEST_F(ApiTest, TemplatesAreListedTaggedAndRemoved) {
     EXPECT_EQ(first.body.at(0).at("templateID"), "base");
     EXPECT_EQ(first.fields["X-Next-Token"], "1");
     auto second = co_await lab.ask(Verb::get, "/v2/templates?limit=1&nextToken=1");
-    EXPECT_EQ(second.body.at(0).at("templateID"), id);
+    EXPECT_EQ(second.body.at(0).at("templateID").as_string(), id);
     EXPECT_EQ(second.body.at(0).at("buildStatus"), "waiting");
     EXPECT_EQ(second.fields.count("X-Next-Token"), 0u);
     auto alias = co_await lab.ask(Verb::get, "/templates/aliases/app");
-    EXPECT_EQ(alias.body.at("templateID"), id);
+    EXPECT_EQ(alias.body.at("templateID").as_string(), id);
     auto changed = co_await lab.ask(Verb::patch, "/v2/templates/app", R"({"public":true})");
     EXPECT_EQ(json::serialize(changed.body), R"({"names":["app"]})");
     alias = co_await lab.ask(Verb::get, "/templates/aliases/app");
