@@ -28,5 +28,6 @@ list(JOIN nested_tests ":" nested_tests)
 add_test(NAME engine_nested_kvm COMMAND
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/nested_kvm
   $<TARGET_FILE:engine_vm_test> $<TARGET_FILE:engine_test_guest> ${nested_tests})
-set_tests_properties(engine_nested_kvm PROPERTIES LABELS vm TIMEOUT 900 SKIP_RETURN_CODE 77)
-set_tests_properties(engine_vm_test PROPERTIES RESOURCE_LOCK hako)
+set_tests_properties(engine_nested_kvm PROPERTIES LABELS vm TIMEOUT 900 SKIP_RETURN_CODE 77
+  COST 130)
+set_tests_properties(engine_vm_test PROPERTIES COST 15)

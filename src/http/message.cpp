@@ -94,7 +94,8 @@ unsigned status_of(ErrorCode code) {
 Response error_response(unsigned status, std::string_view message) {
   boost::json::object body;
   body["code"] = status;
-  body["message"] = boost::json::string_view(message.data(), message.size());
+  // It may quote what a client has sent, which may be any bytes.
+  body["message"] = valid_utf8(std::string(message));
   return Response::json(status, body);
 }
 

@@ -47,12 +47,17 @@ class IdentityTest(unittest.TestCase):
 
     def test_without_the_reseed_clones_repeat_each_other(self):
         # The wall taken away: the guest credits the entropy but does not reseed. If this fails, the
-        # tests above prove nothing.
-        with Hako(pool=0, settings='[engine]\nkernel_args = "hako.test_skip_reseed=1"') as hako:
-            clones = look_at_clones(hako, 4)
+        # tests above prove nothing. Kernels reseed themselves after seconds, so that on a busy
+        # machine a clone may be looked at too late; not every time, though.
+        for _ in range(3):
+            with Hako(pool=0,
+                      settings='[engine]\nkernel_args = "hako.test_skip_reseed=1"') as hako:
+                clones = look_at_clones(hako, 3)
             repeated = [name for name in RANDOM
                         if len({clone[name] for clone in clones}) < len(clones)]
-            self.assertTrue(repeated, clones)
+            if repeated:
+                return
+        self.fail(clones)
 
     def test_clock_is_the_hosts(self):
         import time

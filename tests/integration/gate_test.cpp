@@ -108,7 +108,7 @@ GATE_TEST(finds_the_box_of_a_signed_url) {
   EXPECT_EQ(response.body, "files " + query + good);
   auto forged_request = request("/files?" + query + wire::sign_files(grant, "token2"), "");
   auto forged = co_await ask(std::move(forged_request));
-  EXPECT_EQ(forged.status, 400u);
+  EXPECT_EQ(forged.status, 401u);
 }
 
 GATE_TEST(removing_a_machine_cuts_its_streams) {

@@ -31,7 +31,7 @@ export function sharedBox(options = {}) {
  * Asks again and again until `ask` gives something true, and gives that back.
  * @param {string} what said when it never comes
  */
-export async function until(what, ask, milliseconds = 20_000) {
+export async function until(what, ask, milliseconds = 60_000) {
   const end = Date.now() + milliseconds
   for (;;) {
     const answer = await ask()

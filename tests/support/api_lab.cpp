@@ -215,7 +215,9 @@ Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::str
   Reply reply;
   reply.status = response.value().status;
   reply.fields = response.value().fields;
-  if (!response.value().body.empty()) reply.body = json::parse(response.value().body);
+  boost::system::error_code error;
+  if (!response.value().body.empty()) reply.body = json::parse(response.value().body, error);
+  EXPECT_FALSE(error) << path << " gave no JSON: " << response.value().body.substr(0, 200);
   EXPECT_EQ(disagreement(method, path, reply.status, reply.body), "") << path;
   co_return reply;
 }

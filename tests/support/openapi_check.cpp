@@ -5,6 +5,7 @@
 
 #include "api/openapi.h"
 #include "api/router.h"
+#include "api/template_files.h"
 #include "base/clock.h"
 
 namespace hako::test {
@@ -109,6 +110,14 @@ std::string disagreement(http::Verb method, std::string_view path, unsigned stat
             .at({match.route->pattern.data(), match.route->pattern.size()})
             .at(lower);
     described = operation.at("responses").as_object().if_contains(std::to_string(status));
+  } else if (method == http::Verb::put && path.starts_with(api::TemplateFiles::kPath)) {
+    // Served beside the routes, as it is a stream.
+    described = document.at("paths")
+                    .at("/v1/template-files/{token}")
+                    .at("put")
+                    .at("responses")
+                    .as_object()
+                    .if_contains(std::to_string(status));
   }
   std::string where = std::to_string(status) + " body";
   if (!described) {
