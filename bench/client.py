@@ -3,6 +3,8 @@
 import base64
 import json
 import socket
+import time
+import urllib.parse
 
 
 class Connection:
@@ -91,6 +93,33 @@ def run_command(connection, headers, cmd, args, expect=None):
         output += base64.b64decode(event.get("data", {}).get("stdout", ""))
     if not ended or (expect is not None and output != expect):
         raise RuntimeError(f"unexpected output {output!r}")
+
+
+def time_requests(connection, headers, count):
+    """Seconds of each of `count` small requests to the daemon of a box."""
+    seconds = []
+    for _ in range(count):
+        start = time.perf_counter()
+        status, _ = connection.request("GET", "/health", headers)
+        seconds.append(time.perf_counter() - start)
+        if status != 204:
+            raise RuntimeError(f"/health answered {status}")
+    return seconds
+
+
+def time_download(connection, headers, path):
+    """Seconds of downloading a file of a box, the bytes thrown away."""
+    start = time.perf_counter()
+    connection.send("GET", "/files?path=" + urllib.parse.quote(path), headers)
+    status, fields = connection.head()
+    if status != 200:
+        raise RuntimeError(f"/files answered {status}")
+    left = int(fields["content-length"])
+    left -= len(connection.pending)
+    connection.pending = b""
+    while left > 0:
+        left -= len(connection.socket.recv(min(left, 1 << 20)))
+    return time.perf_counter() - start
 
 
 class Box:
