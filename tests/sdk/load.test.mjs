@@ -14,16 +14,18 @@ const { Sandbox } = await import('./sdk.mjs')
 const full = Boolean(process.env.HAKO_SDK_FULL)
 const streams = full ? 200 : 48
 const uploads = full ? 100 : 32
+const many = full ? 20 : 4
 const megabyte = 1 << 20
 const limit = { timeout: 600_000 }
 const boxes = []
 
 before(async () => {
-  boxes.push(...await Promise.all([1, 2, 3, 4].map(() => Sandbox.create({ timeoutMs: 900_000 }))))
+  boxes.push(...await Promise.all(Array.from({ length: many }, () =>
+    Sandbox.create({ timeoutMs: 900_000, requestTimeoutMs: 300_000 }))))
 })
 after(() => Promise.all(boxes.map((box) => box.kill())))
 
-for (const count of [1, 4]) {
+for (const count of [1, many]) {
   const boxOf = (index) => boxes[index % count]
 
   test(`${streams} open commands in ${count} boxes`, limit, async () => {
