@@ -158,7 +158,9 @@ def device_with(case, options, device, major, minor):
     folder = tempfile.mkdtemp(prefix="hako-e2e-")
     case.addCleanup(os.rmdir, folder)
     # In a chroot "/" is no mount point whose propagation one could change.
-    propagation = "private" if os.path.ismount("/") else "unchanged"
+    with open("/proc/self/mountinfo") as file:
+        root_is_mounted = any(line.split()[4] == "/" for line in file)
+    propagation = "private" if root_is_mounted else "unchanged"
     script = (f"mount -t tmpfs -o {options} none {folder} && mknod -m 666 {folder}/node c {major} {minor}"
               f" && mount --bind {folder}/node {device} && umount -l {folder} && exec \"$@\"")
     return ["unshare", "--mount", "--propagation", propagation, "sh", "-c", script, "sh"]

@@ -9,6 +9,7 @@
 #include "api/render.h"
 #include "api/router.h"
 #include "api/server.h"
+#include "api/template_files.h"
 
 namespace hako::api {
 namespace {
@@ -61,6 +62,8 @@ TEST(OpenApi, DescribesEveryRouteAndNothingElse) {
     auto name = boost::beast::http::to_string(route.method);
     in_table.insert(lower({name.data(), name.size()}) + " " + std::string(route.pattern));
   }
+  // A stream, served beside the table.
+  in_table.insert("put " + std::string(TemplateFiles::kPath) + "{token}");
   json::value document = json::parse(openapi_document());
   for (const auto& path : document.at("paths").as_object()) {
     for (const auto& method : path.value().as_object()) {
