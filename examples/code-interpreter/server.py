@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 import uuid
 
@@ -164,7 +165,6 @@ class Contexts:
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     contexts = None
-    box_variables = None
 
     def log_message(self, *_):
         pass
@@ -198,11 +198,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_request(self):
         path = self.path.split("?", 1)[0].strip("/").split("/")
         try:
+            # The port is open to whoever knows the box's name: only who holds the token of the
+            # box's own daemon may run code.
+            variables = self.variables_of_box() if path != ["health"] else {}
             match (self.command, path):
                 case ("GET", ["health"]):
                     self.answer(200, "OK")
                 case ("POST", ["execute"]):
-                    self.execute(self.body())
+                    self.execute(self.body(), variables)
                 case ("GET", ["contexts"]):
                     self.answer(200, self.contexts.described())
                 case ("POST", ["contexts"]):
@@ -219,6 +222,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 case _:
                     self.answer(404, {"message": f"no {self.command} {self.path} here"})
         except Refused as refusal:
+            self.close_connection = True  # its body may not have been read
             self.answer(refusal.status, {"message": str(refusal)})
 
     do_GET = do_POST = do_DELETE = handle_request
@@ -228,12 +232,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if (body.get("language") or "python") not in ("python", "python3"):
             raise Refused(400, "this box runs Python only")
 
-    def execute(self, body):
+    def execute(self, body, of_box):
         self.need_python(body)
         if not isinstance(body.get("code"), str):
             raise Refused(400, "there is no code")
         context = self.contexts.find(body.get("context_id"))
-        variables = self.variables_of_box() | (body.get("env_vars") or {})
+        variables = of_box | (body.get("env_vars") or {})
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson")
         self.send_header("Transfer-Encoding", "chunked")
@@ -245,17 +249,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"%x\r\n%s\n\r\n" % (len(line) + 1, line))
 
     def variables_of_box(self):
-        """What Sandbox.create() was given: known only to the box's own daemon, asked once."""
-        if Handler.box_variables is None:
-            ask = urllib.request.Request("http://127.0.0.1:49983/envs")
-            if token := self.headers.get("X-Access-Token"):
-                ask.add_header("X-Access-Token", token)
-            try:
-                with urllib.request.urlopen(ask, timeout=2) as response:
-                    Handler.box_variables = json.load(response)
-            except (OSError, ValueError):
-                return {}
-        return Handler.box_variables
+        """What Sandbox.create() was given: known only to the box's own daemon, which tells it, with
+        the caller's token, to who may know."""
+        ask = urllib.request.Request("http://127.0.0.1:49983/envs")
+        if token := self.headers.get("X-Access-Token"):
+            ask.add_header("X-Access-Token", token)
+        try:
+            with urllib.request.urlopen(ask, timeout=10) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            raise Refused(401 if error.code == 401 else 502, "not authorized") from None
+        except (OSError, ValueError):
+            raise Refused(502, "the box's daemon does not answer") from None
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -163,10 +163,10 @@ Task<Result<Response>> list_templates(Service& service, const Call&) {
 
 Task<Result<Response>> list_templates_v2(Service& service, const Call& call) {
   HAKO_CO_TRY(size_t limit, count_parameter(call, "limit", kMostListed, kMostListed));
+  if (limit == 0) co_return Error(ErrorCode::invalid_argument, "limit must be 1 to 100");
   HAKO_CO_TRY(size_t from, count_parameter(call, "nextToken", 0, SIZE_MAX));
   HAKO_CO_TRY(auto all, co_await all_templates(service));
-  Response response =
-      Response::json(200, TemplateLog::slice(all, from, std::max<size_t>(limit, 1)));
+  Response response = Response::json(200, TemplateLog::slice(all, from, limit));
   if (all.size() - std::min(from, all.size()) > limit)
     response.fields.set("X-Next-Token", std::to_string(from + limit));
   co_return response;

@@ -108,32 +108,37 @@ bool Metrics::is_fresh(const std::string& id) const {
 
 namespace {
 
-Task<Result<void>> wait_for_round(Condition& done, const size_t& left) {
-  while (left > 0) co_await done.wait();
+Task<Result<void>> wait_for_looks(Condition& looked, const std::set<std::string>& looking,
+                                  std::vector<std::string> ids) {
+  auto is_looked_at = [&](const std::string& id) { return looking.contains(id); };
+  while (std::any_of(ids.begin(), ids.end(), is_looked_at)) co_await looked.wait();
   co_return ok();
 }
 
 }  // namespace
 
 Task<void> Metrics::refresh(std::vector<store::SandboxRecord> sandboxes) {
-  auto round = std::make_shared<Round>();
+  std::vector<std::string> ids;
   for (store::SandboxRecord& sandbox : sandboxes) {
     if (is_fresh(sandbox.id)) continue;
-    ++round->left;
-    tasks_.spawn("sample", look(std::move(sandbox), round));
+    ids.push_back(sandbox.id);
+    // One look at a time: a guest that does not answer must not gather tasks, nor all the turns.
+    if (looking_.insert(sandbox.id).second) tasks_.spawn("sample", look(std::move(sandbox)));
   }
-  auto wait = wait_for_round(round->done, round->left);
+  auto wait = wait_for_looks(looked_, looking_, std::move(ids));
   (void)co_await with_deadline(kRoundPatience, std::move(wait));
 }
 
-Task<void> Metrics::look(store::SandboxRecord sandbox, std::shared_ptr<Round> round) {
+Task<void> Metrics::look(store::SandboxRecord sandbox) {
   struct Leave {
-    explicit Leave(Round& which) : round(which) {}
+    Metrics& metrics;
+    std::string id;
+    Leave(Metrics& all, std::string which) : metrics(all), id(std::move(which)) {}
     ~Leave() {
-      if (--round.left == 0) round.done.notify_all();
+      metrics.looking_.erase(id);
+      metrics.looked_.notify_all();
     }
-    Round& round;
-  } leave(*round);
+  } leave(*this, sandbox.id);
   auto turn = co_await turns_.take();
   // Somebody else may have looked while this one waited for its turn.
   if (is_fresh(sandbox.id)) co_return;

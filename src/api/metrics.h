@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -50,12 +51,7 @@ class Metrics {
   Task<void> stop() { return tasks_.stop(); }
 
  private:
-  struct Round {
-    size_t left = 0;
-    Condition done;
-  };
-
-  Task<void> look(store::SandboxRecord sandbox, std::shared_ptr<Round> round);
+  Task<void> look(store::SandboxRecord sandbox);
   Task<Result<Sample>> ask(std::string id, std::string token);
   bool is_fresh(const std::string& id) const;
 
@@ -63,6 +59,8 @@ class Metrics {
   store::AsyncStore& store_;
   TurnQueue turns_{kMostAtOnce};
   std::map<std::string, std::deque<Sample>> series_;
+  std::set<std::string> looking_;  ///< whose guest is being asked, or waits for its turn
+  Condition looked_;               ///< one of them is done
   TaskGroup tasks_;
 };
 

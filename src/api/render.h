@@ -22,5 +22,4 @@ boost::json::object listed_json(const store::SandboxRecord& record);
 /// One sandbox in full, with the token.
 boost::json::object detail_json(const store::SandboxRecord& record, const config::Config& config);
 
-
 }  // namespace hako::api

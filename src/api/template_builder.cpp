@@ -4,6 +4,7 @@
 #include "api/sandboxes.h"
 #include "api/template_scripts.h"
 #include "base/clock.h"
+#include "base/encoding.h"
 #include "base/log.h"
 #include "base/random.h"
 
@@ -112,7 +113,7 @@ Task<void> TemplateBuilder::run_in_turn(Build live) {
     // The node ends it by itself when it loses us; an answer is not needed.
     (void)co_await node_.call("build.abort", std::move(body), kAbortTime);
     live->log.add("error", done.error().message(), live->step);
-    live->build.reason = done.error().message();
+    live->build.reason = valid_utf8(done.error().message());
     live->build.step = live->step;
   }
   BuildRecord finished = live->build;
@@ -202,7 +203,8 @@ Task<Result<void>> TemplateBuilder::unpack_archive(Live& live, TemplateBox& box,
   // Where the node looks for it, on the machine's disk, is agreed in docs/internal-messages.md.
   std::string archive = "/tmp/.image", root = "/image-root";
   live.log.add("info", "[base] Unpacking the image", live.step);
-  auto uploaded = co_await box.upload(file.value().content.get(), archive, files_.disk());
+  auto upload = box.upload(file.value().content.get(), archive, files_.disk());
+  auto uploaded = co_await with_deadline(kStepTime, std::move(upload));
   if (!uploaded) co_return Error(ErrorCode::failed_precondition, uploaded.error().message());
   BoxCommand command;
   command.cmd = "/usr/bin/python3";
@@ -233,14 +235,13 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
   const Recipe& recipe = live->recipe;
   HAKO_CO_TRY(auto source, co_await find_source(recipe));
   live->log.add("info", "[base] FROM " + source.text, live->step);
-  std::map<std::string, std::string> digests;
   for (const RecipeStep& step : recipe.steps) {
     if (step.kind != StepKind::copy || !TemplateFiles::is_hash(step.files_hash)) continue;
     // What is missing is told when its step comes.
     auto file = files_.open(live->build.template_id, step.files_hash);
-    if (file) digests[step.files_hash] = file.value().digest;
+    if (file) live->digests[step.files_hash] = file.value().digest;
   }
-  std::vector<std::string> keys = layer_keys(source.revision, recipe.steps, digests);
+  std::vector<std::string> keys = layer_keys(source.revision, recipe.steps, live->digests);
   std::vector<std::string> usable;
   // A root that was unpacked just now is no other build's, so no disk fits on it.
   bool cacheable = recipe.from_archive.empty();
@@ -270,11 +271,13 @@ Task<Result<void>> TemplateBuilder::run_steps(Live& live, TemplateBox& box, Step
     if (i < cached) {
       live.log.add("info", "CACHED " + line, live.step);
       apply_step(steps[i], context);
+      HAKO_CO_TRYV(check_size(context));
       continue;
     }
     live.log.add("info", line, live.step);
     StepContext before = context;
     apply_step(steps[i], context);
+    HAKO_CO_TRYV(check_size(context));
     // What a step makes is made for those after it; what it runs, runs as things were before it.
     bool prepares = steps[i].kind == StepKind::workdir || steps[i].kind == StepKind::user;
     HAKO_CO_TRYV(co_await run_step(live, box, steps[i], prepares ? context : before, prefix));
@@ -350,8 +353,13 @@ Task<Result<void>> TemplateBuilder::copy(Live& live, TemplateBox& box, const Rec
   auto file = files_.open(live.build.template_id, step.files_hash);
   if (!TemplateFiles::is_hash(step.files_hash) || !file)
     co_return Error(ErrorCode::failed_precondition, what + ": its files have not been uploaded");
+  // The layer is kept under the digest that was read when the build began.
+  if (file.value().digest != live.digests[step.files_hash])
+    co_return Error(ErrorCode::failed_precondition,
+                    what + ": its files were uploaded anew while the template was being built");
   std::string archive = "/tmp/.upload-" + random_hex(8);
-  auto uploaded = co_await box.upload(file.value().content.get(), archive, files_.disk());
+  auto upload = box.upload(file.value().content.get(), archive, files_.disk());
+  auto uploaded = co_await with_deadline(kStepTime, std::move(upload));
   if (!uploaded)
     co_return Error(ErrorCode::failed_precondition, what + ": " + uploaded.error().message());
   bool has_owner = step.args.size() > 2 && !step.args[2].empty();
@@ -373,6 +381,8 @@ Task<Result<void>> TemplateBuilder::finalize(Live& live, TemplateBox& box,
     co_return Error(ErrorCode::failed_precondition, "nothing can be started as '" + context.user +
                                                         "' in '" + context.workdir +
                                                         "': " + usable.error().message());
+  // What cannot be read back would spoil every list of templates.
+  HAKO_CO_TRYV(parse_context(context_json(context)));
   HAKO_CO_TRYV(co_await start_programs(live, box, context));
   live.log.add("info", "[finalize] Taking the snapshot", live.step);
   json::object body;

@@ -52,7 +52,8 @@ class TemplateBuilder {
     TemplateLog log;
     std::string step = "base";  ///< where it is
     std::string shell = "/bin/bash";
-    std::string machine;  ///< the node's name for the build
+    std::string machine;                         ///< the node's name for the build
+    std::map<std::string, std::string> digests;  ///< of uploads, by the client's hash of them
     Condition ended;
   };
   using Build = std::shared_ptr<Live>;

@@ -67,7 +67,11 @@ Task<Result<std::vector<NodeTemplateFacts>>> TemplateCatalog::node_templates() {
   if (!list || !list->is_array()) co_return all;
   for (const json::value& value : list->get_array()) {
     auto facts = read_facts(value);
-    if (!facts) co_return error_for_user(facts.error(), "node's answer not usable");
+    if (!facts) {
+      // One that cannot be read must not hide the others.
+      log_warn("template left out", {{"error", facts.error().message()}});
+      continue;
+    }
     all.push_back(std::move(facts).value());
   }
   co_return all;
@@ -255,6 +259,10 @@ Task<Result<std::string>> TemplateCatalog::remove(std::string text) {
     co_return Error(ErrorCode::failed_precondition, "'" + reference.value().name +
                                                         "' is the installed image and cannot be "
                                                         "removed");
+  if (reference.value().tag.value_or(std::string(kDefaultTag)) != kDefaultTag)
+    co_return Error(
+        ErrorCode::invalid_argument,
+        "this removes a template with all its tags; DELETE /templates/tags removes one");
   HAKO_CO_TRY(auto what, co_await find(reference.value().name));
   auto builds_work = [id = what.id](TemplateStore& templates) { return templates.builds_of(id); };
   auto builds = co_await store_.with_templates(std::move(builds_work));

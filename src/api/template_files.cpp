@@ -100,6 +100,20 @@ Task<void> TemplateFiles::serve(http::Exchange& exchange) {
     (void)co_await exchange.respond(std::move(response));
     co_return;
   }
+  if (found->second.in_use) {
+    auto response = http::error_response(409, "this upload is under way");
+    (void)co_await exchange.respond(std::move(response));
+    co_return;
+  }
+  struct InUse {
+    std::map<std::string, Grant>& grants;
+    std::string token;
+    ~InUse() {
+      if (auto grant = grants.find(token); grant != grants.end()) grant->second.in_use = false;
+    }
+  };
+  found->second.in_use = true;
+  InUse in_use{grants_, token};
   std::string name = found->second.name;
   auto received = co_await with_deadline(kUploadTime, receive(exchange, std::move(name)));
   http::Response response = http::Response::empty(200);
@@ -119,11 +133,18 @@ Task<Result<void>> TemplateFiles::receive(http::Exchange& exchange, std::string 
   Fd file = std::move(opened).value();
   Digest digest;
   int64_t size = 0;
+  struct Receiving {
+    int64_t &all, &own;
+    ~Receiving() { all -= own; }
+  } receiving{receiving_, size};
   std::vector<char> buffer(kUploadBuffer);
   for (;;) {
     HAKO_CO_TRY(size_t n, co_await exchange.read_some(asio::buffer(buffer)));
     if (n == 0) break;
     size += int64_t(n);
+    receiving_ += int64_t(n);
+    if (receiving_ > kMostBytes)
+      co_return Error(ErrorCode::no_space, "too much is being uploaded at once; try again");
     if (size > kLargestFile) co_return Error(ErrorCode::too_large, "an upload has at most 4 GiB");
     auto keep = [&]() -> Result<void> {
       digest.add(buffer.data(), n);

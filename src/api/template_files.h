@@ -47,6 +47,7 @@ class TemplateFiles {
   struct Grant {
     std::string name;
     std::chrono::steady_clock::time_point until;
+    bool in_use = false;
   };
 
   Task<Result<void>> receive(http::Exchange& exchange, std::string name);
@@ -55,6 +56,7 @@ class TemplateFiles {
 
   std::string folder_;
   std::map<std::string, Grant> grants_;
+  int64_t receiving_ = 0;  ///< bytes of uploads that have not ended
   asio::thread_pool disk_{2};
 };
 

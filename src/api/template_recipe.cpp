@@ -15,7 +15,8 @@ constexpr size_t kMostSteps = 256;
 constexpr size_t kMostArguments = 512;
 constexpr size_t kLongestArgument = 64 << 10;
 constexpr size_t kLongestSource = 512;
-constexpr size_t kMostValue = 64 << 10;  ///< of a variable once expanded
+constexpr size_t kMostVariables = 128 << 10;  ///< names and values, all together
+constexpr size_t kMostValue = 64 << 10;       ///< of a variable once expanded
 
 struct Kind {
   std::string_view name;
@@ -136,6 +137,14 @@ json::object context_json(const StepContext& context) {
   fields["workdir"] = context.workdir;
   fields["envs"] = std::move(envs);
   return fields;
+}
+
+Result<void> check_size(const StepContext& context) {
+  size_t size = 0;
+  for (const auto& [name, value] : context.envs) size += name.size() + value.size();
+  if (size <= kMostVariables) return ok();
+  return Error(ErrorCode::failed_precondition, "the environment of a template has at most " +
+                                                   std::to_string(kMostVariables >> 10) + " KiB");
 }
 
 void apply_step(const RecipeStep& step, StepContext& context) {

@@ -47,6 +47,9 @@ struct StepContext {
 Result<StepContext> parse_context(const boost::json::object& defaults);
 boost::json::object context_json(const StepContext& context);
 
+/// Errors: failed_precondition where a template's variables have grown beyond what a node takes.
+Result<void> check_size(const StepContext& context);
+
 /// What `step` changes for those after it.
 void apply_step(const RecipeStep& step, StepContext& context);
 

@@ -121,7 +121,7 @@ void GuestConnection::keep(GuestConnection connection) {
 }
 
 Task<Result<GuestConnection>> dial(MachineTable& table, MachineRef machine, DialPlan plan) {
-  HAKO_CO_TRY(auto socket, co_await table.take_socket(machine));
+  HAKO_CO_TRY(auto socket, co_await table.take_socket(machine, plan.port == wire::kDaemonPort));
   Attempt attempt(co_await asio::this_coro::executor, machine, std::move(socket));
   for (int tried = 1;; ++tried) {
     auto connect = attempt.connect(plan.port);
@@ -140,6 +140,7 @@ Task<Result<GuestConnection>> dial(MachineTable& table, MachineRef machine, Dial
     if (!refused || tried >= plan.tries) co_return connected.error();
     attempt.start_over();
     co_await sleep_for(plan.first_pause * tried);
+    if (machine->removed) co_return Error(ErrorCode::unavailable, "the machine has gone");
   }
 }
 

@@ -133,8 +133,9 @@ Task<Result<void>> MachineTable::wait_for_stock(MachineRef machine) {
   co_return ok();
 }
 
-Task<Result<Fd>> MachineTable::take_socket(MachineRef machine) {
-  if (machine->live.size() >= kMostConnections)
+Task<Result<Fd>> MachineTable::take_socket(MachineRef machine, bool for_daemon) {
+  size_t most = for_daemon ? kMostConnections + kForDaemon : kMostConnections;
+  if (machine->live.size() + static_cast<size_t>(machine->waiting) >= most)
     co_return Error(ErrorCode::resource_exhausted, "too many connections to this sandbox");
   if (machine->stock.size() <= kLowStock) ask_for_more(machine);
   auto end = std::chrono::steady_clock::now() + kSocketPatience;

@@ -43,6 +43,7 @@ class MachineTable {
   static constexpr size_t kMostStock = 64;
   static constexpr size_t kMostIdle = 16;
   static constexpr size_t kMostConnections = 512;  ///< in use, per machine
+  static constexpr size_t kForDaemon = 128;        ///< beyond these, for its daemon only
 
   /// Asks the node for sockets inside a machine's namespace.
   using SocketSource = std::function<Task<Result<std::vector<Fd>>>(std::string machine, int count)>;
@@ -64,8 +65,9 @@ class MachineTable {
   MachineRef find_box(const std::string& box) const;
   const std::map<std::string, MachineRef>& boxes() const { return boxes_; }
 
-  /// An unconnected socket inside the machine's namespace. resource_exhausted, unavailable.
-  Task<Result<Fd>> take_socket(MachineRef machine);
+  /// An unconnected socket inside the machine's namespace. Some are kept for its daemon, so that
+  /// whoever fills a port does not lock the owner out. resource_exhausted, unavailable, timed_out.
+  Task<Result<Fd>> take_socket(MachineRef machine, bool for_daemon);
   /// Puts back one that has not been connected.
   static void give_back(Machine& machine, Fd socket);
 

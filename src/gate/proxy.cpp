@@ -18,11 +18,17 @@ constexpr Duration kApiPatience = 5s;
 constexpr Duration kFirstPause = 100ms;
 /// A service that is just starting gets a second or so to open its port.
 constexpr int kDialTries = 5;
+constexpr size_t kLongestPath = 4096;
+constexpr size_t kLongestUser = 256;
+constexpr size_t kLongestSignature = 64;
 
 http::Response connect_problem(const http::RequestHead& head, const wire::BoxPort& target,
                                const Error& error) {
   if (error.code() == ErrorCode::resource_exhausted)
     return problem(head, target, 429, error.message());
+  // Slow is not the same as closed, which clients take for the end of the sandbox.
+  if (error.code() == ErrorCode::timed_out)
+    return problem(head, target, 504, "The sandbox did not take the connection in time", true);
   return no_port(head, target);
 }
 
@@ -64,6 +70,10 @@ std::optional<wire::BoxPort> Proxy::box_by_signature(const http::RequestHead& he
   auto signature = head.parameter("signature");
   std::string path = head.parameter("path").value_or("");
   std::string user = head.parameter("username").value_or("");
+  // Every box's token is tried: what none can have signed must not cost that.
+  if (path.size() > kLongestPath || user.size() > kLongestUser ||
+      signature->size() > kLongestSignature)
+    return std::nullopt;
   wire::FileGrant grant;
   grant.path = path;
   grant.user = user;
@@ -92,6 +102,11 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
   auto target_text = wire::origin_form(head.target);
   if (!target_text || head.method == http::Verb::connect) {
     auto response = http::error_response(400, "bad request target");
+    co_return co_await answer(exchange, std::move(response));
+  }
+  if (head.method == http::Verb::unknown) {
+    // It would reach the box under another name.
+    auto response = http::error_response(501, "unknown method");
     co_return co_await answer(exchange, std::move(response));
   }
   head.target = std::move(*target_text);

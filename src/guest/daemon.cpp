@@ -11,7 +11,7 @@
 namespace hako::guest {
 namespace {
 
-constexpr size_t kConnections = 512;
+constexpr size_t kConnections = 768;  ///< more than the gate ever has with one guest
 
 /// Completes when the program is told to end.
 Task<void> wait_for_end() {

@@ -60,6 +60,11 @@ struct CloseListing {
   void operator()(DIR* listing) const { ::closedir(listing); }
 };
 
+/// Paths are relative to the watched folder, so that none of them begins so.
+bool is_parked(std::string_view path) {
+  return path.starts_with('/');
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Watch>> Watch::open(wire::WatchRequest options) {
@@ -232,8 +237,8 @@ Result<void> Watch::take(const inotify_event& event, std::string_view name,
     if (event.mask & IN_IGNORED) folders_.erase(found);
     return ok();
   }
-  // Of a folder below, its parent's watch tells.
-  if (name.empty()) return ok();
+  // Of a folder below, its parent's watch tells. One that has left the tree tells no more.
+  if (name.empty() || is_parked(found->second.path)) return ok();
 
   Folder& folder = found->second;
   std::string path = join(folder.path, name);
@@ -246,7 +251,12 @@ Result<void> Watch::take(const inotify_event& event, std::string_view name,
     if (known && appears) return ok();
   }
   if (event.mask & IN_MOVED_FROM) {
-    if (event.mask & IN_ISDIR && options_.recursive) leaving_[event.cookie] = path;
+    if (event.mask & IN_ISDIR && options_.recursive) {
+      // Under a name of its own until it turns up again: another may take its old one meanwhile.
+      std::string parked = "/" + std::to_string(event.cookie);
+      rename_folders(path, parked);
+      leaving_[event.cookie] = std::move(parked);
+    }
     tell(std::move(path), wire::EventType::rename, events);
   } else if (event.mask & IN_DELETE) {
     tell(std::move(path), wire::EventType::remove, events);

@@ -205,11 +205,6 @@ Task<void> copy(Stream& from, Stream& to, std::string pending) {
   co_await finish_sending(to);
 }
 
-void watch_for_dead_peer(Stream& stream) {
-  int on = 1;
-  ::setsockopt(stream.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-}
-
 }  // namespace
 
 Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream, HeadEdit edit) {
@@ -219,8 +214,8 @@ Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream,
 
 Task<void> tunnel(Stream a, std::string pending_from_a, Stream b, std::string pending_from_b) {
   using namespace asio::experimental::awaitable_operators;
-  watch_for_dead_peer(a);
-  watch_for_dead_peer(b);
+  watch_for_dead_peer(a.native_handle());
+  watch_for_dead_peer(b.native_handle());
   bool broke = false;
   try {
     auto up = copy(a, b, std::move(pending_from_a));

@@ -72,6 +72,7 @@ Task<void> accept_all(Fd listener, const Handler& handler, const ServerLimits& l
         turn_away(std::move(connection));
         continue;
       }
+      watch_for_dead_peer(connection.get());
       auto stream = make_stream(executor, std::move(connection));
       auto serving = welcome ? welcome_and_serve(std::move(stream), handler, limits, welcome)
                              : serve_connection(std::move(stream), handler, limits);

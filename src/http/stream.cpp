@@ -78,4 +78,12 @@ void reset_connection(Stream& stream) {
     ::shutdown(stream.native_handle(), SHUT_RDWR);
 }
 
+void watch_for_dead_peer(int socket) {
+  int on = 1, idle_seconds = 60, between_seconds = 15, tries = 4;
+  ::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &between_seconds, sizeof between_seconds);
+  ::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof tries);
+}
+
 }  // namespace hako::http

@@ -51,5 +51,7 @@ Task<Result<Stream>> connect_tcp(std::string address, uint16_t port, Duration de
 Task<Result<Stream>> connect_unix(std::string path, Duration deadline);
 /// Ends the connection with a TCP reset, so that the other side sees that it was cut, not ended.
 void reset_connection(Stream& stream);
+/// Has the kernel end the connection of a peer that has gone without a word, within two minutes.
+void watch_for_dead_peer(int socket);
 
 }  // namespace hako::http

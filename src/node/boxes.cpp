@@ -14,6 +14,7 @@ constexpr auto kHealthInterval = std::chrono::seconds(15);
 constexpr int kClonesAtOnce = 3;
 /// Pooled clones woken at once: with more, each gets so little of a core that all are late.
 constexpr int kClaimsAtOnce = 3;
+constexpr size_t kMostPools = 8;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
 constexpr auto kPoolRetry = std::chrono::seconds(10);
@@ -29,9 +30,12 @@ bool is_box_id(const std::string& id) {
 
 std::string_view to_string(EndReason reason) {
   switch (reason) {
-    case EndReason::destroyed: return "destroyed";
-    case EndReason::expired: return "expired";
-    case EndReason::died: return "died";
+    case EndReason::destroyed:
+      return "destroyed";
+    case EndReason::expired:
+      return "expired";
+    case EndReason::died:
+      return "died";
   }
   return "died";
 }
@@ -66,9 +70,10 @@ Result<void> Boxes::check_room() const {
                  "this node runs its " + std::to_string(config.max_boxes) + " boxes already");
   HAKO_TRY(auto disk, free_disk_mib(config.state_dir));
   if (disk < config.min_free_disk_mib)
-    return Error(ErrorCode::no_space, "only " + std::to_string(disk) +
-                                          " MiB of disk are free on this node; creates stop below " +
-                                          std::to_string(config.min_free_disk_mib));
+    return Error(ErrorCode::no_space,
+                 "only " + std::to_string(disk) +
+                     " MiB of disk are free on this node; creates stop below " +
+                     std::to_string(config.min_free_disk_mib));
   HAKO_TRY(auto memory, available_memory_mib());
   if (memory < config.min_free_memory_mib)
     return Error(ErrorCode::resource_exhausted,
@@ -89,11 +94,16 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
     co_return Error(ErrorCode::already_exists, "box " + request.box + " exists");
   HAKO_CO_TRYV(check_room());
 
+  struct Creating {
+    std::set<std::string>& all;
+    std::string box;
+    ~Creating() { all.erase(box); }
+  };
   creating_.insert(request.box);
+  Creating creating{creating_, request.box};
   Activity::Busy busy(activity_);
   bool from_pool = false;
   auto claimed = co_await claim(request, from_pool);
-  creating_.erase(request.box);
   if (!claimed) co_return claimed.error();
 
   open_pool_if_used(request.template_name);
@@ -296,7 +306,8 @@ Result<std::vector<Fd>> Boxes::open_sockets(const std::string& machine, int coun
 
 void Boxes::open_pool_if_used(const std::string& name) {
   constexpr int kUsesForPool = 2;
-  if (pools_.contains(name) || stopping_) return;
+  // Each pool costs the memory of its clones for as long as its template is there.
+  if (pools_.contains(name) || stopping_ || pools_.size() >= kMostPools) return;
   if (++uses_[name] == kUsesForPool) tasks_.spawn("open pool of " + name, keep_pool_open(name));
 }
 

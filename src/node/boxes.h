@@ -77,8 +77,8 @@ class Boxes {
   Task<Result<std::unique_ptr<Vm>>> claim(const CreateBox& request, bool& from_pool);
   Task<Result<std::unique_ptr<Vm>>> claim_pooled(const CreateBox& request,
                                                  std::shared_ptr<WarmPool> pool);
-  Task<Result<std::unique_ptr<Vm>>> claim_clone(
-      const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot);
+  Task<Result<std::unique_ptr<Vm>>> claim_clone(const CreateBox& request,
+                                                std::shared_ptr<const LoadedSnapshot> snapshot);
   Task<Result<void>> hand_over(Vm& vm, const CreateBox& request);
   Task<Result<void>> wake_and_hand_over(Vm& vm, const CreateBox& request);
   Result<void> promise(Vm& vm, const CreateBox& request);

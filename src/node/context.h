@@ -22,7 +22,7 @@ struct Context {
   engine::Engine& engine;
   SlotPool& slots;
   GateLink& gate;
-  int empty_netns = -1;         ///< the VMMs' own network namespace: empty
+  int empty_netns = -1;  ///< the VMMs' own network namespace: empty
   /// Names of root file systems that template builds work on, in root_dir(); kept by them.
   std::set<std::string> roots_in_use = {};
   std::map<std::string, Vm*> machines = {};  ///< every Vm there is, by machine id; kept by Vm

@@ -75,9 +75,8 @@ Task<Result<rpc::Payload>> GateLink::call(std::string method, rpc::Payload paylo
 
 Task<Result<void>> GateLink::add(const std::string& machine, std::vector<Fd> sockets) {
   rpc::Payload payload;
-  payload.body = {{"machine", machine},
-                  {"address", network::kGuestAddress},
-                  {"sockets", sockets.size()}};
+  payload.body = {
+      {"machine", machine}, {"address", network::kGuestAddress}, {"sockets", sockets.size()}};
   payload.fds = std::move(sockets);
   auto answer = co_await call("machine.add", std::move(payload), kPlainCall);
   if (!answer) co_return answer.error();

@@ -19,7 +19,8 @@ namespace hako::node {
 class GateLink {
  public:
   /// Gives `count` sockets inside the namespace of `machine`.
-  using SocketSource = std::function<Result<std::vector<Fd>>(const std::string& machine, int count)>;
+  using SocketSource =
+      std::function<Result<std::vector<Fd>>(const std::string& machine, int count)>;
   /// Told whenever a gate has connected: adds all machines and publishes all boxes again.
   using Connected = std::function<Task<void>()>;
 

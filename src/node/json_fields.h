@@ -52,8 +52,7 @@ class Fields {
 
  private:
   void note(std::string_view name, std::string_view expected) {
-    if (!problem_)
-      problem_ = "field '" + std::string(name) + "' must be " + std::string(expected);
+    if (!problem_) problem_ = "field '" + std::string(name) + "' must be " + std::string(expected);
   }
 
   const boost::json::object& object_;

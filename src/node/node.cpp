@@ -27,6 +27,7 @@ namespace fs = std::filesystem;
 constexpr int kBlockingThreads = 4;
 constexpr int kSlotsReady = 4;
 constexpr size_t kVerdictText = 300;
+constexpr auto kGateLook = std::chrono::milliseconds(50);
 /// Slots beyond the boxes: for pools, template builds, and slots made ahead.
 constexpr int kSpareSlots = 200;
 
@@ -171,12 +172,13 @@ class Node {
     tasks_.spawn("serve gate", rpc::accept_peers(std::move(gate_socket), {config_.gate_uid},
                                                  std::move(serve_gate)));
     if (!trial_.empty()) {
-      bool proved = co_await run_to_end(try_kvm());
-      auto asked = co_await asio::this_coro::cancellation_state;
-      bool cancelled = asked.cancelled() != asio::cancellation_type::none;
-      if (!proved || cancelled) {
+      bool cancelled = co_await wait_for_gate();
+      Result<bool> proved = true;
+      if (!cancelled) proved = co_await run_to_end(try_kvm());
+      if (cancelled || !proved || !proved.value()) {
         co_await shield_from_cancellation();
         co_await stop();
+        if (!proved) co_return proved.error();
         co_return cancelled ? NodeEnd::stopped : NodeEnd::start_again;
       }
     }
@@ -198,22 +200,37 @@ class Node {
     co_return NodeEnd::stopped;
   }
 
+  /// Whether somebody asked this node to stop meanwhile.
+  Task<bool> wait_for_gate() {
+    asio::steady_timer timer(co_await asio::this_coro::executor);
+    for (;;) {
+      auto state = co_await asio::this_coro::cancellation_state;
+      if (state.cancelled() != asio::cancellation_type::none) co_return true;
+      if (gate_.connected()) co_return false;
+      timer.expires_after(kGateLook);
+      boost::system::error_code ignored;
+      co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+  }
+
   /// What `auto` chose after a probe of some instructions must prove itself with a real guest
   /// before anybody is served. If it does not, this node ends, and starts again without KVM.
-  Task<bool> try_kvm() {
+  Task<Result<bool>> try_kvm() {
     engine::KvmVerdict verdict;
     verdict.subject = trial_;
     log_info("kvm_on_trial", {{"reason", engine_->accel_reason()}});
-    for (;;) {
-      auto tried = co_await run_trial_guest(context_, templates_, config_.default_template);
-      verdict.works = tried.has_value();
-      if (tried) break;
+    auto tried = co_await run_trial_guest(context_, templates_, config_.default_template);
+    verdict.works = tried.has_value();
+    if (!tried) {
+      ErrorCode code = tried.error().code();
+      // These say nothing about KVM.
+      bool other = code == ErrorCode::no_space || code == ErrorCode::resource_exhausted ||
+                   code == ErrorCode::not_found || !gate_.connected();
+      if (other) co_return tried.error().with_context("try KVM with a guest");
       // Without the end of the console, which the log has.
       verdict.reason = tried.error().message();
       verdict.reason.resize(
           std::min({verdict.reason.size(), verdict.reason.find('\n'), kVerdictText}));
-      if (gate_.connected()) break;
-      co_await sleep_for(std::chrono::seconds(1));
     }
     if (auto written = engine::write_kvm_verdict(verdict_path(config_), verdict); !written)
       log_error("kvm_verdict_not_kept", {{"error", written.error().message()}});

@@ -58,8 +58,8 @@ Task<void> WarmPool::keep_full() {
       co_await activity_.wait_until_quiet();
       auto made = co_await run_to_end(make_one());
       if (!made) {
-        log_error("pool_clone_failed", {{"template", snapshot_->template_name},
-                                        {"error", made.error().message()}});
+        log_error("pool_clone_failed",
+                  {{"template", snapshot_->template_name}, {"error", made.error().message()}});
         co_await sleep_for(kRetry);
       }
     }
@@ -80,14 +80,13 @@ Task<Result<void>> WarmPool::make_one() {
     GateLink::Command command;
     command.cmd = "/bin/echo";
     command.args = {"warm"};
-    auto result = co_await context_.gate.exec(vm->record().machine, std::move(command), kPoolWarmTime,
-                                              4096);
+    auto result =
+        co_await context_.gate.exec(vm->record().machine, std::move(command), kPoolWarmTime, 4096);
     // An image need not have the program; what it lacks is simply not warmed.
     if (!result && result.error().code() != ErrorCode::invalid_argument) done = result.error();
   }
   if (done) done = co_await vm->machine()->pause();
-  if (done)
-    done = vm->update_record([](VmRecord& record) { record.state = VmState::pooled; });
+  if (done) done = vm->update_record([](VmRecord& record) { record.state = VmState::pooled; });
   if (!done) {
     co_await vm->destroy();
     co_return done.error();

@@ -36,8 +36,8 @@ class Activity {
 /// Thread: the node's executor.
 class WarmPool {
  public:
-  WarmPool(Context& context, Activity& activity,
-           std::shared_ptr<const LoadedSnapshot> snapshot, size_t size);
+  WarmPool(Context& context, Activity& activity, std::shared_ptr<const LoadedSnapshot> snapshot,
+           size_t size);
 
   /// A paused clone, or nothing if none is ready. Sets the refill going.
   std::unique_ptr<Vm> take();

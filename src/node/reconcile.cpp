@@ -83,8 +83,8 @@ Result<Leftovers> sweep(const config::Config& config, bool keep_boxes) {
   for (const auto& entry : fs::directory_iterator(vm_dir, error)) {
     auto text = read_file(entry.path().string() + "/record.json");
     auto record = text ? parse_record(text.value()) : Result<VmRecord>(text.error());
-    bool keep = keep_boxes && record && record.value().state == VmState::box &&
-                runs(record.value().vmm);
+    bool keep =
+        keep_boxes && record && record.value().state == VmState::box && runs(record.value().vmm);
     if (!keep) continue;
     kept_pids.insert(record.value().vmm.pid);
     kept_machines.insert(record.value().machine);

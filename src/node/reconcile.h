@@ -9,8 +9,8 @@ namespace hako::node {
 
 /// Machines that an earlier run left.
 struct Leftovers {
-  std::vector<VmRecord> boxes;   ///< handed out, with a VMM that still runs: to be adopted
-  std::set<int> slots;           ///< of those boxes
+  std::vector<VmRecord> boxes;  ///< handed out, with a VMM that still runs: to be adopted
+  std::set<int> slots;          ///< of those boxes
 };
 
 /// Ends what no box needs: VMMs of half-made or pooled machines, VMMs under our uids that no record

@@ -7,9 +7,12 @@ namespace {
 
 std::string_view name_of(VmState state) {
   switch (state) {
-    case VmState::starting: return "starting";
-    case VmState::pooled: return "pooled";
-    case VmState::box: return "box";
+    case VmState::starting:
+      return "starting";
+    case VmState::pooled:
+      return "pooled";
+    case VmState::box:
+      return "box";
   }
   return "starting";
 }

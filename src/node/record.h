@@ -27,7 +27,7 @@ Result<GuestDefaults> parse_defaults(const boost::json::object& fields);
 /// Lives in <vm folder>/record.json. Written before the VMM starts, so that whatever a crash leaves
 /// behind has a record or a uid of ours by which it is found.
 struct VmRecord {
-  std::string machine;       ///< "m<slot>-<random>", never used twice
+  std::string machine;  ///< "m<slot>-<random>", never used twice
   int slot = -1;
   VmState state = VmState::starting;
   std::string template_name;
@@ -36,7 +36,7 @@ struct VmRecord {
   engine::Isolation isolation = engine::Isolation::emulated;
   engine::MachineRecord vmm;
   GuestDefaults defaults;
-  int generation = 0;        ///< of the guest's identity; grows with each restore
+  int generation = 0;  ///< of the guest's identity; grows with each restore
   // Once it is a box:
   std::string box;
   std::string access_token;

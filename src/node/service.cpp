@@ -42,16 +42,13 @@ Service::Service(Context& context, Boxes& boxes, Templates& templates)
       template_service_(context, boxes, templates) {}
 
 Task<void> Service::serve(Fd connection) {
-  auto peer = std::make_shared<rpc::Peer>(co_await asio::this_coro::executor,
-                                          std::move(connection));
+  auto peer =
+      std::make_shared<rpc::Peer>(co_await asio::this_coro::executor, std::move(connection));
   using Method = Answer (Service::*)(rpc::Payload);
   const std::pair<const char*, Method> methods[] = {
-      {"node.info", &Service::info},
-      {"box.create", &Service::create_box},
-      {"box.destroy", &Service::destroy_box},
-      {"box.set_end", &Service::set_end},
-      {"box.list", &Service::list_boxes},
-      {"box.console", &Service::console},
+      {"node.info", &Service::info},          {"box.create", &Service::create_box},
+      {"box.destroy", &Service::destroy_box}, {"box.set_end", &Service::set_end},
+      {"box.list", &Service::list_boxes},     {"box.console", &Service::console},
   };
   for (const auto& [name, method] : methods) {
     rpc::Handler handler = [this, method = method](rpc::Payload request) {
@@ -150,8 +147,8 @@ Service::Answer Service::console(rpc::Payload request) {
   HAKO_CO_TRY(auto text, co_await boxes_.console(box));
   boost::json::object body;
   // JSON carries Unicode only; what the guest wrote may be anything.
-  std::replace_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 126; },
-                  '?');
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 126; }, '?');
   body["text"] = std::move(text);
   co_return payload(std::move(body));
 }

@@ -165,8 +165,8 @@ Task<Result<engine::Snapshot>> capture_guest(Context& context, std::unique_ptr<V
                                              std::string disk) {
   Result<void> done = co_await sync_guest(context, *vm);
   if (done) {
-    // Once more, last of all: clones start from a generator that is not due for a reseed of its own,
-    // so that one which is missing in them shows.
+    // Once more, last of all: clones start from a generator that is not due for a reseed of its
+    // own, so that one which is missing in them shows.
     boost::json::object no_environment;
     done = co_await vm->identify("template", std::move(no_environment), kTemplateIdentifyTime);
   }

@@ -82,7 +82,10 @@ Task<void> TemplateBuilds::end(std::shared_ptr<Build> build) {
   bool shared = false;
   for (const auto& [id, other] : builds_)
     if (other->what.root == build->what.root) shared = true;
-  if (!shared) context_.roots_in_use.erase(build->what.root);
+  if (shared) co_return;
+  context_.roots_in_use.erase(build->what.root);
+  // A build that failed may have made a root that is nobody's now.
+  templates_.remove_unused_roots();
 }
 
 Task<Result<void>> TemplateBuilds::keep_layer(std::string id, std::string key) {
@@ -126,7 +129,7 @@ Task<Result<Template>> TemplateBuilds::finish(std::string id, std::string name, 
   if (!build->vm) co_return no_such_build(id);
   std::string kept = context_.snapshot_dir() + "/.disk-" + random_hex(6);
   auto captured = co_await capture_guest(context_, std::move(build->vm), kept);
-  Result<void> done = ok();
+  Result<Template> done = Error(ErrorCode::internal, "not kept");
   if (captured) {
     build->what.name = name;
     build->what.startup = std::move(startup);
@@ -137,8 +140,7 @@ Task<Result<Template>> TemplateBuilds::finish(std::string id, std::string name, 
     done = captured.error();
   }
   co_await end(build);
-  if (!done) co_return done.error();
-  co_return *templates_.find(name);
+  co_return done;
 }
 
 Task<void> TemplateBuilds::abort(std::string id) {

@@ -330,7 +330,7 @@ Task<Result<Vm::ColdBoot>> Templates::boot_for_build(const Template& what) {
   co_return cold_boot(what, what.size, std::move(disk));
 }
 
-Task<Result<void>> Templates::add(Template what, engine::Snapshot memory, std::string disk) {
+Task<Result<Template>> Templates::add(Template what, engine::Snapshot memory, std::string disk) {
   what.revision = random_hex(8) + "@" + templates_.at(image_.name).revision;
   what.created = WallClock::now();
   // The disk is the template; the snapshot only makes it quick. Written beside and renamed, so that
@@ -364,14 +364,22 @@ Task<Result<void>> Templates::add(Template what, engine::Snapshot memory, std::s
     co_return written.error().with_context("keep template '" + what.name + "'");
   }
   what.disk = folder + "/disk.raw";
+  auto loaded = co_await keep(what, what.size, std::move(memory), disk);
+  if (!loaded) {
+    auto take_back = [&folder] {
+      std::error_code ignored;
+      return fs::remove_all(folder, ignored);
+    };
+    co_await run_blocking(context_.blocking, take_back);
+    co_return loaded.error();
+  }
+  // Only now is it there for others, who may remove it as soon as it is.
   templates_[what.name] = what;
   std::erase_if(variants_,
                 [&](const auto& entry) { return entry.first.starts_with(what.name + "."); });
-  auto loaded = co_await keep(what, what.size, std::move(memory), disk);
-  if (!loaded) co_return loaded.error();
   variant(what.name, what.size).loaded = loaded.value();
   note_use(key(what.name, what.size));
-  co_return ok();
+  co_return what;
 }
 
 Task<Result<void>> Templates::remove(std::string name) {

@@ -53,9 +53,11 @@ class Templates {
   Task<Result<Vm::ColdBoot>> boot_for_build(const Template& what);
   /// Takes in (or replaces) a template whose machine was captured; `disk` is taken over. The
   /// revision and the time are set here. Nothing changes on failure, and `disk` is gone then too.
-  Task<Result<void>> add(Template what, engine::Snapshot memory, std::string disk);
+  Task<Result<Template>> add(Template what, engine::Snapshot memory, std::string disk);
   /// failed_precondition for the default template.
   Task<Result<void>> remove(std::string name);
+
+  void remove_unused_roots();
 
  private:
   struct Variant {
@@ -66,7 +68,6 @@ class Templates {
 
   std::string rootfs_of(const Template& what) const;
   Result<Template> read_template(const std::string& folder) const;
-  void remove_unused_roots();
   void note_use(const std::string& variant);
   Task<void> forget_old_variants(std::string newest);
   std::string key(const std::string& name, engine::MachineSize size) const;

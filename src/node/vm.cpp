@@ -29,8 +29,7 @@ Result<Fd> copy_disk(int source, const std::string& to) {
 void remove_vm_files(const Context& context, const std::string& machine) {
   std::error_code error;
   std::filesystem::remove_all(context.vm_dir() + "/" + machine, error);
-  if (error)
-    log_error("vm_files_not_removed", {{"machine", machine}, {"error", error.message()}});
+  if (error) log_error("vm_files_not_removed", {{"machine", machine}, {"error", error.message()}});
   ::unlink((context.control_dir() + "/" + machine).c_str());
 }
 
@@ -38,12 +37,13 @@ Vm::Vm(Context& context, VmRecord record) : context_(context), record_(std::move
   context_.machines[record_.machine] = this;
 }
 
-Vm::~Vm() { context_.machines.erase(record_.machine); }
+Vm::~Vm() {
+  context_.machines.erase(record_.machine);
+}
 
 Result<void> Vm::write_record() {
-  return write_file_atomically(folder() + "/record.json",
-                               boost::json::serialize(to_json(record_)), 0600,
-                               Durability::process_end);
+  return write_file_atomically(folder() + "/record.json", boost::json::serialize(to_json(record_)),
+                               0600, Durability::process_end);
 }
 
 Result<void> Vm::update_record(const std::function<void(VmRecord&)>& change) {
@@ -115,8 +115,8 @@ Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapsh
     co_await vm->destroy();
     co_return devices.error().with_context("clone");
   }
-  auto machine = co_await context.engine.clone(snapshot.memory, devices.value(),
-                                               vm->record_.vmm.control_path);
+  auto machine =
+      co_await context.engine.clone(snapshot.memory, devices.value(), vm->record_.vmm.control_path);
   if (!machine) {
     co_await vm->destroy();
     co_return machine.error().with_context("clone");
@@ -172,7 +172,9 @@ Task<Result<std::unique_ptr<Vm>>> Vm::boot(Context& context, const ColdBoot& boo
   co_return std::move(vm);
 }
 
-Task<ExitStatus> Vm::boot_ended() { return booted_->wait_end(); }
+Task<ExitStatus> Vm::boot_ended() {
+  return booted_->wait_end();
+}
 
 Task<std::string> Vm::boot_console() {
   if (!booted_) co_return "";
@@ -255,8 +257,8 @@ Result<std::vector<Fd>> Vm::open_sockets(int count) const {
 Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object envs,
                                 std::chrono::milliseconds deadline) {
   record_.generation += 1;
-  auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(
-      WallClock::now().time_since_epoch());
+  auto now =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(WallClock::now().time_since_epoch());
   boost::json::object init = {
       {"entropy", base64_encode(random_bytes(64))},
       {"timestampNs", std::to_string(now.count())},

@@ -11,11 +11,11 @@ namespace hako::node {
 struct LoadedSnapshot {
   engine::Snapshot memory;
   // Open descriptors, not paths: a template that is replaced must not change under its old clones.
-  Fd rootfs;                  ///< read-only root image
-  Fd disk;                    ///< scratch disk as captured
+  Fd rootfs;  ///< read-only root image
+  Fd disk;    ///< scratch disk as captured
   std::string template_name;
-  std::string revision;       ///< of the template
-  GuestDefaults defaults;     ///< of the template
+  std::string revision;    ///< of the template
+  GuestDefaults defaults;  ///< of the template
   int disk_mib = 0;
 };
 
@@ -32,8 +32,8 @@ class Vm {
 
   struct ColdBoot {
     engine::BootImage image;
-    std::string rootfs;          ///< path of the read-only root image
-    std::string disk;            ///< path of a scratch disk; copied for this machine
+    std::string rootfs;  ///< path of the read-only root image
+    std::string disk;    ///< path of a scratch disk; copied for this machine
     std::string template_name;
     engine::MachineSize size;
     int disk_mib = 0;

@@ -146,7 +146,10 @@ Result<std::optional<BuildRecord>> SqliteTemplates::find_build(const std::string
 }
 
 Result<std::vector<BuildRecord>> SqliteTemplates::builds_of(const std::string& template_id) {
-  HAKO_TRY(auto statement, database_.prepare("SELECT " + std::string(kBuildColumns) +
+  // Without the logs, which are large, and which no list shows.
+  std::string columns(kBuildColumns);
+  columns.replace(columns.rfind("log"), 3, "''");
+  HAKO_TRY(auto statement, database_.prepare("SELECT " + columns +
                                              " FROM template_builds WHERE template_id = ?"
                                              " ORDER BY created_ms DESC, id"));
   statement.bind(1, template_id);

@@ -69,7 +69,7 @@ class TemplateStore {
   /// Adds it or replaces the one of the same id.
   virtual Result<void> put_build(const BuildRecord& record) = 0;
   virtual Result<std::optional<BuildRecord>> find_build(const std::string& id) = 0;
-  /// Newest first.
+  /// Newest first, without their logs.
   virtual Result<std::vector<BuildRecord>> builds_of(const std::string& template_id) = 0;
   /// What a process that has ended left waiting or building becomes an error.
   virtual Result<void> fail_unfinished_builds(const std::string& reason) = 0;

@@ -76,6 +76,19 @@ class LifetimeTest(unittest.TestCase):
         self.assertTrue(self.gone(box, 15))
         self.assertNotIn(record["machine"], self.hako.vm_folders())
 
+    def test_a_dead_clone_of_the_pool_is_passed_over(self):
+        with Hako(pool=2) as hako:
+            hako.wait_for_pool()
+            os.kill(hako.vmm_processes()[0], signal.SIGKILL)
+            os.kill(hako.vmm_processes()[-1], signal.SIGKILL)
+            for _ in range(3):
+                box = hako.create()["sandboxID"]
+                self.assertEqual(hako.exec(box, "echo", "alive").stdout, "alive\n")
+                hako.cli("kill", box)
+            hako.stop()
+            self.assertEqual(hako.leftovers(),
+                             {"processes": [], "folders": [], "slots": [], "sockets": []})
+
     def test_a_guest_that_powers_off_is_cleaned_up(self):
         box = self.hako.create(timeout=600)["sandboxID"]
         self.hako.exec(box, "sudo", "sh", "-c", "echo o > /proc/sysrq-trigger; sleep 30",

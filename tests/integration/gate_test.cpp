@@ -148,7 +148,8 @@ GATE_TEST(a_client_that_leaves_frees_the_guest) {
 
 GATE_TEST(asks_the_node_for_more_sockets_and_limits_them) {
   std::vector<http::Client> clients;
-  for (int i = 0; i < 512; ++i) {
+  // All that any port may have, and those that are kept for the daemon.
+  for (int i = 0; i < 512 + 128; ++i) {
     auto one = co_await this->client();
     auto hang = request("/hang");
     auto head = co_await one.start(std::move(hang));
@@ -160,6 +161,16 @@ GATE_TEST(asks_the_node_for_more_sockets_and_limits_them) {
   auto surplus = request("/hang");
   auto refused = co_await ask(std::move(surplus));
   EXPECT_EQ(refused.status, 429u);
+  auto to_a_port = request("/x", "box1", ScriptedGuest::kServicePort);
+  auto refused_there = co_await ask(std::move(to_a_port));
+  EXPECT_EQ(refused_there.status, 429u);
+  while (clients.size() > 512) clients.pop_back();
+  auto again = request("/x", "box1", ScriptedGuest::kServicePort);
+  auto still_refused = co_await ask(std::move(again));
+  EXPECT_EQ(still_refused.status, 429u);
+  auto to_the_daemon = request("/health");
+  auto answered = co_await ask(std::move(to_the_daemon));
+  EXPECT_NE(answered.status, 429u);
   clients.clear();
   while (guest_->open_connections(49983) > 0) co_await sleep_for(5ms);
   auto health = request("/health");

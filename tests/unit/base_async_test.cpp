@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "base/async/both.h"
 #include "base/async/task_group.h"
 #include "base/async/turn_queue.h"
 
@@ -314,6 +315,50 @@ TEST_F(AsyncTest, AConditionWakesEveryoneOnce) {
 }
 
 /// The loop goes while tasks wait: nothing may be touched after it has gone.
+Task<Result<void>> fail_after(Duration time, std::string message) {
+  co_await sleep_for(time);
+  co_return Error(ErrorCode::unavailable, std::move(message));
+}
+
+Task<Result<void>> succeed_after(Duration time) {
+  co_await sleep_for(time);
+  co_return ok();
+}
+
+Task<void> check_both() {
+  auto fails = fail_after(1ms, "first");
+  auto sleeps = succeed_after(1h);
+  auto first = co_await both(std::move(fails), std::move(sleeps));
+  EXPECT_FALSE(first);
+  if (!first) {
+    EXPECT_EQ(first.error().message(), "first");
+  }
+  auto sleeps_too = succeed_after(1h);
+  auto fails_too = fail_after(1ms, "second");
+  auto second = co_await both(std::move(sleeps_too), std::move(fails_too));
+  EXPECT_FALSE(second);
+  if (!second) {
+    EXPECT_EQ(second.error().message(), "second");
+  }
+  auto fails_at_once = fail_after(0ms, "either");
+  auto and_so_does_this = fail_after(0ms, "either");
+  auto either = co_await both(std::move(fails_at_once), std::move(and_so_does_this));
+  EXPECT_FALSE(either);
+  auto well = succeed_after(1ms);
+  auto as_well = succeed_after(2ms);
+  auto done = co_await both(std::move(well), std::move(as_well));
+  EXPECT_TRUE(done);
+}
+
+TEST(AsyncBoth, TheFirstFailureCancelsTheOther) {
+  asio::io_context loop;
+  std::exception_ptr fault;
+  asio::co_spawn(loop, check_both(), [&](std::exception_ptr error) { fault = error; });
+  loop.run_for(10s);
+  EXPECT_TRUE(loop.stopped());
+  if (fault) std::rethrow_exception(fault);
+}
+
 TEST(AsyncTeardown, AbandonedTasksLeaveQuietly) {
   TurnQueue queue;
   std::vector<int> order;

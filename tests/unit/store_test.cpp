@@ -222,6 +222,7 @@ TEST_P(StoreTest, TemplatesHaveBuildsAndTags) {
   ASSERT_TRUE(templates.fail_unfinished_builds("stopped"));
   later.state = BuildState::error;
   later.reason = "stopped";
+  build.log.clear();  // lists go without
   EXPECT_EQ(templates.builds_of("t1").value(), (std::vector<BuildRecord>{later, build}));
 
   ASSERT_TRUE(templates.set_tags("t1", "b1", {"v1", "latest"}, 7));

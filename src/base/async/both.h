@@ -23,13 +23,16 @@ inline Task<Result<void>> both(Task<Result<void>> a, Task<Result<void>> b) {
   std::optional<Result<void>> of_a, of_b;
   auto run_a = detail::keep_or_throw(std::move(a), of_a);
   auto run_b = detail::keep_or_throw(std::move(b), of_b);
+  std::exception_ptr fault;
   try {
     co_await (std::move(run_a) && std::move(run_b));
-  } catch (const detail::OneFailed&) {
-    // Whoever was cancelled has left no outcome.
-    if (of_a && !*of_a) co_return std::move(*of_a);
-    co_return std::move(*of_b);
+  } catch (...) {
+    // Also multiple_exceptions: whoever was cancelled throws, too, and leaves no outcome.
+    fault = std::current_exception();
   }
+  if (of_a && !*of_a) co_return std::move(*of_a);
+  if (of_b && !*of_b) co_return std::move(*of_b);
+  if (fault) std::rethrow_exception(fault);
   co_return ok();
 }
 
