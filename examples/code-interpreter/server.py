@@ -198,14 +198,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_request(self):
         path = self.path.split("?", 1)[0].strip("/").split("/")
         try:
-            # The port is open to whoever knows the box's name: only who holds the token of the
-            # box's own daemon may run code.
-            variables = self.variables_of_box() if path != ["health"] else {}
             match (self.command, path):
                 case ("GET", ["health"]):
                     self.answer(200, "OK")
                 case ("POST", ["execute"]):
-                    self.execute(self.body(), variables)
+                    self.execute(self.body())
                 case ("GET", ["contexts"]):
                     self.answer(200, self.contexts.described())
                 case ("POST", ["contexts"]):
@@ -232,7 +229,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if (body.get("language") or "python") not in ("python", "python3"):
             raise Refused(400, "this box runs Python only")
 
-    def execute(self, body, of_box):
+    def execute(self, body):
+        # The port is open to whoever knows the box's name: only who holds the token of the box's
+        # own daemon may run code. (Of contexts the client asks without it.)
+        of_box = self.variables_of_box()
         self.need_python(body)
         if not isinstance(body.get("code"), str):
             raise Refused(400, "there is no code")
