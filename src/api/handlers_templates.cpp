@@ -268,16 +268,25 @@ Task<Result<Response>> build_logs(Service& service, const Call& call) {
   co_return Response::json(200, body);
 }
 
+namespace {
+
+std::vector<std::string> read_tags(FieldReader& reader) {
+  auto tags = reader.text_list("tags", kMostTags, kLongestReference);
+  if (!tags || tags->empty()) reader.fail("tags", "must name at least one tag");
+  return std::move(tags).value_or(std::vector<std::string>());
+}
+
+}  // namespace
+
 Task<Result<Response>> assign_tags(Service& service, const Call& call) {
   HAKO_CO_TRY(auto object, parse_body(call.body));
   FieldReader reader(object);
   std::string target = reader.text("target", kLongestReference).value_or("");
-  auto tags = reader.text_list("tags", kMostTags, kLongestReference);
-  if (!tags || tags->empty()) reader.fail("tags", "must name at least one tag");
+  auto tags = read_tags(reader);
   HAKO_CO_TRYV(reader.outcome());
-  HAKO_CO_TRY(auto build, co_await service.catalog.assign_tags(target, *tags));
+  HAKO_CO_TRY(auto build, co_await service.catalog.assign_tags(target, tags));
   json::object body;
-  body["tags"] = texts(*tags);
+  body["tags"] = texts(tags);
   body["buildID"] = build;
   co_return Response::json(201, body);
 }
@@ -286,10 +295,9 @@ Task<Result<Response>> remove_tags(Service& service, const Call& call) {
   HAKO_CO_TRY(auto object, parse_body(call.body));
   FieldReader reader(object);
   std::string name = reader.text("name", kLongestReference).value_or("");
-  auto tags = reader.text_list("tags", kMostTags, kLongestReference);
-  if (!tags || tags->empty()) reader.fail("tags", "must name at least one tag");
+  auto tags = read_tags(reader);
   HAKO_CO_TRYV(reader.outcome());
-  HAKO_CO_TRYV(co_await service.catalog.remove_tags(name, *tags));
+  HAKO_CO_TRYV(co_await service.catalog.remove_tags(name, tags));
   co_return Response::empty();
 }
 

@@ -7,7 +7,6 @@
 namespace hako::node {
 namespace {
 
-constexpr auto kIdentifyTime = std::chrono::seconds(10);
 constexpr auto kHealthInterval = std::chrono::seconds(15);
 /// Clones made at once for creates that found the pool empty: more than there are cores only makes
 /// all of them late.
@@ -178,7 +177,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
 
 Task<Result<void>> Boxes::hand_over(Vm& vm, const CreateBox& request) {
   HAKO_CO_TRYV(promise(vm, request));
-  HAKO_CO_TRYV(co_await vm.identify(request.box, request.envs, kIdentifyTime));
+  HAKO_CO_TRYV(co_await vm.identify(request.box, request.envs));
   co_return co_await publish(vm, request);
 }
 
@@ -187,7 +186,7 @@ Task<Result<void>> Boxes::wake_and_hand_over(Vm& vm, const CreateBox& request) {
   // The guest finds its identity waiting when it wakes, rather than after the VMM has told us that
   // it did.
   auto resume = vm.machine()->resume();
-  auto identify = vm.identify(request.box, request.envs, kIdentifyTime);
+  auto identify = vm.identify(request.box, request.envs);
   HAKO_CO_TRYV(co_await both(std::move(resume), std::move(identify)));
   co_return co_await publish(vm, request);
 }

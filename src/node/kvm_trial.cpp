@@ -1,11 +1,6 @@
 #include "node/kvm_trial.h"
 
 namespace hako::node {
-namespace {
-
-constexpr auto kTrialIdentifyTime = std::chrono::seconds(10);
-
-}  // namespace
 
 Task<Result<void>> run_trial_guest(Context& context, Templates& templates,
                                    std::string template_name) {
@@ -18,7 +13,7 @@ Task<Result<void>> run_trial_guest(Context& context, Templates& templates,
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();
   boost::json::object no_environment;
-  Result<void> done = co_await vm->identify("trial", std::move(no_environment), kTrialIdentifyTime);
+  Result<void> done = co_await vm->identify("trial", std::move(no_environment));
   co_await vm->destroy();
   co_return done;
 }

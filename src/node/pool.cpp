@@ -9,7 +9,6 @@ constexpr auto kQuiet = std::chrono::milliseconds(20);
 /// A burst of as many creates as the pool holds is over by then.
 constexpr auto kLongestWait = std::chrono::seconds(4);
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
-constexpr auto kPoolIdentifyTime = std::chrono::seconds(10);
 constexpr auto kPoolWarmTime = std::chrono::seconds(20);
 constexpr auto kRetry = std::chrono::seconds(2);
 
@@ -75,7 +74,7 @@ Task<Result<void>> WarmPool::make_one() {
   // and fault in is then there when the clone is claimed.
   boost::json::object no_environment;
   std::string name = "pool";
-  Result<void> done = co_await vm->identify(name, std::move(no_environment), kPoolIdentifyTime);
+  Result<void> done = co_await vm->identify(name, std::move(no_environment));
   if (done) {
     GateLink::Command command;
     command.cmd = "/bin/echo";

@@ -5,7 +5,6 @@
 namespace hako::node {
 namespace {
 
-constexpr auto kTemplateIdentifyTime = std::chrono::seconds(10);
 constexpr auto kReadyTime = std::chrono::minutes(5);
 constexpr auto kReadyCheckTime = std::chrono::seconds(60);
 constexpr auto kReadyPause = std::chrono::milliseconds(250);
@@ -168,7 +167,7 @@ Task<Result<engine::Snapshot>> capture_guest(Context& context, std::unique_ptr<V
     // Once more, last of all: clones start from a generator that is not due for a reseed of its
     // own, so that one which is missing in them shows.
     boost::json::object no_environment;
-    done = co_await vm->identify("template", std::move(no_environment), kTemplateIdentifyTime);
+    done = co_await vm->identify("template", std::move(no_environment));
   }
   if (done) done = co_await context.gate.quiesce(vm->record().machine);
   if (!done) {
@@ -185,7 +184,7 @@ Task<Result<engine::Snapshot>> make_snapshot(Context& context, Vm::ColdBoot boot
   auto vm = std::move(started).value();
   boost::json::object no_environment;
   std::string name = "template";
-  Result<void> done = co_await vm->identify(name, std::move(no_environment), kTemplateIdentifyTime);
+  Result<void> done = co_await vm->identify(name, std::move(no_environment));
   if (done) done = co_await settle_guest(context, *vm);
   if (done) done = co_await start_programs(context, *vm, startup);
   if (!done) {

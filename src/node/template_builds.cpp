@@ -8,8 +8,6 @@
 namespace hako::node {
 namespace {
 
-constexpr auto kBuildIdentifyTime = std::chrono::seconds(10);
-
 Error no_such_build(const std::string& build) {
   return Error(ErrorCode::not_found, "build " + build + " does not exist");
 }
@@ -68,8 +66,7 @@ Task<Result<void>> TemplateBuilds::boot(Build& build, std::string disk) {
   HAKO_CO_TRYV(
       build.vm->update_record([&](VmRecord& record) { record.access_token = build.token; }));
   boost::json::object no_environment;
-  HAKO_CO_TRYV(
-      co_await build.vm->identify(build.id, std::move(no_environment), kBuildIdentifyTime));
+  HAKO_CO_TRYV(co_await build.vm->identify(build.id, std::move(no_environment)));
   boost::json::object open_to_who_has_the_token;
   co_return co_await context_.gate.publish(build.vm->record().machine, build.id, build.token,
                                            open_to_who_has_the_token);

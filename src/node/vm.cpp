@@ -16,6 +16,7 @@ namespace {
 /// Sockets the gate gets with each machine: one for our own calls, and a few for the first users.
 constexpr int kFirstSockets = 4;
 constexpr int kAdoptAgain = 5;
+constexpr auto kIdentifyTime = std::chrono::seconds(10);
 
 Result<Fd> copy_disk(int source, const std::string& to) {
   HAKO_TRY(auto target, open_file(to, O_RDWR | O_CREAT | O_EXCL, 0600));
@@ -254,8 +255,7 @@ Result<std::vector<Fd>> Vm::open_sockets(int count) const {
   return network::open_sockets(slot_, count);
 }
 
-Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object envs,
-                                std::chrono::milliseconds deadline) {
+Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object envs) {
   record_.generation += 1;
   auto now =
       std::chrono::duration_cast<std::chrono::nanoseconds>(WallClock::now().time_since_epoch());
@@ -275,7 +275,7 @@ Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object 
   for (auto& entry : envs) variables[entry.key()] = std::move(entry.value());
   init["envVars"] = std::move(variables);
   if (!record_.access_token.empty()) init["accessToken"] = record_.access_token;
-  co_return co_await context_.gate.init(record_.machine, std::move(init), deadline);
+  co_return co_await context_.gate.init(record_.machine, std::move(init), kIdentifyTime);
 }
 
 Task<void> Vm::destroy() {

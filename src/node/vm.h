@@ -66,9 +66,8 @@ class Vm {
   /// Taken around calls on machine(), which must not overlap.
   TurnQueue& turns() { return turns_; }
 
-  /// Gives the guest a fresh identity, under the record's next generation.
-  Task<Result<void>> identify(const std::string& sandbox, boost::json::object envs,
-                              std::chrono::milliseconds deadline);
+  /// Gives the guest a fresh identity, under the record's next generation. timed_out after 10 s.
+  Task<Result<void>> identify(const std::string& sandbox, boost::json::object envs);
   /// Tells the gate of this machine (again).
   Task<Result<void>> announce();
   Result<std::vector<Fd>> open_sockets(int count) const;
