@@ -9,8 +9,9 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2")
 
 find_program(HAKO_CCACHE ccache)
 if(HAKO_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # The two sloppiness settings are what ccache needs to cache uses of a precompiled header.
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros;${HAKO_CCACHE}")
+  # The two sloppiness settings are what ccache needs to cache uses of a precompiled header; with the
+  # other two, one clone of the project profits from what another has compiled.
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros;CCACHE_BASEDIR=${CMAKE_SOURCE_DIR};CCACHE_NOHASHDIR=1;${HAKO_CCACHE}")
 endif()
 find_program(HAKO_MOLD mold)
 if(HAKO_MOLD)
