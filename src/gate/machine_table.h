@@ -18,6 +18,12 @@ struct Ingress {
   std::string mask_host;      ///< what Host becomes, "${PORT}" being the port; empty to leave it
 };
 
+/// Where what a guest sends out arrives: sockets of its namespace that take every destination.
+struct EgressSockets {
+  Fd listener;  ///< TCP; what a connection was meant for is its local address
+  Fd dns;       ///< UDP port 53
+};
+
 /// One VM. Shared between the table and whoever talks to the guest just now.
 struct Machine {
   std::string id;
@@ -25,6 +31,7 @@ struct Machine {
   std::string box;           ///< empty until published
   std::string access_token;  ///< of the box's daemon; may be empty
   Ingress ingress;
+  Fd egress_listener, egress_dns;  ///< see EgressSockets; none if the machine has no egress
   std::deque<Fd> stock;            ///< unconnected sockets inside its namespace
   std::vector<http::Client> idle;  ///< kept-alive connections to the daemon
   std::set<int> live;              ///< descriptors of connections in use
@@ -50,9 +57,11 @@ class MachineTable {
 
   MachineTable(TaskGroup& tasks, SocketSource source) : tasks_(tasks), source_(std::move(source)) {}
 
-  /// A machine known already gets the sockets; its connections go on.
+  /// A machine known already gets the sockets; its connections go on. Those of its egress, if any
+  /// came, take the place of the old ones.
   /// resource_exhausted, invalid_argument.
-  Result<void> add(const std::string& id, const std::string& address, std::vector<Fd> sockets);
+  Result<void> add(const std::string& id, const std::string& address, std::vector<Fd> sockets,
+                   EgressSockets egress = {});
   /// Resets all connections of the machine, and thereby those of the clients they serve.
   /// not_found.
   Result<void> remove(const std::string& id);

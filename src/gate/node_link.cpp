@@ -58,6 +58,17 @@ Result<ExecRequest> exec_request_of(const boost::json::object& body) {
   return request;
 }
 
+/// Takes the sockets of a machine's egress off the front of those that came with `order`.
+Result<EgressSockets> egress_of(rpc::Payload& order) {
+  HAKO_TRY(auto wanted, wire::bool_member(order.body, "egress"));
+  if (!wanted.value_or(false)) return EgressSockets{};
+  if (order.fds.size() < 2)
+    return Error(ErrorCode::invalid_argument, "egress without its two sockets");
+  EgressSockets egress{std::move(order.fds[0]), std::move(order.fds[1])};
+  order.fds.erase(order.fds.begin(), order.fds.begin() + 2);
+  return egress;
+}
+
 rpc::Payload done() {
   return {};
 }
@@ -162,7 +173,8 @@ Result<MachineRef> NodeLink::machine_of(const boost::json::object& body) const {
 NodeLink::Answer NodeLink::add(rpc::Payload order) {
   HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
   HAKO_CO_TRY(auto address, text_of(order.body, "address"));
-  HAKO_CO_TRYV(table_.add(id, address, std::move(order.fds)));
+  HAKO_CO_TRY(auto egress, egress_of(order));
+  HAKO_CO_TRYV(table_.add(id, address, std::move(order.fds), std::move(egress)));
   co_return done();
 }
 
