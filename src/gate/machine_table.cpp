@@ -23,7 +23,7 @@ constexpr auto kSweepInterval = std::chrono::seconds(5);
 }  // namespace
 
 Result<void> MachineTable::add(const std::string& id, const std::string& address,
-                               std::vector<Fd> sockets, EgressSockets egress) {
+                               std::vector<Fd> sockets) {
   boost::system::error_code error;
   auto ip = asio::ip::make_address(address, error);
   if (error) return Error(ErrorCode::invalid_argument, "not an address: " + address);
@@ -38,8 +38,6 @@ Result<void> MachineTable::add(const std::string& id, const std::string& address
   }
   machine->address = ip;
   machine->epoch = epoch_;
-  if (egress.listener) machine->egress_listener = std::move(egress.listener);
-  if (egress.dns) machine->egress_dns = std::move(egress.dns);
   return add_sockets(id, std::move(sockets));
 }
 
@@ -62,8 +60,6 @@ void MachineTable::cut(Machine& machine) {
   machine.idle.clear();
   for (int fd : machine.live) reset_socket(fd);
   machine.stock.clear();
-  machine.egress_listener.reset();
-  machine.egress_dns.reset();
   machine.asking = false;
   machine.stocked.notify_all();
 }
@@ -76,6 +72,7 @@ Result<void> MachineTable::remove(const std::string& id) {
   auto box = boxes_.find(machine->box);
   if (box != boxes_.end() && box->second == machine) boxes_.erase(box);
   cut(*machine);
+  if (removed_) removed_(id);
   return ok();
 }
 

@@ -18,12 +18,6 @@ struct Ingress {
   std::string mask_host;      ///< what Host becomes, "${PORT}" being the port; empty to leave it
 };
 
-/// Where what a guest sends out arrives: sockets of its namespace that take every destination.
-struct EgressSockets {
-  Fd listener;  ///< TCP; what a connection was meant for is its local address
-  Fd dns;       ///< UDP port 53
-};
-
 /// One VM. Shared between the table and whoever talks to the guest just now.
 struct Machine {
   std::string id;
@@ -31,7 +25,6 @@ struct Machine {
   std::string box;           ///< empty until published
   std::string access_token;  ///< of the box's daemon; may be empty
   Ingress ingress;
-  Fd egress_listener, egress_dns;  ///< see EgressSockets; none if the machine has no egress
   std::deque<Fd> stock;            ///< unconnected sockets inside its namespace
   std::vector<http::Client> idle;  ///< kept-alive connections to the daemon
   std::set<int> live;              ///< descriptors of connections in use
@@ -55,13 +48,16 @@ class MachineTable {
   /// Asks the node for sockets inside a machine's namespace.
   using SocketSource = std::function<Task<Result<std::vector<Fd>>>(std::string machine, int count)>;
 
+  /// Told of each machine that goes.
+  using Removed = std::function<void(const std::string& machine)>;
+
   MachineTable(TaskGroup& tasks, SocketSource source) : tasks_(tasks), source_(std::move(source)) {}
 
-  /// A machine known already gets the sockets; its connections go on. Those of its egress, if any
-  /// came, take the place of the old ones.
+  void on_removed(Removed removed) { removed_ = std::move(removed); }
+
+  /// A machine known already gets the sockets; its connections go on.
   /// resource_exhausted, invalid_argument.
-  Result<void> add(const std::string& id, const std::string& address, std::vector<Fd> sockets,
-                   EgressSockets egress = {});
+  Result<void> add(const std::string& id, const std::string& address, std::vector<Fd> sockets);
   /// Resets all connections of the machine, and thereby those of the clients they serve.
   /// not_found.
   Result<void> remove(const std::string& id);
@@ -96,6 +92,7 @@ class MachineTable {
 
   TaskGroup& tasks_;
   SocketSource source_;
+  Removed removed_;
   std::map<std::string, MachineRef> machines_;
   std::map<std::string, MachineRef> boxes_;
   uint64_t epoch_ = 0;
