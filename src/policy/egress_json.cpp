@@ -10,21 +10,21 @@ namespace {
 namespace json = boost::json;
 
 constexpr size_t kMostLayers = 64;
-constexpr size_t kMostTargets = 1024;
+constexpr size_t kMostTargets = 2048;
 constexpr size_t kMostLinks = 64;
 constexpr size_t kMostTlsPorts = 1024;
 constexpr size_t kLongestWord = 64;
 
 Error wrong_member(std::string_view name, std::string_view expected) {
   return Error(ErrorCode::invalid_argument,
-               quoted(name) + " must be " + std::string(expected));
+               in_quotes(name) + " must be " + std::string(expected));
 }
 
 /// A member that is not known may be a restriction: refused, not skipped.
 Result<void> only(const json::object& object, std::initializer_list<std::string_view> known) {
   for (const auto& member : object) {
     if (std::find(known.begin(), known.end(), std::string_view(member.key())) == known.end()) {
-      return Error(ErrorCode::invalid_argument, quoted(member.key()) + " is not a known member");
+      return Error(ErrorCode::invalid_argument, in_quotes(member.key()) + " is not a known member");
     }
   }
   return ok();

@@ -54,14 +54,15 @@ std::optional<EgressLayer> label_layer(const EgressPlatform& platform, Label lab
   if (layer.level == EgressLevel::internet) return std::nullopt;
   if (layer.level == EgressLevel::none) return layer;
   layer.allow = listed_for(platform, label);
-  auto may_be = [&](const Target& target) { return may_be_listed(platform, target); };
   if (!takes_any_list(platform, label)) {
     if (layer.allow.empty()) layer.level = EgressLevel::none;
     return layer;
   }
+  auto may_be = [&](const Target& target) { return may_be_listed(platform, target); };
   bool by_list = asked.level != EgressLevel::internet &&
                  std::all_of(asked.allow.begin(), asked.allow.end(), may_be);
   if (by_list || platform.ceiling != EgressLevel::internet) return std::nullopt;
+  layer.allow.insert(layer.allow.end(), platform.allow.begin(), platform.allow.end());
   std::copy_if(asked.allow.begin(), asked.allow.end(), std::back_inserter(layer.allow), may_be);
   return layer;
 }
@@ -196,7 +197,6 @@ EgressPlan plan_egress(const EgressPlatform& platform, Label label, const Egress
   EgressLayer asked = request_layer(platform, request);
   EgressPlan plan;
   plan.decision = may_ask(platform, label, request, asked);
-  if (!plan.decision.allowed) return plan;
   EgressPolicy& policy = plan.policy;
   policy.layers.push_back(platform_layer(platform));
   for (Label each : labels_up_to(label)) {

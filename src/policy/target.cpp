@@ -88,7 +88,7 @@ std::optional<Parts> split(std::string_view text) {
 }
 
 Error wrong_target(std::string_view text, const char* why) {
-  return Error(ErrorCode::invalid_argument, quoted(text) + " " + why);
+  return Error(ErrorCode::invalid_argument, in_quotes(text) + " " + why);
 }
 
 constexpr const char* kNoTarget =
