@@ -32,11 +32,13 @@ Result<void> only(const json::object& object, std::initializer_list<std::string_
 
 Result<std::string> read_word(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
-  if (!value || !value->is_string() || value->get_string().empty() ||
-      value->get_string().size() > kLongestWord) {
-    return wrong_member(name, "a text of 1 to 64 bytes");
+  std::string word(value && value->is_string() ? std::string_view(value->get_string()) : "");
+  auto is_printable = [](char c) { return c >= ' ' && c <= '~'; };
+  if (word.empty() || word.size() > kLongestWord ||
+      !std::all_of(word.begin(), word.end(), is_printable)) {
+    return wrong_member(name, "a text of 1 to 64 printable characters");
   }
-  return std::string(value->get_string());
+  return word;
 }
 
 Result<int64_t> whole_number(const json::value& value, std::string_view name, int64_t least,

@@ -128,9 +128,9 @@ Decision within_label(const EgressPlatform& platform, Label label, const EgressL
   for (const Target& target : asked.allow) {
     if (covers(listed, target) || (any && may_be_listed(platform, target))) continue;
     if (any) {
-      return Decision::deny(rule, to_string(target) + " is too wide for a list for " + word + " data",
-                            "name hosts, names below one (*.example.com) or networks of at most "
-                            "/16, for IPv6 /32");
+      return Decision::deny(
+          rule, to_string(target) + " is too wide for a list for " + word + " data",
+          "name hosts, names below one (*.example.com) or networks of at most /16, for IPv6 /32");
     }
     return Decision::deny(
         rule, to_string(target) + " is not on the list for " + word + " data",

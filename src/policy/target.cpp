@@ -144,7 +144,7 @@ Result<Target> parse_target(std::string_view text) {
   if (!parts->ports.empty()) {
     auto ports = ports_from(parts->ports.substr(1));
     if (!ports) {
-      return wrong_target(text, "has ports that are not numbers from 1 to 65535, or ranges of them");
+      return wrong_target(text, "has ports that are no numbers from 1 to 65535 or ranges of them");
     }
     target.ports = std::move(*ports);
   }

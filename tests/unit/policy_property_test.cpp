@@ -13,7 +13,7 @@ namespace {
 
 using namespace test;
 
-constexpr uint32_t kCases = 4000;
+constexpr uint32_t kCases = 1500;
 constexpr int kProbes = 24;
 
 /// Makes things of a small world, in which rules and destinations meet often.
@@ -120,8 +120,8 @@ class World {
  private:
   Target network() {
     static const std::vector<const char*> kNetworks = {
-        "0.0.0.0/0", "8.0.0.0/8",  "8.8.0.0/16", "8.8.8.8",  "8.8.8.8/31", "10.0.0.0/8",
-        "10.0.0.1",  "[::]/0",     "[2000::]/3", "[2606:4700::]/32", "[2606:4700::1]", "127.0.0.0/8"};
+        "0.0.0.0/0",   "8.0.0.0/8", "8.8.0.0/16", "8.8.8.8",          "8.8.8.8/31",     "10.0.0.0/8",
+        "127.0.0.0/8", "[::]/0",    "[2000::]/3", "[2606:4700::]/32", "[2606:4700::1]", "10.0.0.1"};
     return targets({one_of(kNetworks)}).front();
   }
 
