@@ -45,6 +45,15 @@ policy::EgressPolicy everything() {
   return policy;
 }
 
+/// As many as may be open may be opened at once.
+double connect_burst(const policy::EgressLimits& limits) {
+  return std::max(1, limits.connections > 0 ? limits.connections : limits.connects_per_second);
+}
+
+double question_burst(const policy::EgressLimits& limits) {
+  return std::max(1, limits.names_per_second);
+}
+
 SharedSocket share(asio::any_io_executor executor, Fd socket) {
   if (!socket) return nullptr;
   return std::make_shared<asio::posix::stream_descriptor>(executor, socket.release());
@@ -59,7 +68,12 @@ void close_socket(SharedSocket& socket) {
 }  // namespace
 
 EgressBox::EgressBox(asio::any_io_executor executor, EgressCommons& commons, std::string machine)
-    : executor_(executor), commons_(commons), machine_(std::move(machine)), tasks_(executor) {}
+    : executor_(executor),
+      commons_(commons),
+      machine_(std::move(machine)),
+      connects_(policy_.limits.connects_per_second, connect_burst(policy_.limits)),
+      questions_(policy_.limits.names_per_second, question_burst(policy_.limits)),
+      tasks_(executor) {}
 
 void EgressBox::listen(EgressSockets sockets) {
   if (closed_) return;
@@ -79,9 +93,8 @@ void EgressBox::set_policy(std::string box, policy::EgressPolicy policy) {
   policy_ = as_walls_stand(std::move(policy));
   const auto& limits = policy_.limits;
   traffic_.set_limits(limits);
-  int burst = limits.connections > 0 ? limits.connections : limits.connects_per_second;
-  connects_.change(Clock::now(), limits.connects_per_second, std::max(1, burst));
-  questions_.change(Clock::now(), limits.names_per_second, std::max(1, limits.names_per_second));
+  connects_.change(Clock::now(), limits.connects_per_second, connect_burst(limits));
+  questions_.change(Clock::now(), limits.names_per_second, question_burst(limits));
   for (Passage* passage : passages_) passage->judge_again();
 }
 

@@ -78,7 +78,7 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   policy::EgressPolicy policy_;
   BoxTraffic traffic_;
   Names names_;
-  TokenBucket connects_{1, 1}, questions_{1, 1};
+  TokenBucket connects_, questions_;
   size_t resolving_ = 0;
   SharedSocket listener_, dns_;
   std::set<Passage*> passages_;
