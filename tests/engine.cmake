@@ -1,6 +1,7 @@
 # PID 1 of the machines that the engine's tests boot.
 add_executable(engine_test_guest ${CMAKE_CURRENT_SOURCE_DIR}/support/engine_guest.cpp)
-target_link_options(engine_test_guest PRIVATE -static)
+target_compile_options(engine_test_guest PRIVATE -fno-sanitize=all)
+target_link_options(engine_test_guest PRIVATE -static -fno-sanitize=all)
 set_target_properties(engine_test_guest PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
 
