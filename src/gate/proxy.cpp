@@ -32,12 +32,6 @@ http::Response connect_problem(const http::RequestHead& head, const wire::BoxPor
   return no_port(head, target);
 }
 
-/// Whether the request may be sent a second time: the first try cannot have eaten its body.
-bool has_body(const http::RequestHead& head) {
-  std::string_view length = head.header("Content-Length");
-  return (!length.empty() && length != "0") || !head.header("Transfer-Encoding").empty();
-}
-
 wire::RoutingFacts facts_of(const http::RequestHead& head) {
   wire::RoutingFacts facts;
   facts.path = head.path();
@@ -49,6 +43,12 @@ wire::RoutingFacts facts_of(const http::RequestHead& head) {
 
 bool is_signed(const http::RequestHead& head) {
   return head.path() == "/files" && head.parameter("signature").has_value();
+}
+
+/// Whether it brings data that must not go in before the box's label has risen.
+bool has_label(const http::RequestHead& head) {
+  return head.fields.count("X-Hako-Label") > 0 ||
+         (head.path() == "/files" && head.parameter("label").has_value());
 }
 
 /// Whether a request that names no box is for the API by the name it came for.
@@ -139,6 +139,11 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
     auto response = no_sandbox(head, route.target);
     co_return co_await answer(exchange, std::move(response));
   }
+  if (route.target.port == wire::kDaemonPort && has_label(head)) {
+    auto response = http::error_response(
+        400, "uploads with a label go to the API's port, which raises the sandbox's label first");
+    co_return co_await answer(exchange, std::move(response));
+  }
   if (route.target.port == wire::kDaemonPort) {
     if (is_preflight(head)) {
       auto response = preflight_answer(head);
@@ -172,7 +177,7 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
     co_return co_await answer(exchange, std::move(response));
   }
   bool daemon = target.port == wire::kDaemonPort;
-  bool repeatable = !has_body(head);
+  bool repeatable = !head.has_body();
   http::HeadEdit edit;
   if (daemon) edit = [](http::ResponseHead& response) { allow_origins(response.fields); };
   for (;;) {

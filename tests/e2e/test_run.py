@@ -212,7 +212,8 @@ import socket, time
 for target in (("1.1.1.1", 53), ("10.0.0.1", 80), ("169.254.169.254", 80), ("169.254.0.22", 22)):
     start = time.time()
     try:
-        socket.create_connection(target, timeout=10)
+        # Every connection comes as far as the gate, which resets what is not allowed.
+        socket.create_connection(target, timeout=10).recv(1)
         print("open", target)
     except OSError as error:
         print("closed", time.time() - start < 2)
