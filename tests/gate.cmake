@@ -8,6 +8,7 @@ target_compile_definitions(gate_process_test PRIVATE HAKO_GATE_PROGRAM="$<TARGET
 add_dependencies(gate_process_test gate_program)
 hako_test(gate_egress_test LABELS integration TIMEOUT 180 DEPENDS gate network
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_names_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/gate_lab.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/gate_lab_egress.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/gate_lab_world.cpp

@@ -32,6 +32,11 @@ Fd handle_of(http::Stream& stream) {
   return Fd(::fcntl(stream.native_handle(), F_DUPFD_CLOEXEC, 0));
 }
 
+std::string why_unread(const Error& error) {
+  if (error.code() == ErrorCode::timed_out) return "the client did not say for whom in time";
+  return error.message();
+}
+
 }  // namespace
 
 Passage::Passage(EgressBox& box, http::Stream client)
@@ -82,7 +87,8 @@ Task<void> Passage::go() {
     const std::string* name = box_.names().name_of(address.to_v4());
     if (!name) {
       destination_.address = address;
-      co_return co_await refuse({"egress.name", "no name has this address: ask DNS first"});
+      Refusal unknown{"egress.name", "no name has this address: ask DNS first"};
+      co_return co_await refuse(std::move(unknown));
     }
     destination_.name = *name;
     for (const auto& link : box_.policy().links)
@@ -99,10 +105,13 @@ Task<void> Passage::go_by_link(policy::EgressLink link) {
   link_ = link;
   // The daemon and the relay to the loopback address are the node's and the gate's.
   bool reserved = link.port == wire::kDaemonPort || link.port == wire::kLoopbackRelayPort;
-  if (link.port != destination_.port || reserved)
-    co_return co_await refuse({"link.port", "no link leads to this port"});
   auto machine = box_.commons().table.find_box(link.box);
-  if (!machine) co_return co_await refuse({"link.box", "the box that is linked is not running"});
+  std::optional<Refusal> refusal;
+  if (link.port != destination_.port || reserved)
+    refusal = {"link.port", "no link leads to this port"};
+  else if (!machine)
+    refusal = {"link.box", "the box that is linked is not running"};
+  if (refusal) co_return co_await refuse(std::move(*refusal));
   judged_ = true;
   auto decision = policy::Decision::allow("link", "a link to box " + link.box);
   note_allowed(decision);
@@ -124,7 +133,10 @@ Task<void> Passage::go_by_link(policy::EgressLink link) {
 
 Task<void> Passage::go_by_policy() {
   auto decision = box_.may_connect(destination_);
-  if (!decision.allowed) co_return co_await refuse({decision.rule, decision.reason});
+  if (!decision.allowed) {
+    Refusal refusal{decision.rule, decision.reason};
+    co_return co_await refuse(std::move(refusal));
+  }
   judged_ = true;
   auto addresses = co_await find_addresses();
   if (addresses.empty() || cut_) co_return;
@@ -207,13 +219,12 @@ Task<void> Passage::pass_tls(Addresses addresses) {
   auto reading = read_opening(judge_tls);
   auto opening = co_await with_deadline(kOpeningTime, std::move(reading));
   if (cut_) co_return;
-  if (!opening) {
-    bool late = opening.error().code() == ErrorCode::timed_out;
-    co_return co_await refuse(
-        {kSniRule, late ? "the client did not say for whom in time" : opening.error().message()});
-  }
-  if (opening.value().kind == Opening::Kind::refused)
-    co_return co_await refuse({opening.value().rule, opening.value().reason});
+  std::optional<Refusal> refusal;
+  if (!opening)
+    refusal = {kSniRule, why_unread(opening.error())};
+  else if (opening.value().kind == Opening::Kind::refused)
+    refusal = {opening.value().rule, opening.value().reason};
+  if (refusal) co_return co_await refuse(std::move(*refusal));
   if (!co_await connect(std::move(addresses))) co_return;
   if (!co_await send_pending()) co_return;
   co_await relay(*upstream_);
@@ -259,9 +270,10 @@ Task<Result<void>> Passage::pass_out_watched(const Addresses& addresses) {
   if (read)
     opening = std::move(read).value();
   else if (read.error().code() == ErrorCode::timed_out)
-    opening = {Opening::Kind::refused, kHostRule, "the client did not say for whom in time"};
+    opening = {Opening::Kind::refused, kHostRule, why_unread(read.error())};
   if (opening.kind == Opening::Kind::refused) {
-    note_denied({opening.rule, opening.reason});
+    Refusal refusal{opening.rule, opening.reason};
+    note_denied(refusal);
     co_return Error(ErrorCode::permission_denied, opening.reason);
   }
   if (opening.kind != Opening::Kind::http) {

@@ -36,8 +36,6 @@ class Passage {
 
  private:
   struct Refusal {
-    // No aggregate, as they stand beside co_await (see base/result.h).
-    Refusal(std::string by, std::string why) : rule(std::move(by)), reason(std::move(why)) {}
     std::string rule;
     std::string reason;
   };
