@@ -113,8 +113,8 @@ Task<void> Passage::go_by_link(policy::EgressLink link) {
     refusal = {"link.box", "the box that is linked is not running"};
   if (refusal) co_return co_await refuse(std::move(*refusal));
   judged_ = true;
-  auto decision = policy::Decision::allow("link", "a link to box " + link.box);
-  note_allowed(decision);
+  allowed_by_ = policy::Decision::allow("link", "a link to box " + link.box);
+  note_allowed();
   DialPlan plan;
   plan.port = link.port;
   plan.patience = kConnectTime;
@@ -138,6 +138,7 @@ Task<void> Passage::go_by_policy() {
     co_return co_await refuse(std::move(refusal));
   }
   judged_ = true;
+  allowed_by_ = std::move(decision);
   auto addresses = co_await find_addresses();
   if (addresses.empty() || cut_) co_return;
   destination_.address = addresses.front();
@@ -161,7 +162,7 @@ Task<Addresses> Passage::find_addresses() {
     auto resolved = co_await box_.resolve(destination_.name);
     if (cut_) co_return Addresses();
     if (!resolved) {
-      note_allowed(box_.may_connect(destination_));
+      note_allowed();
       end_reason_ = resolved.error().message();
       co_return Addresses();
     }
@@ -172,10 +173,12 @@ Task<Addresses> Passage::find_addresses() {
   for (const auto& address : all) {
     policy::Destination there{destination_.name, address, destination_.port};
     auto decision = box_.may_connect(there);
-    if (decision.allowed)
+    if (decision.allowed) {
       permitted.push_back(address);
-    else
+      allowed_by_ = std::move(decision);
+    } else {
       refusal = {decision.rule, decision.reason};
+    }
   }
   if (permitted.empty()) {
     if (!all.empty()) destination_.address = all.front();
@@ -185,10 +188,14 @@ Task<Addresses> Passage::find_addresses() {
 }
 
 Task<Result<void>> Passage::connect(Addresses addresses) {
-  if (connection_ == 0) note_allowed(box_.may_connect(destination_));
-  std::function<bool()> give_up = [this] { return cut_; };
+  if (connection_ == 0) note_allowed();
+  // Asked again for each: a policy may have changed since.
+  MayTry may_try = [this](const asio::ip::address& address) {
+    policy::Destination there{destination_.name, address, destination_.port};
+    return !cut_ && box_.may_connect(there).allowed;
+  };
   auto connected = co_await connect_out(upstream_, std::move(addresses), destination_.port,
-                                        kConnectTime, give_up);
+                                        kConnectTime, may_try);
   if (cut_) co_return Error(ErrorCode::cancelled, end_reason_);
   if (!connected) {
     end_reason_ = connected.error().message();
@@ -291,7 +298,8 @@ Task<Result<void>> Passage::pass_out_watched(const Addresses& addresses) {
 }
 
 Task<void> Passage::pass_http(Addresses addresses) {
-  note_allowed(box_.may_connect(destination_));
+  note_allowed();
+  relaying_ = true;
   co_await serve_http(std::move(addresses));
   ended_well_ = !cut_;
   if (!cut_) end_reason_ = "both sides have ended";
@@ -304,7 +312,6 @@ Task<void> Passage::serve_http(Addresses addresses) {
   way.expected = expected();
   way.connect = [this, addresses] { return connect_for_http(addresses); };
   way.refused = [this](const std::string& reason) { note_denied({kHostRule, reason}); };
-  relaying_ = false;  // the server has deadlines of its own
   co_await relay_http(std::move(client_), std::move(way));
 }
 
@@ -401,11 +408,11 @@ EgressRecord Passage::record(std::string_view verdict) const {
   return record;
 }
 
-void Passage::note_allowed(const policy::Decision& decision) {
+void Passage::note_allowed() {
   connection_ = ++box_.commons().last_connection;
   auto allowed = record("allowed");
-  allowed.rule = decision.rule;
-  allowed.reason = decision.reason;
+  allowed.rule = allowed_by_.rule;
+  allowed.reason = allowed_by_.reason;
   allowed.connection = connection_;
   box_.record(std::move(allowed));
 }
