@@ -108,6 +108,7 @@ Task<void> daemon(http::Exchange& exchange) {
 
 Task<void> service(http::Exchange& exchange) {
   const http::RequestHead& head = exchange.head();
+  if (head.path() == "/hang") co_return co_await hang(exchange);
   if (head.path() == "/seen") {
     std::string seen;
     for (const char* name : {"Host", "X-Forwarded-Host", "e2b-traffic-access-token"})

@@ -185,8 +185,12 @@ Task<DnsReply> EgressTest::ask_dns(std::string name, int type, std::string serve
   (void)::send(socket.native_handle(), question.data(), question.size(), 0);
   std::string answer(4096, '\0');
   auto read = [](asio::posix::stream_descriptor& from, std::string& into) -> Task<Result<void>> {
-    size_t count = co_await from.async_read_some(asio::buffer(into), asio::use_awaitable);
+    error_code error;
+    size_t count = co_await from.async_read_some(
+        asio::buffer(into), asio::redirect_error(asio::use_awaitable, error));
+    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
     into.resize(count);
+    if (error) co_return Error(ErrorCode::unavailable, error.message());
     co_return ok();
   };
   auto reading = read(socket, answer);
