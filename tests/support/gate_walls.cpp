@@ -1,5 +1,5 @@
-// In the place of src/gate/walls.cpp, for hako-gate-test: HAKO_TEST_WITHOUT_WALL names the wall that
-// is not there.
+// In the place of src/gate/walls.cpp, for hako-gate-test: HAKO_TEST_WITHOUT_WALL names the wall
+// that is not there.
 #include "gate/walls.h"
 
 #include <cstdlib>
