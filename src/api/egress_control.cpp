@@ -253,8 +253,10 @@ Task<Result<void>> EgressControl::tell_node(std::string id, const EgressPolicy& 
   body["egress"] = policy::to_json(policy);
   if (!ingress.empty()) body["ingress"] = std::move(ingress);
   auto answer = co_await node_.call("box.egress", std::move(body), kEgressDeadline);
+  doubtful_.erase(id);
   if (answer) co_return ok();
   if (answer.error().code() != ErrorCode::not_found) {
+    doubtful_.insert(id);
     co_return error_for_user(answer.error(), "egress not changed");
   }
   co_await sandboxes_.forget(id, "unknown to the node");
@@ -275,21 +277,39 @@ Task<Result<void>> EgressControl::write(const SandboxRecord& record) {
 Task<void> EgressControl::push_all() {
   auto records = co_await store_.all_sandboxes();
   if (!records) co_return;  // reconcile() has said so
-  for (const SandboxRecord& listed : records.value()) {
+  std::vector<std::string> ids;
+  for (SandboxRecord& record : records.value()) ids.push_back(std::move(record.id));
+  co_await push(std::move(ids));
+}
+
+Task<void> EgressControl::push_doubtful() {
+  std::vector<std::string> ids(doubtful_.begin(), doubtful_.end());
+  co_await push(std::move(ids));
+}
+
+Task<void> EgressControl::push(std::vector<std::string> ids) {
+  int failed = 0;
+  std::string error;
+  for (const std::string& id : ids) {
     auto turn = co_await changes_.take();
     // As it is now that it is its turn.
-    auto record = co_await store_.find_sandbox(listed.id);
-    if (!record || !record.value()) continue;
-    if (record.value()->state != store::SandboxState::running) continue;
-    auto links = co_await links_of(listed.id);
+    auto record = co_await store_.find_sandbox(id);
+    if (!record || !record.value() || record.value()->state != store::SandboxState::running) {
+      if (record) doubtful_.erase(id);
+      continue;
+    }
+    auto links = co_await links_of(id);
     if (!links) continue;
     auto settled = co_await settle(std::move(*record.value()), links.value());
     if (settled || settled.error().code() == ErrorCode::not_found) continue;
-    json::object fields;
-    fields["sandbox"] = listed.id;
-    fields["error"] = settled.error().message();
-    log_warn("egress not settled", std::move(fields));
+    ++failed;
+    error = settled.error().message();
   }
+  if (failed == 0) co_return;
+  json::object fields;
+  fields["sandboxes"] = failed;
+  fields["error"] = error;
+  log_warn("egress not settled yet", std::move(fields));
 }
 
 }  // namespace hako::api

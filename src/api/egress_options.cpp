@@ -1,5 +1,7 @@
 #include "api/egress_options.h"
 
+#include <algorithm>
+
 namespace hako::api {
 namespace json = boost::json;
 
