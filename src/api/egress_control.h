@@ -66,8 +66,8 @@ class EgressControl {
   Task<Result<void>> settle(store::SandboxRecord record, const Links& links);
   /// The same for the sandbox that `link` leads from, as if it were not there.
   Task<Result<void>> settle_without(store::LinkRecord link);
-  Task<Result<void>> tell_node(std::string id, const policy::EgressPolicy& policy,
-                               boost::json::object ingress = {});
+  Task<Result<void>> tell_node(const store::SandboxRecord& record,
+                               const policy::EgressPolicy& policy);
   Task<Result<void>> write(const store::SandboxRecord& record);
 
   const policy::EgressPlatform& platform_;
