@@ -21,11 +21,12 @@ namespace {
 
 constexpr size_t kLargestFile = 1 << 20;
 constexpr size_t kMostProblemsShown = 10;
+constexpr size_t kLongestList = 1000;
 /// sun_path holds 108 bytes with its end; the longest socket name under run_dir is behind it.
 constexpr size_t kLongestRunDir = 107 - sizeof("/gate-control.sock");
 
 /// A value from the file or the environment; monostate for a kind that no key takes.
-using Value = std::variant<std::monostate, int64_t, bool, std::string>;
+using Value = std::variant<std::monostate, int64_t, bool, std::string, std::vector<std::string>>;
 
 /// One setting: where it stands in the file, how it is checked and where it goes.
 struct Key {
@@ -64,6 +65,19 @@ Key text(const char* section, const char* name, std::string Config::*member, Che
     return std::nullopt;
   };
   return {section, name, environment, set, true};
+}
+
+/// A list of texts, each of which must pass `check`.
+Key texts(const char* section, const char* name, std::vector<std::string> Config::*member,
+          Check check, const char* expected) {
+  auto set = [=](Config& config, const Value& value) -> std::optional<std::string> {
+    const auto* given = std::get_if<std::vector<std::string>>(&value);
+    bool fits = given && given->size() <= kLongestList;
+    if (!fits || !std::all_of(given->begin(), given->end(), check)) return expected;
+    config.*member = *given;
+    return std::nullopt;
+  };
+  return {section, name, nullptr, set, false};
 }
 
 Key flag(const char* section, const char* name, bool Config::*member) {
@@ -122,6 +136,11 @@ bool is_domain_and_port(const std::string& text) {
          is_domain(text.substr(0, colon));
 }
 
+/// The same, with "*." in front of it or without.
+bool is_host_pattern(const std::string& text) {
+  return is_domain_and_port(text.starts_with("*.") ? text.substr(2) : text);
+}
+
 bool is_template_name(const std::string& text) {
   auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -149,6 +168,7 @@ const std::vector<Key>& keys() {
   constexpr const char* kPathOrNone = "an absolute path, or nothing";
   constexpr const char* kRun = "an absolute path of at most 88 bytes without a slash at the end";
   constexpr const char* kAddress = "an IP address";
+  constexpr const char* kRegistries = "a list of \"host\" or \"host:port\", in lower case";
   constexpr const char* kName = "a name of a-z, 0-9, '-' and '_'";
   constexpr int64_t kMostUid = std::numeric_limits<int32_t>::max();
   using C = Config;
@@ -176,6 +196,13 @@ const std::vector<Key>& keys() {
       number("template", "memory_mib", &C::memory_mib, 64, 1 << 20),
       number("template", "vcpus", &C::vcpus, 1, 256),
       number("template", "disk_mib", &C::disk_mib, 64, 16 << 20),
+      texts("template", "registries", &C::registries, is_domain_and_port, kRegistries),
+      texts("template", "insecure_registries", &C::insecure_registries, is_domain_and_port,
+            kRegistries),
+      texts("template", "registry_hosts", &C::registry_hosts, is_host_pattern,
+            "a list of \"host\", \"host:port\" or \"*.domain\""),
+      number("template", "pull_mib", &C::pull_mib, 1, 16 << 20),
+      text("template", "skopeo", &C::skopeo, is_absolute_path, kPath),
       number("pool", "size", &C::pool_size, 0, 4096, "HAKO_POOL_SIZE"),
       number("limits", "boxes", &C::max_boxes, 1, 4096),
       number("limits", "memory_mib", &C::max_memory_mib, 64, 1 << 20),
@@ -249,6 +276,14 @@ std::string describe(const toml::node& node) {
 }
 
 Value value_of(const toml::node& node) {
+  if (const toml::array* array = node.as_array()) {
+    std::vector<std::string> texts;
+    for (const toml::node& each : *array) {
+      if (!each.is_string()) return std::monostate();
+      texts.push_back(each.value<std::string>().value());
+    }
+    return texts;
+  }
   if (node.is_integer()) return node.value<int64_t>().value();
   if (node.is_boolean()) return node.value<bool>().value();
   if (node.is_string()) return node.value<std::string>().value();
