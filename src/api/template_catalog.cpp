@@ -31,6 +31,11 @@ Error no_template(const std::string& name) {
   return Error(ErrorCode::not_found, "template '" + name + "' not found");
 }
 
+Error reserved_name() {
+  return Error(ErrorCode::failed_precondition,
+               "names that begin with 'pulled/' are those of images from registries");
+}
+
 Error unusable(const Error& error) {
   return error_for_user(error, "templates not read");
 }
@@ -122,17 +127,16 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text) {
                   "template '" + what.name + "' has no build with the tag '" + tag + "'");
 }
 
-Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text) {
-  HAKO_CO_TRY(auto reference, parse_image_reference(text));
-  Error missing(ErrorCode::not_found,
-                "image '" + text +
-                    "' has not been imported, and this server pulls from no "
-                    "registry: save it as an OCI archive and run `hako template import " +
-                    reference.name + (reference.tag ? ":" + *reference.tag : "") + " FILE`");
+Task<Result<std::optional<ResolvedTemplate>>> TemplateCatalog::find_imported(std::string text) {
+  std::optional<ResolvedTemplate> none;
+  // No import has a digest for its name, nor one that templates cannot have.
+  auto parsed = parse_image_reference(text);
+  if (!parsed) co_return none;
+  TemplateReference reference = std::move(parsed).value();
   auto what = co_await find(reference.name);
   if (!what && what.error().code() == ErrorCode::not_found) {
     // What E2B calls its base image is ours here.
-    if (reference.name != "e2bdev/base") co_return missing;
+    if (reference.name != "e2bdev/base") co_return none;
     const std::string& name = config_.default_template;
     co_return ResolvedTemplate{name, name, name};
   }
@@ -148,7 +152,7 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text) 
         co_return ResolvedTemplate{what.value().id, what.value().name, each.build_id};
     }
   }
-  co_return missing;
+  co_return none;
 }
 
 Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
@@ -159,6 +163,15 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
   if (is_default(reference.name))
     co_return Error(ErrorCode::failed_precondition,
                     "'" + reference.name + "' is the installed image and cannot be replaced");
+  if (is_pulled_name(reference.name)) co_return reserved_name();
+  auto adding =
+      add_build(std::move(reference), std::move(tags), vcpus, memory_mib, std::move(key_id));
+  co_return co_await std::move(adding);
+}
+
+Task<Result<TemplateCatalog::Registered>> TemplateCatalog::add_build(
+    TemplateReference reference, std::vector<std::string> tags, int64_t vcpus, int64_t memory_mib,
+    std::string key_id) {
   auto work = [=](TemplateStore& templates) -> Result<Registered> {
     Registered registered;
     HAKO_TRY(auto known, templates.find_template(reference.name));
@@ -184,6 +197,57 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
   auto registered = co_await store_.with_templates(std::move(work));
   if (!registered) co_return unusable(registered.error());
   co_return std::move(registered);
+}
+
+Task<Result<std::optional<ResolvedTemplate>>> TemplateCatalog::find_pulled(std::string name,
+                                                                          std::string digest) {
+  std::optional<ResolvedTemplate> none;
+  auto what = co_await find(pulled_name(name));
+  if (!what && what.error().code() == ErrorCode::not_found) co_return none;
+  if (!what) co_return what.error();
+  HAKO_CO_TRY(auto tags, co_await tags_of(what.value().id));
+  std::string tag = pulled_tag(digest);
+  for (const TagRecord& each : tags) {
+    if (each.tag != tag) continue;
+    // A tag's time says when it was used last.
+    auto work = [id = what.value().id, build = each.build_id, tag](TemplateStore& templates) {
+      return templates.set_tags(id, build, {tag}, unix_ms());
+    };
+    auto written = co_await store_.with_templates(std::move(work));
+    if (!written) co_return unusable(written.error());
+    co_return ResolvedTemplate{what.value().id, what.value().name, each.build_id};
+  }
+  co_return none;
+}
+
+Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_pulled(
+    std::string name, std::string digest, std::string for_template) {
+  HAKO_CO_TRY(auto asking, co_await find(std::move(for_template)));
+  TemplateReference reference;
+  reference.name = pulled_name(name);
+  auto adding = add_build(std::move(reference), {pulled_tag(digest)}, 0, 0, asking.key_id);
+  co_return co_await std::move(adding);
+}
+
+Task<Result<void>> TemplateCatalog::forget_old_pulled() {
+  HAKO_CO_TRY(auto all, co_await list());
+  std::vector<std::pair<std::string, TagRecord>> pulled;
+  for (const Listed& each : all)
+    for (const TagRecord& tag : each.tags)
+      if (is_pulled_name(each.what.name)) pulled.emplace_back(each.what.id, tag);
+  if (pulled.size() <= kMostPulled) co_return ok();
+  std::sort(pulled.begin(), pulled.end(), [](const auto& a, const auto& b) {
+    return a.second.created_ms > b.second.created_ms;
+  });
+  for (size_t i = kMostPulled; i < pulled.size(); ++i) {
+    auto work = [id = pulled[i].first, tag = pulled[i].second.tag](TemplateStore& templates) {
+      return templates.remove_tags(id, {tag});
+    };
+    auto removed = co_await store_.with_templates(std::move(work));
+    if (!removed) co_return unusable(removed.error());
+    HAKO_CO_TRYV(co_await remove_untagged(pulled[i].first));
+  }
+  co_return ok();
 }
 
 Task<Result<void>> TemplateCatalog::update_build(BuildRecord build) {
@@ -222,11 +286,14 @@ Task<Result<void>> TemplateCatalog::remove_untagged(std::string template_id) {
 
 Task<Result<std::string>> TemplateCatalog::assign_tags(std::string target,
                                                        std::vector<std::string> texts) {
-  HAKO_CO_TRYV(parse_template_reference(target));
+  HAKO_CO_TRY(auto reference, parse_template_reference(target));
+  if (is_pulled_name(reference.name)) co_return reserved_name();
   HAKO_CO_TRY(auto tags, join_tags(std::nullopt, texts));
   HAKO_CO_TRY(auto resolved, co_await resolve(target));
   if (is_default(resolved.id))
     co_return Error(ErrorCode::failed_precondition, "the installed image takes no tags");
+  // The target may have been an id.
+  if (is_pulled_name(resolved.name)) co_return reserved_name();
   auto work = [=](TemplateStore& templates) {
     return templates.set_tags(resolved.id, resolved.node_name, tags, unix_ms());
   };

@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,14 +36,30 @@ struct NodeTemplateFacts {
 /// as its id; it is in no record. Thread: one executor.
 class TemplateCatalog {
  public:
+  static constexpr size_t kMostPulled = 32;
+
   TemplateCatalog(const config::Config& config, store::AsyncStore& store, NodeLink& node)
       : config_(config), store_(store), node_(node) {}
+
+  struct Registered {
+    store::TemplateRecord what;
+    store::BuildRecord build;
+  };
 
   bool is_default(const std::string& name) const { return name == config_.default_template; }
   /// What a box is to be made from: "id", "name", each with ":tag" or without. not_found.
   Task<Result<ResolvedTemplate>> resolve(std::string reference);
-  /// What `fromImage` means: an image that was imported. not_found.
-  Task<Result<ResolvedTemplate>> resolve_image(std::string reference);
+  /// What `fromImage` means where an image of that name was imported.
+  Task<Result<std::optional<ResolvedTemplate>>> find_imported(std::string reference);
+
+  /// Images that were pulled are templates, too, called "pulled/NAME" with their digest as the tag;
+  /// nobody else can give such names. To ask for one is to use it.
+  Task<Result<std::optional<ResolvedTemplate>>> find_pulled(std::string name, std::string digest);
+  /// Registers the build of one. `for_template`: whose maker has asked for it.
+  Task<Result<Registered>> register_pulled(std::string name, std::string digest,
+                                           std::string for_template);
+  /// Removes those that were used longest ago, beyond kMostPulled. What was built on one stays.
+  Task<Result<void>> forget_old_pulled();
 
   /// not_found.
   Task<Result<store::TemplateRecord>> find(std::string id_or_name);
@@ -50,10 +67,6 @@ class TemplateCatalog {
   Task<Result<std::vector<NodeTemplateFacts>>> node_templates();
 
   /// Registers a build that waits to be started, and its template where it is new.
-  struct Registered {
-    store::TemplateRecord what;
-    store::BuildRecord build;
-  };
   Task<Result<Registered>> register_build(std::string name, std::vector<std::string> more_tags,
                                           int64_t vcpus, int64_t memory_mib, std::string key_id);
   /// Writes down how a build stands; a ready one gets its tags, and builds that lost their last tag
@@ -80,6 +93,8 @@ class TemplateCatalog {
   Task<void> remove_strays();
 
  private:
+  Task<Result<Registered>> add_build(TemplateReference reference, std::vector<std::string> tags,
+                                     int64_t vcpus, int64_t memory_mib, std::string key_id);
   Task<Result<void>> remove_at_node(std::string build_id);
   Task<Result<void>> remove_untagged(std::string template_id);
 
