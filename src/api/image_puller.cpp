@@ -55,6 +55,10 @@ std::string reason_in(std::string_view output) {
     if (output[i] == '\\' && i + 1 < output.size()) ++i;
     reason += output[i];
   }
+  // It says so of whatever went wrong before the first layer; the name is known.
+  constexpr std::string_view kNoise = "Error parsing image name \"";
+  size_t end = reason.find("\": ");
+  if (reason.starts_with(kNoise) && end != std::string::npos) reason.erase(0, end + 3);
   return reason;
 }
 
@@ -76,7 +80,7 @@ struct ImagePull::Run {
   bool progress;     ///< what it says is for the user as it comes
   std::string tail;  ///< the last of what it said
   ExitStatus status;
-  std::string refusal;
+  std::optional<Error> trouble;  ///< with its way out
 };
 
 ImagePull::ImagePull(const config::Config& config, const policy::RegistryLists& lists,
@@ -184,9 +188,6 @@ Task<Result<void>> ImagePull::run(std::vector<std::string> arguments, Fd out) {
   std::string proxy = door.proxy_url();
   spec.env = {"PATH=/usr/bin:/bin", "HOME=" + folder_,      "XDG_RUNTIME_DIR=" + folder_,
               "LC_ALL=C",           "HTTP_PROXY=" + proxy, "HTTPS_PROXY=" + proxy};
-  // Where an operator keeps authorities of their own.
-  for (const char* name : {"SSL_CERT_FILE", "SSL_CERT_DIR"})
-    if (const char* value = std::getenv(name)) spec.env.push_back(std::string(name) + "=" + value);
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) < 0) co_return Error(ErrorCode::internal, "no pipe for the pull");
   Fd read_end(ends[0]), write_end(ends[1]);
@@ -216,7 +217,7 @@ Task<Result<void>> ImagePull::run(std::vector<std::string> arguments, Fd out) {
   auto in_time = co_await with_deadline(time_left(), std::move(working));
   co_await shield_from_cancellation();
   co_await run.process.kill();
-  run.refusal = door.refusal();
+  run.trouble = door.trouble();
   if (!in_time)
     co_return Error(ErrorCode::timed_out,
                     "the image did not come within " + std::to_string(kPullTime.count()) +
@@ -269,7 +270,7 @@ Error ImagePull::failure(const Run& run) const {
   if (too_big_)
     return Error(ErrorCode::too_large, "the image is larger than [template] pull_mib allows (" +
                                            std::to_string(config_.pull_mib) + ")");
-  if (!run.refusal.empty()) return Error(ErrorCode::permission_denied, run.refusal);
+  if (run.trouble) return *run.trouble;
   std::string reason = hide_secrets(reason_in(run.tail)).substr(0, kLongestSaying);
   if (reason.empty()) reason = "skopeo: " + run.status.describe();
   return Error(ErrorCode::failed_precondition, valid_utf8(reason));

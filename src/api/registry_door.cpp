@@ -1,5 +1,6 @@
 #include "api/registry_door.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/log.h"
@@ -99,12 +100,15 @@ Task<Result<std::vector<std::string>>> resolve(std::string host) {
 
 Task<Result<http::Stream>> connect(Destination wanted) {
   auto look = resolve(wanted.host);
-  HAKO_CO_TRY(auto addresses, co_await with_deadline(kResolveTime, std::move(look)));
+  auto found = co_await with_deadline(kResolveTime, std::move(look));
+  if (!found) co_return Error(ErrorCode::unavailable, wanted.host + " has no address");
+  const auto& addresses = found.value();
   for (const std::string& address : addresses) {
     auto stream = co_await http::connect_tcp(address, wanted.port, kConnectTime);
     if (stream) co_return std::move(stream);
   }
-  co_return Error(ErrorCode::unavailable, wanted.host + " does not answer");
+  co_return Error(ErrorCode::unavailable,
+                  wanted.host + ":" + std::to_string(wanted.port) + " does not answer");
 }
 
 }  // namespace
@@ -165,13 +169,15 @@ Task<void> RegistryDoor::pass_on(http::Stream stream, size_t number) {
     wanted = std::move(asked).value();
     auto decision = policy::may_reach(wanted.host, wanted.port, lists_);
     if (!decision.allowed) {
-      refusal_ = decision.explanation();
+      trouble_ = Error(ErrorCode::permission_denied, decision.explanation());
       log_info("pull kept from leaving", {{"reason", decision.reason}});
       (void)co_await answer(stream, kNotAllowed);
       co_return;
     }
   }
   auto upstream = co_await connect(std::move(wanted));
+  bool refused = trouble_ && trouble_->code() == ErrorCode::permission_denied;
+  if (!upstream && !refused) trouble_ = upstream.error();
   if (number == 0) {
     auto told = co_await answer(stream, upstream ? kDone : kHostUnreachable);
     if (!told) co_return;

@@ -1,6 +1,7 @@
 // The only way out for a program that pulls an image.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,8 +28,9 @@ class RegistryDoor {
   /// Serves `listeners`, one for each of endpoints(), until cancelled; then ends all connections.
   Task<void> serve(std::vector<Fd> listeners);
 
-  /// Why the last connection that was not allowed was not; empty when all were.
-  const std::string& refusal() const { return refusal_; }
+  /// Why a connection was not made: the last that was not allowed (permission_denied), else the last
+  /// that did not come about (unavailable).
+  const std::optional<Error>& trouble() const { return trouble_; }
 
  private:
   Task<void> accept_all(Fd listener, size_t number, TaskGroup& connections);
@@ -36,7 +38,7 @@ class RegistryDoor {
 
   const policy::RegistryLists& lists_;
   std::vector<policy::LoopbackEndpoint> endpoints_;
-  std::string refusal_;
+  std::optional<Error> trouble_;
 };
 
 }  // namespace hako::api

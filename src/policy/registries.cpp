@@ -37,7 +37,7 @@ bool lists(const std::vector<std::string>& list, std::string_view text) {
 
 bool host_fits(std::string_view pattern, std::string_view host) {
   if (!pattern.starts_with("*.")) return pattern == host;
-  return host.size() > pattern.size() - 1 && host.ends_with(pattern.substr(1));
+  return host.size() >= pattern.size() && host.front() != '.' && host.ends_with(pattern.substr(1));
 }
 
 bool fits(std::string_view entry, bool insecure, std::string_view host, uint16_t port) {

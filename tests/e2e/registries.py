@@ -15,18 +15,39 @@ import time
 from harness import free_port
 
 
-class Registry:
-    """A real registry, over plain HTTP, with one user where `login` is (name, password)."""
+def loopback_name():
+    """A name of this machine's loopback that clients ask a proxy for, unlike localhost; an address
+    of it where there is none."""
+    name = socket.gethostname().lower()
+    try:
+        if socket.gethostbyname(name) == "127.0.0.1":
+            return name
+    except OSError:
+        pass
+    return "127.0.0.1"
 
-    def __init__(self, login=None):
+
+class Registry:
+    """A real registry, with one user where `login` is (name, password)."""
+
+    def __init__(self, login=None, tls=False):
         self.folder = tempfile.mkdtemp(prefix="hako-registry-", dir="/var/tmp")
         self.port = free_port()
-        self.host = f"127.0.0.1:{self.port}"
+        name = loopback_name() if tls else "127.0.0.1"
+        self.host = f"{name}:{self.port}"
         self.login = login
         settings = {
             "version": "0.1", "log": {"level": "error"},
             "storage": {"filesystem": {"rootdirectory": self.folder + "/storage"}},
-            "http": {"addr": self.host}}
+            "http": {"addr": f"127.0.0.1:{self.port}"}}
+        if tls:
+            key, chain = self.folder + "/key.pem", self.folder + "/chain.pem"
+            kind = "IP" if name == "127.0.0.1" else "DNS"
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                 "-nodes", "-keyout", key, "-out", chain, "-days", "2", "-subj", "/CN=hako test",
+                 "-addext", f"subjectAltName={kind}:{name}"], check=True, capture_output=True)
+            settings["http"]["tls"] = {"certificate": chain, "key": key}
         if login:
             users = self.folder + "/users"
             settings["auth"] = {"htpasswd": {"realm": "test", "path": users}}
@@ -51,6 +72,15 @@ class Registry:
                 time.sleep(0.1)
         raise AssertionError("docker-registry does not start")
 
+    def trust(self):
+        """Has this machine know the registry's certificate, until remove()."""
+        os.makedirs(self.trusted)
+        shutil.copy(self.folder + "/chain.pem", self.trusted + "/ca.crt")
+
+    @property
+    def trusted(self):
+        return "/etc/containers/certs.d/" + self.host
+
     def stop(self):
         self.process.kill()
         self.process.wait()
@@ -58,6 +88,7 @@ class Registry:
     def remove(self):
         self.stop()
         shutil.rmtree(self.folder)
+        shutil.rmtree(self.trusted, ignore_errors=True)
 
     def push(self, layout, name, *flags):
         """Pushes an OCI layout folder; the digest that it has there."""
