@@ -155,8 +155,9 @@ class RegistryTest(Builds, unittest.TestCase):
         for secret in (LOGIN[1], wrong["password"]):
             self.assertNotIn(secret, "\n".join(log + more))
             self.assertNotIn(secret, self.hako.logs(lines=None))
-            done = subprocess.run(["grep", "-rlaF", secret, self.hako.state], capture_output=True,
-                                  text=True, check=False)
+            folders = [os.path.join(self.hako.state, name) for name in ("api", "log")]
+            done = subprocess.run(["grep", "-rlaF", secret, *folders], capture_output=True,
+                                  text=True, check=False, timeout=60)
             self.assertEqual(done.stdout, "")
 
         for kind in ("aws", "gcp"):
