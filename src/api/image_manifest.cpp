@@ -33,7 +33,8 @@ Result<ImageManifest> find_ours(const json::array& list) {
 
 Result<ImageManifest> parse_image_manifest(std::string_view text) {
   auto object = parse_body(text);
-  if (!object) return Error(ErrorCode::corrupted, "the registry's description of the image is no JSON object");
+  if (!object)
+    return Error(ErrorCode::corrupted, "the registry's description of the image is no JSON object");
   FieldReader reader(object.value());
   if (const json::array* list = reader.array("manifests")) return find_ours(*list);
   ImageManifest manifest;

@@ -21,9 +21,9 @@ struct ImageName {
   std::string text_at(std::string_view digest) const;
 };
 
-/// The first part is a registry when it has a '.' or a ':' in it or is "localhost". invalid_argument
-/// for everything that is no name of an image, so that what is returned can do no harm in a command
-/// line or a URL.
+/// The first part is a registry when it has a '.' or a ':' in it or is "localhost".
+/// invalid_argument for everything that is no name of an image, so that what is returned can do no
+/// harm in a command line or a URL.
 Result<ImageName> parse_image_name(std::string_view text);
 
 /// "sha256:" and 64 lower-case hex digits.

@@ -160,7 +160,8 @@ Task<Result<std::string>> ImagePull::describe(std::string reference) {
 Task<Result<Fd>> ImagePull::fetch() {
   int64_t most = int64_t(config_.pull_mib) << 20;
   Error too_large(ErrorCode::too_large,
-                  "the image has " + mebibytes(bytes_) + ", more than [template] pull_mib allows (" +
+                  "the image has " + mebibytes(bytes_) +
+                      ", more than [template] pull_mib allows (" +
                       std::to_string(config_.pull_mib) + ")");
   if (bytes_ > most) co_return too_large;
   say_("pulling " + name_.text_at(digest_) + (bytes_ > 0 ? ", " + mebibytes(bytes_) : ""));
@@ -168,7 +169,8 @@ Task<Result<Fd>> ImagePull::fetch() {
   std::vector<std::string> arguments = {"copy", "--dest-compress-format=gzip",
                                         "--remove-signatures"};
   arguments.push_back("--src-authfile=" + folder_ + "/auth.json");
-  if (policy::may_be_insecure(name_.registry, lists_)) arguments.push_back("--src-tls-verify=false");
+  if (policy::may_be_insecure(name_.registry, lists_))
+    arguments.push_back("--src-tls-verify=false");
   arguments.push_back("docker://" + name_.text_at(digest_));
   arguments.push_back("oci-archive:" + archive);
   HAKO_CO_TRYV(co_await run(std::move(arguments), Fd()));

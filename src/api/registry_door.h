@@ -14,8 +14,8 @@ namespace hako::api {
 
 /// The program runs where there is no network (jail/secluded.h); it connects to listeners that this
 /// holds, and here each connection is decided upon and made: through a SOCKS5 proxy for names and
-/// addresses, and directly for registries on this machine's loopback, which no client of HTTP asks a
-/// proxy for. Thread: one executor.
+/// addresses, and directly for registries on this machine's loopback, which no client of HTTP asks
+/// a proxy for. Thread: one executor.
 class RegistryDoor {
  public:
   explicit RegistryDoor(const policy::RegistryLists& lists);
@@ -28,8 +28,8 @@ class RegistryDoor {
   /// Serves `listeners`, one for each of endpoints(), until cancelled; then ends all connections.
   Task<void> serve(std::vector<Fd> listeners);
 
-  /// Why a connection was not made: the last that was not allowed (permission_denied), else the last
-  /// that did not come about (unavailable).
+  /// Why a connection was not made: the last that was not allowed (permission_denied), else the
+  /// last that did not come about (unavailable).
   const std::optional<Error>& trouble() const { return trouble_; }
 
  private:

@@ -18,8 +18,8 @@ struct RegistryLists {
   std::vector<std::string> hosts;
 };
 
-/// `registry` is host[:port] as an image's name has it, "docker.io" for Docker's own. A denial names
-/// the setting. Rule: registries.listed.
+/// `registry` is host[:port] as an image's name has it, "docker.io" for Docker's own. A denial
+/// names the setting. Rule: registries.listed.
 Decision may_pull(std::string_view registry, const RegistryLists& lists);
 /// Whether plain HTTP and unverified TLS will do.
 bool may_be_insecure(std::string_view registry, const RegistryLists& lists);

@@ -129,8 +129,9 @@ class Hostile(http.server.ThreadingHTTPServer):
         """A proper manifest for `name`, of a layer that is only told about."""
         layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
                  "digest": "sha256:" + "ab" * 32, "size": layer_size}
-        config = self.blob(json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {
-            "type": "layers", "diff_ids": ["sha256:" + "cd" * 32]}}).encode())
+        config = self.blob(json.dumps({
+            "architecture": "amd64", "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": ["sha256:" + "cd" * 32]}}).encode())
         config["mediaType"] = "application/vnd.oci.image.config.v1+json"
         self.manifests[name] = json.dumps({
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",

@@ -1,4 +1,4 @@
-// A program without a network: what it still reaches, and that it would reach more without the wall.
+// A program without a network: what it still reaches, and what it would without the wall.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -59,8 +59,8 @@ TEST(Secluded, TheHostsLoopbackIsNotThere) {
 
 TEST(Secluded, WhatListensThereIsTheCallers) {
   asio::io_context loop;
-  auto child = launch_secluded(loop.get_executor(), shell(connect_to("127.0.0.1", 5000) +
-                                                          "; read -r line <&3; [[ $line == hello ]]"),
+  std::string script = connect_to("127.0.0.1", 5000) + "; read -r line <&3; [[ $line == hello ]]";
+  auto child = launch_secluded(loop.get_executor(), shell(script),
                                {{"127.0.0.1", 1080}, {"127.0.0.1", 5000}});
   ASSERT_TRUE(child) << child.error().message();
   ASSERT_EQ(child.value().listeners.size(), 2u);

@@ -41,7 +41,8 @@ TEST(ImageName, WhatIsNoNameIsRefused) {
         std::string("r.example:/x"), std::string("x:"), std::string("x:-t"), std::string("x:a/b"),
         std::string("r.example/../x"), std::string("r.example//x"), std::string("a/b/"),
         std::string("user:pw@r.example/x"), std::string("x@sha256:12"), std::string("x@"),
-        "x@" + kDigest + "0", "x@sha512:" + std::string(64, 'a'), "x@sha256:" + std::string(64, 'A'),
+        "x@" + kDigest + "0", "x@sha512:" + std::string(64, 'a'),
+        "x@sha256:" + std::string(64, 'A'),
         std::string("[::1]:5000/x"), std::string("http://r.example/x"), std::string("x?y"),
         std::string("x\n"), std::string(300, 'a'), "x:" + std::string(200, 'a')})
     EXPECT_FALSE(parse_image_name(text)) << text;

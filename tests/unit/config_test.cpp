@@ -108,7 +108,8 @@ TEST_F(ConfigTest, ListsOfTexts) {
   EXPECT_EQ(loaded.value().registry_hosts, std::vector<std::string>{"*.cdn.example:81"});
   for (const char* wrong : {"\"docker.io\"", "[1]", "[\"a\", 2]", "[\"https://a\"]", "[\"\"]",
                             "[\"a/b\"]", "[\"*.a\"]", "[\"A.example\"]", "[[\"a\"]]"})
-    EXPECT_NE(error_of("[template]\nregistries = " + std::string(wrong) + "\n").find("expected a list"),
+    EXPECT_NE(error_of("[template]\nregistries = " + std::string(wrong) + "\n")
+                  .find("expected a list"),
               std::string::npos)
         << wrong;
 }
