@@ -1,0 +1,84 @@
+// From what the operator allows, the box's label and what was asked for to the box's policy.
+#pragma once
+
+#include <array>
+
+#include "policy/egress.h"
+#include "policy/label.h"
+
+namespace hako::policy {
+
+/// The most that a box with a label may reach.
+///
+/// Level allow for public and internal data without a list of the operator's: whatever list the
+/// request brings, but only by a list, and one that is narrower than the internet: exact names,
+/// names below one that has a dot ("*.example.com", not "*.com"), networks of at most /16 (IPv6:
+/// /32), and what stands on the platform's own list. Whoever asks for the internet gets the
+/// platform's list. For confidential and secret data an empty list is nothing.
+///
+/// Where data with a higher label may go, data with a lower one may go, too; and what a lower label
+/// closes stays closed for higher ones. So raising a label never opens anything, however the
+/// operator sets this.
+struct LabelCeiling {
+  EgressLevel level = EgressLevel::none;
+  std::vector<Target> allow;  ///< for level allow
+  bool operator==(const LabelCeiling&) const = default;
+};
+
+/// What the operator has set.
+struct EgressPlatform {
+  EgressLevel ceiling = EgressLevel::none;   ///< the most that any box may have
+  EgressLevel standard = EgressLevel::none;  ///< what a box gets that asks for nothing
+  std::vector<Target> allow;                 ///< the operator's list, for ceiling and standard
+  std::vector<Target> deny;
+  std::vector<Target> private_networks;
+  /// By label. Defaults: public internet; internal allow, whatever list was asked for;
+  /// confidential and secret none.
+  std::array<LabelCeiling, kLabels.size()> labels;
+  EgressLimits limits;
+
+  EgressPlatform();
+  bool operator==(const EgressPlatform&) const = default;
+};
+
+/// What a request asks for; E2B's fields and ours.
+struct EgressRequest {
+  /// Ours. Asking for more than is allowed is an error, where E2B's fields get what there is. With
+  /// it, `deny_out` beats `allow_out`, which is for level allow only; without, it is E2B's order:
+  /// - nothing given: the platform's standard (its list under level allow);
+  /// - `deny_out` holds 0.0.0.0/0, or `allow_internet_access` is false: level allow with
+  ///   `allow_out`, or none if that is empty;
+  /// - else: internet, but for what `deny_out` names and `allow_out` does not.
+  std::optional<EgressLevel> level;
+  std::optional<bool> allow_internet_access;
+  std::vector<Target> allow_out;
+  std::vector<Target> deny_out;
+  std::set<uint16_t> https_ports;
+};
+
+struct EgressPlan {
+  Decision decision;  ///< denied: the request asks for what its label or the operator forbids
+  /// What is left of the request, also if denied: what a running box keeps when its label rises.
+  EgressPolicy policy;
+};
+
+/// Layers: "platform"; "label <label>" for each label from the box's own downwards, but for those
+/// that close nothing; "request". Denied if `request` names a level, and it or an entry of the list
+/// with it is not let through by the label or the platform. Rules: "label.<label>",
+/// "platform.ceiling", "platform.deny", "request.level" (the level internet without internet
+/// access). Without a level nothing is denied but cut down: E2B's SDKs send
+/// `allow_internet_access: true` unasked.
+EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request);
+
+/// Whether data may flow along a link between boxes with these labels: only if they are equal, as
+/// bytes go both ways. Rule: "link.label".
+Decision may_link(Label from, Label to);
+
+/// Whether a reader with clearance up to `clearance` may take data out of a box with `label`.
+/// Rule: "label.clearance".
+Decision may_read(Label clearance, Label label);
+
+/// Whether a box may go from one label to another: never down. Rule: "label.falls".
+Decision may_relabel(Label from, Label to);
+
+}  // namespace hako::policy
