@@ -89,6 +89,10 @@ class Registry:
         self.stop()
         shutil.rmtree(self.folder)
         shutil.rmtree(self.trusted, ignore_errors=True)
+        try:
+            os.rmdir(os.path.dirname(self.trusted))
+        except OSError:
+            pass  # not there, or not ours alone
 
     def push(self, layout, name, *flags):
         """Pushes an OCI layout folder; the digest that it has there."""

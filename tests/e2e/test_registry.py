@@ -71,7 +71,10 @@ class RegistryTest(Builds, unittest.TestCase):
         return write_layout(os.path.join(self.folder, "layout"), *texts, **options)
 
     def pulls(self):
-        return os.listdir(os.path.join(self.hako.state, "api", "pulls"))
+        try:
+            return os.listdir(os.path.join(self.hako.state, "api", "pulls"))
+        except FileNotFoundError:  # an api that has just begun makes it anew
+            return []
 
     def fail_to_pull(self, image, **recipe):
         """(the reason, all messages) of a build on `image` that must fail."""
