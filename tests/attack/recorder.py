@@ -6,9 +6,9 @@ import socket
 import struct
 import threading
 
-# Attacks write their own name before this one, in whatever they say. Between the labels stands a
-# dot in text and a length in DNS.
-NEEDLE = re.compile(rb"([a-z0-9-]{1,63}).evil.test", re.IGNORECASE)
+# Attacks write their own name into this one, in whatever they say. Between the labels stands a dot
+# in text and a length in DNS.
+NEEDLE = re.compile(rb"at-([a-z0-9-]{1,60}).evil.test", re.IGNORECASE)
 PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 58: "icmp6"}
 
 
@@ -43,7 +43,10 @@ class Recorder:
 
     def _run(self):
         while True:
-            frame, address = self._socket.recvfrom(65536)
+            try:
+                frame, address = self._socket.recvfrom(65536)
+            except OSError:  # the interface has gone
+                return
             if address[2] == socket.PACKET_OUTGOING:
                 continue
             key = describe(frame)

@@ -89,6 +89,7 @@ class Services:
         if listener.family == socket.AF_INET6:
             level, option, size = (socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 28)
         listener.setsockopt(level, option, 1)
+        listener.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
         while True:
             message, extra, _, sender = listener.recvmsg(65536, socket.CMSG_SPACE(size))
             asked = next((data for at, kind, data in extra if (at, kind) == (level, option)), None)

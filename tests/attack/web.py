@@ -63,7 +63,7 @@ def _host(target, fields):
         return urllib.parse.urlsplit(target).netloc
     named = [value for name, value in fields if name in ("host", ":authority")]
     evil = [value for value in named if "evil" in value]
-    return (evil or named or [""])[-1].split()[-1] if named else ""
+    return (evil or named or [""])[-1]
 
 
 def _read_body(stream, fields):

@@ -28,6 +28,7 @@ NAMES = {
     "alias.test": "allowed.test",
     "shared.test": [SHARED],
     "doh.test": ["93.184.216.53"],
+    "wild.test": ["151.101.2.1"],
     "denied.test": ["93.184.216.66"],
     "opened.test": ["10.20.0.5"],
     "rebind.test": [["93.184.216.20"], [INWARD]],
@@ -39,6 +40,9 @@ NAMES = {
     "inward-alias.test": "inward.test",
     "metadata.test": [METADATA],
     "metadata.google.internal": [METADATA],
+    # A resolver that believes these to be names may be brought to ask for them.
+    "169.254.169.254": [METADATA], "2852039166": [METADATA], "0xa9fea9fe": [METADATA],
+    "10.5": [INWARD], "127.1": ["127.0.0.1"], "0": ["0.0.0.0"],
     "loopback.test": ["127.0.0.1"],
     "zero.test": ["0.0.0.0"],
     "host.test": [HOST],
@@ -54,7 +58,8 @@ NAMES = {
     "host6.test": [HOST6],
 }
 # Every name below: one address.
-BELOW = {"evil.test": EVIL, "wild.test": "151.101.2.2", "nip.test": METADATA}
+BELOW = {"evil.test": EVIL, "wild.test": "151.101.2.2", "nip.test": METADATA,
+         "box": "151.101.3.3"}
 
 
 class Zone:
