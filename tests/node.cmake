@@ -1,2 +1,3 @@
 hako_test(node_record_test LABELS unit DEPENDS node
-  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/node_record_test.cpp)
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/node_record_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/unit/node_egress_test.cpp)

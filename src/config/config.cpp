@@ -1,19 +1,16 @@
 #include "config/config.h"
 
-#include <arpa/inet.h>
-
 #define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <limits>
 #include <map>
 #include <optional>
-#include <variant>
 
 #include "base/fd.h"
+#include "config/keys.h"
 #include "config/nearest.h"
 
 namespace hako::config {
@@ -21,184 +18,6 @@ namespace {
 
 constexpr size_t kLargestFile = 1 << 20;
 constexpr size_t kMostProblemsShown = 10;
-/// sun_path holds 108 bytes with its end; the longest socket name under run_dir is behind it.
-constexpr size_t kLongestRunDir = 107 - sizeof("/gate-control.sock");
-
-/// A value from the file or the environment; monostate for a kind that no key takes.
-using Value = std::variant<std::monostate, int64_t, bool, std::string>;
-
-/// One setting: where it stands in the file, how it is checked and where it goes.
-struct Key {
-  const char* section;
-  const char* name;
-  const char* environment;  ///< variable that overrides the file, or null
-  /// Stores a value; otherwise says what was expected.
-  std::function<std::optional<std::string>(Config&, const Value&)> set;
-  bool is_text;
-
-  std::string full_name() const { return std::string(section) + "." + name; }
-};
-
-template <class T>
-Key number(const char* section, const char* name, T Config::*member, int64_t least, int64_t most,
-           const char* environment = nullptr) {
-  auto set = [=](Config& config, const Value& value) -> std::optional<std::string> {
-    const int64_t* given = std::get_if<int64_t>(&value);
-    if (!given || *given < least || *given > most) {
-      return "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
-    }
-    config.*member = T(*given);
-    return std::nullopt;
-  };
-  return {section, name, environment, set, false};
-}
-
-using Check = bool (*)(const std::string&);
-
-Key text(const char* section, const char* name, std::string Config::*member, Check check,
-         const char* expected, const char* environment = nullptr) {
-  auto set = [=](Config& config, const Value& value) -> std::optional<std::string> {
-    const std::string* given = std::get_if<std::string>(&value);
-    if (!given || !check(*given)) return expected;
-    config.*member = *given;
-    return std::nullopt;
-  };
-  return {section, name, environment, set, true};
-}
-
-Key flag(const char* section, const char* name, bool Config::*member) {
-  auto set = [=](Config& config, const Value& value) -> std::optional<std::string> {
-    const bool* given = std::get_if<bool>(&value);
-    if (!given) return "true or false";
-    config.*member = *given;
-    return std::nullopt;
-  };
-  return {section, name, nullptr, set, false};
-}
-
-bool is_absolute_path(const std::string& text) {
-  return text.size() > 1 && text.size() < 4096 && text.front() == '/' && text.back() != '/' &&
-         text.find('\0') == std::string::npos && (text + "/").find("/../") == std::string::npos;
-}
-
-bool is_path_or_none(const std::string& text) {
-  return text.empty() || is_absolute_path(text);
-}
-
-bool is_run_dir(const std::string& text) {
-  return is_absolute_path(text) && text.size() <= kLongestRunDir;
-}
-
-bool is_address(const std::string& text) {
-  in6_addr scratch;
-  return ::inet_pton(AF_INET, text.c_str(), &scratch) == 1 ||
-         ::inet_pton(AF_INET6, text.c_str(), &scratch) == 1;
-}
-
-bool is_domain(const std::string& text) {
-  if (text.empty() || text.size() > 200) return false;
-  size_t label = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (c == '.') {
-      if (label == 0 || text[i - 1] == '-') return false;
-      label = 0;
-      continue;
-    }
-    bool allowed = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && label > 0);
-    if (!allowed || ++label > 63) return false;
-  }
-  return label > 0 && text.back() != '-';
-}
-
-/// A domain name, perhaps with a port.
-bool is_domain_and_port(const std::string& text) {
-  size_t colon = text.find(':');
-  if (colon == std::string::npos) return is_domain(text);
-  int port = 0;
-  const char* end = text.data() + text.size();
-  auto [stop, error] = std::from_chars(text.data() + colon + 1, end, port);
-  return error == std::errc() && stop == end && port >= 1 && port <= 65535 &&
-         is_domain(text.substr(0, colon));
-}
-
-bool is_template_name(const std::string& text) {
-  auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-  };
-  return !text.empty() && text.size() <= 64 && text.front() != '-' &&
-         std::all_of(text.begin(), text.end(), allowed);
-}
-
-bool is_kernel_args(const std::string& text) {
-  return text.size() <= 512 &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
-}
-
-bool is_accel(const std::string& text) {
-  return text == "auto" || text == "kvm" || text == "tcg";
-}
-
-bool is_log_level(const std::string& text) {
-  return text == "debug" || text == "info" || text == "warn" || text == "error";
-}
-
-/// Everything that can be set.
-const std::vector<Key>& keys() {
-  constexpr const char* kPath = "an absolute path without a slash at the end";
-  constexpr const char* kPathOrNone = "an absolute path, or nothing";
-  constexpr const char* kRun = "an absolute path of at most 88 bytes without a slash at the end";
-  constexpr const char* kAddress = "an IP address";
-  constexpr const char* kName = "a name of a-z, 0-9, '-' and '_'";
-  constexpr int64_t kMostUid = std::numeric_limits<int32_t>::max();
-  using C = Config;
-  static const std::vector<Key> all = {
-      text("paths", "state", &C::state_dir, is_absolute_path, kPath, "HAKO_STATE_DIR"),
-      text("paths", "run", &C::run_dir, is_run_dir, kRun, "HAKO_RUN_DIR"),
-      text("paths", "images", &C::image_dir, is_absolute_path, kPath, "HAKO_IMAGE_DIR"),
-      text("api", "address", &C::api_address, is_address, kAddress),
-      number("api", "port", &C::api_port, 1, 65535, "HAKO_API_PORT"),
-      text("gate", "address", &C::gate_address, is_address, kAddress),
-      number("gate", "port", &C::gate_port, 1, 65535, "HAKO_GATE_PORT"),
-      text("gate", "domain", &C::domain, is_domain_and_port,
-           "a lower-case domain name, with ':' and a port where that is not the usual one"),
-      text("gate", "certificate", &C::gate_certificate, is_path_or_none, kPathOrNone),
-      text("gate", "key", &C::gate_key, is_path_or_none, kPathOrNone),
-      text("engine", "accel", &C::accel, is_accel, "\"auto\", \"kvm\" or \"tcg\""),
-      text("engine", "qemu", &C::qemu, is_absolute_path, kPath),
-      number("engine", "boot_deadline_ms", &C::boot_deadline, 100, 600'000),
-      number("engine", "boot_tries", &C::boot_tries, 1, 10),
-      text("engine", "kernel", &C::kernel, is_path_or_none, "an absolute path, or nothing"),
-      text("engine", "kernel_args", &C::kernel_args, is_kernel_args,
-           "printable characters, at most 512 of them"),
-      flag("engine", "allow_emulated_beyond_loopback", &C::allow_emulated_beyond_loopback),
-      text("template", "default", &C::default_template, is_template_name, kName),
-      number("template", "memory_mib", &C::memory_mib, 64, 1 << 20),
-      number("template", "vcpus", &C::vcpus, 1, 256),
-      number("template", "disk_mib", &C::disk_mib, 64, 16 << 20),
-      number("pool", "size", &C::pool_size, 0, 4096, "HAKO_POOL_SIZE"),
-      number("limits", "boxes", &C::max_boxes, 1, 4096),
-      number("limits", "memory_mib", &C::max_memory_mib, 64, 1 << 20),
-      number("limits", "vcpus", &C::max_vcpus, 1, 256),
-      number("limits", "ttl_seconds", &C::max_ttl, 1, 366 * 24 * 3600),
-      number("limits", "min_free_disk_mib", &C::min_free_disk_mib, 0, 16 << 20),
-      number("limits", "min_free_memory_mib", &C::min_free_memory_mib, 0, 16 << 20),
-      number("users", "api", &C::api_uid, 1, kMostUid),
-      number("users", "gate", &C::gate_uid, 1, kMostUid),
-      number("users", "vmm_base", &C::vmm_uid_base, 1, kMostUid - 4096),
-      number("metrics", "interval_seconds", &C::metrics_interval, 0, 24 * 3600),
-      text("log", "level", &C::log_level, is_log_level,
-           "\"debug\", \"info\", \"warn\" or \"error\""),
-  };
-  return all;
-}
-
-const Key* find_key(std::string_view section, std::string_view name) {
-  for (const Key& key : keys()) {
-    if (key.section == section && key.name == name) return &key;
-  }
-  return nullptr;
-}
 
 /// What to write instead of the unknown [section] name.
 std::string suggestion(const std::string& section, const std::string& name) {
@@ -249,6 +68,11 @@ std::string describe(const toml::node& node) {
 }
 
 Value value_of(const toml::node& node) {
+  if (const toml::array* array = node.as_array()) {
+    TextList texts;
+    for (const toml::node& entry : *array) texts.push_back(entry.value_or(std::string()));
+    return texts;
+  }
   if (node.is_integer()) return node.value<int64_t>().value();
   if (node.is_boolean()) return node.value<bool>().value();
   if (node.is_string()) return node.value<std::string>().value();
@@ -291,9 +115,11 @@ void apply_section(const std::string& path, const std::string& section, const to
           where, "[" + section + "] " + name + " is not a known key; " + suggestion(section, name));
       continue;
     }
-    if (auto expected = key->set(config, value_of(node))) {
-      problems.add(where, "[" + section + "] " + name + ": expected " + *expected + ", found " +
-                              describe(node));
+    if (auto refusal = key->set(config, value_of(node))) {
+      const toml::node& wrong = refusal->entry ? *node.as_array()->get(*refusal->entry) : node;
+      std::string line = std::to_string(wrong.source().begin.line);
+      problems.add(path + ":" + line, "[" + section + "] " + name + ": expected " +
+                                          refusal->expected + ", found " + describe(wrong));
     }
     origins[key->full_name()] = where;
   }
@@ -329,22 +155,53 @@ void apply_environment(Config& config, Origins& origins, Problems& problems) {
       if (error == std::errc() && end == raw.data() + raw.size()) value = number;
     }
     std::string where = std::string("environment variable ") + key.environment;
-    if (auto expected = key.set(config, value)) {
-      problems.add(where,
-                   "expected " + *expected + ", found \"" + std::string(raw.substr(0, 60)) + "\"");
+    if (auto refusal = key.set(config, value)) {
+      problems.add(where, "expected " + refusal->expected + ", found \"" +
+                              std::string(raw.substr(0, 60)) + "\"");
     }
     origins[key.full_name()] = where;
   }
 }
 
+/// Where the first of these keys that was set got its value.
+std::string origin_of(const Origins& origins, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    if (auto found = origins.find(name); found != origins.end()) return found->second;
+  }
+  return "defaults";
+}
+
+/// What boxes may reach: settings that would not do what they say.
+void check_egress(const Config& config, const Origins& origins, Problems& problems) {
+  auto shown = [](policy::EgressLevel level) {
+    return " (\"" + std::string(policy::to_string(level)) + "\")";
+  };
+  const policy::EgressPlatform& egress = config.egress;
+  if (egress.standard > egress.ceiling) {
+    problems.add(origin_of(origins, {"egress.standard", "egress.ceiling"}),
+                 "[egress] standard" + shown(egress.standard) + " is above ceiling" +
+                     shown(egress.ceiling));
+  }
+  for (size_t i = 0; i < egress.labels.size(); ++i) {
+    const policy::LabelCeiling& ceiling = egress.labels[i];
+    std::string word(policy::to_string(policy::kLabels[i]));
+    if (!ceiling.allow.empty() && ceiling.level != policy::EgressLevel::allow) {
+      problems.add(origin_of(origins, {"labels." + word + "_allow"}),
+                   "[labels] " + word + "_allow has no effect while " + word + " is" +
+                       shown(ceiling.level) + ": it needs \"allow\"");
+    }
+    if (i == 0 || ceiling.level <= egress.labels[i - 1].level) continue;
+    std::string below(policy::to_string(policy::kLabels[i - 1]));
+    problems.add(origin_of(origins, {"labels." + word, "labels." + below}),
+                 "[labels] " + word + shown(ceiling.level) + " is above " + below +
+                     shown(egress.labels[i - 1].level) +
+                     ": what is more confidential cannot reach more");
+  }
+}
+
 /// What no single key can get wrong.
 void check_together(const Config& config, const Origins& origins, Problems& problems) {
-  auto origin = [&](std::initializer_list<const char*> names) {
-    for (const char* name : names) {
-      if (auto found = origins.find(name); found != origins.end()) return found->second;
-    }
-    return std::string("defaults");
-  };
+  auto origin = [&](const std::vector<std::string>& names) { return origin_of(origins, names); };
   if (config.memory_mib > config.max_memory_mib) {
     problems.add(origin({"template.memory_mib", "limits.memory_mib"}),
                  "[template] memory_mib (" + std::to_string(config.memory_mib) +
@@ -378,6 +235,7 @@ void check_together(const Config& config, const Origins& origins, Problems& prob
                      " to " + std::to_string(last_vmm - 1) +
                      " belong to virtual machines and must not hold [users] api or gate");
   }
+  check_egress(config, origins, problems);
 }
 
 }  // namespace

@@ -1,12 +1,15 @@
 // What the operator can set. Every value has a default; the file is TOML.
 #pragma once
 
+#include <boost/asio/ip/address.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "policy/egress_plan.h"
 
 namespace hako::config {
 
@@ -53,6 +56,17 @@ struct Config {
   std::chrono::seconds metrics_interval{30};  ///< [metrics] interval_seconds; 0: only when asked
 
   std::string log_level = "info";  ///< [log] level
+
+  /// [egress] and [labels]: what boxes may reach. No list is longer than 1024, none of a label
+  /// than 128.
+  policy::EgressPlatform egress;
+  /// A DNS server that the gate asks.
+  struct Resolver {
+    boost::asio::ip::address address;
+    uint16_t port = 53;
+    bool operator==(const Resolver&) const = default;
+  };
+  std::vector<Resolver> resolvers;  ///< [egress] resolvers; empty: the host's own
 
   // Derived.
   std::string node_socket() const { return run_dir + "/node.sock"; }

@@ -72,6 +72,7 @@ Result<void> MachineTable::remove(const std::string& id) {
   auto box = boxes_.find(machine->box);
   if (box != boxes_.end() && box->second == machine) boxes_.erase(box);
   cut(*machine);
+  if (removed_) removed_(id);
   return ok();
 }
 

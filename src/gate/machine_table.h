@@ -48,7 +48,12 @@ class MachineTable {
   /// Asks the node for sockets inside a machine's namespace.
   using SocketSource = std::function<Task<Result<std::vector<Fd>>>(std::string machine, int count)>;
 
+  /// Told of each machine that goes.
+  using Removed = std::function<void(const std::string& machine)>;
+
   MachineTable(TaskGroup& tasks, SocketSource source) : tasks_(tasks), source_(std::move(source)) {}
+
+  void on_removed(Removed removed) { removed_ = std::move(removed); }
 
   /// A machine known already gets the sockets; its connections go on.
   /// resource_exhausted, invalid_argument.
@@ -87,6 +92,7 @@ class MachineTable {
 
   TaskGroup& tasks_;
   SocketSource source_;
+  Removed removed_;
   std::map<std::string, MachineRef> machines_;
   std::map<std::string, MachineRef> boxes_;
   uint64_t epoch_ = 0;

@@ -17,12 +17,25 @@
 namespace hako::gate {
 namespace {
 
+constexpr char kResolvConf[] = "/etc/resolv.conf";
+
 Result<Fd> listening_socket(const config::Config& config, int inherited) {
   if (inherited >= 0) {
     Fd given(inherited);
     return given.duplicate();
   }
   return http::listen_tcp(config.gate_address, config.gate_port);
+}
+
+/// Whom to ask for the names that boxes connect to. None: then no name can be reached.
+std::vector<DnsServer> resolvers_of(const config::Config& config) {
+  std::vector<DnsServer> servers;
+  for (const auto& server : config.resolvers) servers.push_back({server.address, server.port});
+  if (!servers.empty()) return servers;
+  auto text = read_file(kResolvConf);
+  if (text) servers = resolvers_from(text.value());
+  if (servers.empty()) log_warn("no_resolvers", {{"file", kResolvConf}});
+  return servers;
 }
 
 /// Every connection of every box is a descriptor here, twice.
@@ -38,9 +51,9 @@ Task<void> wait_for_signal(asio::signal_set& signals) {
 }
 
 Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Server& tls,
-               Fd listener) {
+               std::vector<DnsServer> resolvers, Fd listener) {
   auto executor = co_await asio::this_coro::executor;
-  NodeLink node(executor, config.gate_socket(), tls);
+  NodeLink node(executor, config.gate_socket(), tls, std::move(resolvers));
   Proxy::Api api{config.api_host(), config.api_socket()};
   Proxy proxy(node.table(), std::move(api));
   http::Handler handler = [&proxy](http::Exchange& exchange) { return proxy.handle(exchange); };
@@ -62,6 +75,7 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   start_logging("gate", log_level_from(config.log_level));
   raise_descriptor_limit();
   HAKO_TRY(auto listener, listening_socket(config, listen_fd));
+  auto resolvers = resolvers_of(config);
   if (::geteuid() == 0) {
     HAKO_TRYV(jail::drop_privileges(config.gate_uid, config.gate_uid));
   }
@@ -75,7 +89,7 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   log_info("gate_listening", {{"address", config.gate_address}, {"port", port}});
 
   std::exception_ptr fault;
-  asio::co_spawn(loop, run(signals, config, tls, std::move(listener)),
+  asio::co_spawn(loop, run(signals, config, tls, std::move(resolvers), std::move(listener)),
                  [&](std::exception_ptr error) {
                    fault = error;
                    loop.stop();

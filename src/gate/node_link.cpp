@@ -1,6 +1,7 @@
 #include "gate/node_link.h"
 
 #include "base/log.h"
+#include "policy/egress_json.h"
 #include "wire/json_text.h"
 
 namespace hako::gate {
@@ -58,24 +59,51 @@ Result<ExecRequest> exec_request_of(const boost::json::object& body) {
   return request;
 }
 
+/// Takes the sockets of a machine's egress off the front of those that came with `order`.
+Result<std::optional<EgressSockets>> egress_sockets_of(rpc::Payload& order) {
+  HAKO_TRY(auto wanted, wire::bool_member(order.body, "egress"));
+  if (!wanted.value_or(false)) return std::nullopt;
+  if (order.fds.size() < 2)
+    return Error(ErrorCode::invalid_argument, "egress without its two sockets");
+  EgressSockets egress{std::move(order.fds[0]), std::move(order.fds[1])};
+  order.fds.erase(order.fds.begin(), order.fds.begin() + 2);
+  return egress;
+}
+
+/// Without one: the empty policy, which lets nothing pass.
+Result<policy::EgressPolicy> egress_policy_of(const boost::json::object& body) {
+  HAKO_TRY(auto fields, wire::object_member(body, "egress"));
+  if (!fields) return policy::EgressPolicy();
+  return policy::parse_egress(*fields);
+}
+
 rpc::Payload done() {
   return {};
 }
 
 }  // namespace
 
-NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls)
+NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls,
+                   std::vector<DnsServer> resolvers)
     : socket_path_(std::move(socket_path)),
       tls_(tls),
       tasks_(executor),
       table_(tasks_, [this](std::string machine,
                             int count) { return ask_for_sockets(std::move(machine), count); }),
-      guests_(table_) {}
+      guests_(table_),
+      egress_(executor, table_, std::move(resolvers),
+              [this](const std::string& machine, const std::string& box,
+                     boost::json::array records) {
+                return tell_records(machine, box, std::move(records));
+              }) {
+  table_.on_removed([this](const std::string& machine) { egress_.remove(machine); });
+}
 
 Task<void> NodeLink::run() {
   Duration pause = kReconnectPause;
   bool reported = false;
   tasks_.spawn("sweep connections", table_.sweep());
+  tasks_.spawn("egress", egress_.run());
   std::exception_ptr stopped;
   try {
     for (;;) {
@@ -135,6 +163,16 @@ Task<Result<std::vector<Fd>>> NodeLink::ask_for_sockets(std::string machine, int
   co_return std::move(answer.fds);
 }
 
+bool NodeLink::tell_records(const std::string& machine, const std::string& box,
+                            boost::json::array records) {
+  if (!peer_) return false;
+  rpc::Payload payload;
+  payload.body["machine"] = machine;
+  payload.body["box"] = box;
+  payload.body["records"] = std::move(records);
+  return peer_->tell("egress.records", std::move(payload)).has_value();
+}
+
 void NodeLink::take_orders(rpc::Peer& peer) {
   using Order = Answer (NodeLink::*)(rpc::Payload);
   auto on = [&](const char* method, Order order) {
@@ -145,6 +183,7 @@ void NodeLink::take_orders(rpc::Peer& peer) {
   on("machine.remove", &NodeLink::remove);
   on("machine.sockets", &NodeLink::add_sockets);
   on("machine.publish", &NodeLink::publish);
+  on("machine.egress", &NodeLink::change_egress);
   on("machine.wait_ready", &NodeLink::wait_ready);
   on("machine.init", &NodeLink::init);
   on("machine.exec", &NodeLink::exec);
@@ -162,7 +201,11 @@ Result<MachineRef> NodeLink::machine_of(const boost::json::object& body) const {
 NodeLink::Answer NodeLink::add(rpc::Payload order) {
   HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
   HAKO_CO_TRY(auto address, text_of(order.body, "address"));
+  HAKO_CO_TRY(auto egress, egress_sockets_of(order));
   HAKO_CO_TRYV(table_.add(id, address, std::move(order.fds)));
+  if (egress) {
+    HAKO_CO_TRYV(egress_.listen(id, std::move(*egress)));
+  }
   co_return done();
 }
 
@@ -190,7 +233,16 @@ NodeLink::Answer NodeLink::publish(rpc::Payload order) {
     ingress.traffic_token = traffic_token.value_or("");
     ingress.mask_host = mask_host.value_or("");
   }
+  HAKO_CO_TRY(auto egress, egress_policy_of(order.body));
   HAKO_CO_TRYV(table_.publish(id, box, token.value_or(""), std::move(ingress)));
+  egress_.set_policy(id, box, std::move(egress));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::change_egress(rpc::Payload order) {
+  HAKO_CO_TRY(auto machine, machine_of(order.body));
+  HAKO_CO_TRY(auto egress, egress_policy_of(order.body));
+  egress_.set_policy(machine->id, machine->box, std::move(egress));
   co_return done();
 }
 

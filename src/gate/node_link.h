@@ -1,6 +1,7 @@
 // The gate's connection with the node, whose orders it takes.
 #pragma once
 
+#include "gate/egress.h"
 #include "gate/guest_caller.h"
 #include "rpc/peer.h"
 #include "tls/server.h"
@@ -11,8 +12,10 @@ namespace hako::gate {
 /// docs/internal-messages.md). The machines stay while it is away.
 class NodeLink {
  public:
-  /// `tls` gets the certificate that the node hands over.
-  NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls);
+  /// `tls` gets the certificate that the node hands over. `resolvers` are asked for the names that
+  /// boxes connect to.
+  NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls,
+           std::vector<DnsServer> resolvers);
 
   MachineTable& table() { return table_; }
   /// Connects, and again whenever the connection ends, until cancelled.
@@ -25,11 +28,14 @@ class NodeLink {
   Task<void> forget_unannounced(uint64_t epoch);
   Task<Result<std::vector<Fd>>> ask_for_sockets(std::string machine, int count);
   void take_orders(rpc::Peer& peer);
+  bool tell_records(const std::string& machine, const std::string& box,
+                    boost::json::array records);
 
   Answer add(rpc::Payload order);
   Answer remove(rpc::Payload order);
   Answer add_sockets(rpc::Payload order);
   Answer publish(rpc::Payload order);
+  Answer change_egress(rpc::Payload order);
   Answer wait_ready(rpc::Payload order);
   Answer init(rpc::Payload order);
   Answer exec(rpc::Payload order);
@@ -44,6 +50,7 @@ class NodeLink {
   TaskGroup tasks_;
   MachineTable table_;
   GuestCaller guests_;
+  Egress egress_;
   std::shared_ptr<rpc::Peer> peer_;
 };
 

@@ -32,12 +32,6 @@ http::Response connect_problem(const http::RequestHead& head, const wire::BoxPor
   return no_port(head, target);
 }
 
-/// Whether the request may be sent a second time: the first try cannot have eaten its body.
-bool has_body(const http::RequestHead& head) {
-  std::string_view length = head.header("Content-Length");
-  return (!length.empty() && length != "0") || !head.header("Transfer-Encoding").empty();
-}
-
 wire::RoutingFacts facts_of(const http::RequestHead& head) {
   wire::RoutingFacts facts;
   facts.path = head.path();
@@ -172,7 +166,7 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
     co_return co_await answer(exchange, std::move(response));
   }
   bool daemon = target.port == wire::kDaemonPort;
-  bool repeatable = !has_body(head);
+  bool repeatable = !head.has_body();
   http::HeadEdit edit;
   if (daemon) edit = [](http::ResponseHead& response) { allow_origins(response.fields); };
   for (;;) {

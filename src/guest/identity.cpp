@@ -14,6 +14,7 @@
 
 #include "base/encoding.h"
 #include "base/fd.h"
+#include "guest/network.h"
 #include "wire/json_text.h"
 
 namespace hako::guest {
@@ -32,9 +33,16 @@ Error invalid(std::string message) {
 }
 
 /// In place rather than by rename: these files may be mount points, and their blocks exist already.
+/// A link in its place, as images have them for resolv.conf, is replaced.
 Result<void> rewrite(const char* path, std::string_view content, mode_t mode = 0644) {
-  HAKO_TRY(auto fd, open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
-  auto written = write_all(fd.get(), content);
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
+  auto fd = open_file(path, kFlags, mode);
+  if (!fd && fd.error().os_error() == ELOOP) {
+    if (::unlink(path) < 0) return Error::from_errno(errno, std::string("remove the link ") + path);
+    fd = open_file(path, kFlags, mode);
+  }
+  if (!fd) return fd.error();
+  auto written = write_all(fd.value().get(), content);
   if (!written) return std::move(written).error().with_context(path);
   return ok();
 }
@@ -97,6 +105,12 @@ bool is_uuid(std::string_view text) {
 
 std::string hosts_file(const std::string& hostname) {
   return "127.0.0.1 localhost\n127.0.1.1 " + hostname + "\n";
+}
+
+/// Whatever the image or a step of its build has put there: no other server can be reached.
+Result<void> rewrite_resolver() {
+  return rewrite("/etc/resolv.conf", std::string("nameserver ") + kHostAddress +
+                                         "\noptions timeout:2 attempts:2\n");
 }
 
 bool has_word(std::string_view line, std::string_view word) {
@@ -178,6 +192,7 @@ Result<void> Identity::apply_to_machine(const json::object& init, int64_t genera
     return Error::from_errno(errno, "set host name");
   HAKO_TRYV(rewrite("/etc/hostname", *hostname + "\n"));
   HAKO_TRYV(rewrite("/etc/hosts", hosts_file(*hostname)));
+  HAKO_TRYV(rewrite_resolver());
   HAKO_TRYV(rewrite("/etc/machine-id", *machine_id + "\n", 0444));
   HAKO_TRYV(rewrite(kBootId, *boot_id + "\n", 0444));
   HAKO_TRYV(rewrite("/run/hako/generation", std::to_string(generation) + "\n"));
@@ -193,6 +208,7 @@ Result<void> prepare_identity_files() {
       return Error::from_errno(errno, std::string("make ") + folder);
   HAKO_TRYV(rewrite("/etc/hostname", "hako\n"));
   HAKO_TRYV(rewrite("/etc/hosts", hosts_file("hako")));
+  HAKO_TRYV(rewrite_resolver());
   // Empty means "not yet known" to programs that would otherwise make one up.
   HAKO_TRYV(rewrite("/etc/machine-id", "", 0444));
   HAKO_TRYV(rewrite("/run/e2b/.E2B_SANDBOX", "true"));

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <net/route.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -81,6 +82,14 @@ Result<void> bring_up_network() {
   std::strncpy(neighbour.arp_dev, kLink, sizeof neighbour.arp_dev - 1);
   if (::ioctl(socket.get(), SIOCSARP, &neighbour) < 0)
     return Error::from_errno(errno, "set neighbour");
+
+  rtentry route{};
+  route.rt_dst = address_of("0.0.0.0");
+  route.rt_genmask = address_of("0.0.0.0");
+  route.rt_gateway = address_of(kHostAddress);
+  route.rt_flags = RTF_UP | RTF_GATEWAY;
+  if (::ioctl(socket.get(), SIOCADDRT, &route) < 0)
+    return Error::from_errno(errno, "set the default route");
   return ok();
 }
 

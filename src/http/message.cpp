@@ -34,6 +34,11 @@ std::string_view RequestHead::header(std::string_view name) const {
   return {found->value().data(), found->value().size()};
 }
 
+bool RequestHead::has_body() const {
+  std::string_view length = header("Content-Length");
+  return (!length.empty() && length != "0") || !header("Transfer-Encoding").empty();
+}
+
 Response Response::json(unsigned status, const boost::json::value& value) {
   Response response;
   response.status = status;

@@ -31,6 +31,8 @@ struct RequestHead {
   std::optional<std::string> parameter(std::string_view name) const;
   /// The first value of header `name`, or empty.
   std::string_view header(std::string_view name) const;
+  /// Whether a body follows. One without may be sent a second time.
+  bool has_body() const;
 };
 
 struct ResponseHead {

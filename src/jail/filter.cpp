@@ -144,7 +144,7 @@ void allow_threads(Filter& filter) {
 }
 
 void allow_descriptor_state(Filter& filter) {
-  for (uint64_t command : {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC})
+  for (uint64_t command : {F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_SETPIPE_SZ})
     filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(fcntl), {equals(1, command)});
   for (uint64_t command : {FIONBIO, FIONREAD})
     filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(ioctl), {equals(1, command)});

@@ -5,19 +5,18 @@
 #include <linux/if.h>
 #include <linux/if_tun.h>
 #include <linux/neighbour.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <vector>
 
+#include "network/firewall.h"
 #include "network/netlink.h"
 
 // After the kernel's <linux/if.h>, which it collides with when it comes first.
@@ -27,8 +26,7 @@ namespace hako::network {
 namespace {
 
 constexpr char kTunDevice[] = "/dev/net/tun";
-constexpr char kTable[] = "hako";
-constexpr char kForwardChain[] = "forward";
+constexpr char kForwardIsDropped[] = "type filter hook forward priority filter; policy drop;";
 
 struct Sysctl {
   const char* path;
@@ -49,6 +47,8 @@ constexpr Sysctl kSysctls[] = {
     // The guest may not speak for other addresses than its own...
     {"ipv4/conf/all/rp_filter", "1"},
     {"ipv4/conf/default/rp_filter", "1"},
+    {"ipv4/conf/all/accept_local", "0"},
+    {"ipv4/conf/default/accept_local", "0"},
     {"ipv4/conf/all/accept_source_route", "0"},
     {"ipv4/conf/default/accept_source_route", "0"},
     // ...nor tell us where to send things...
@@ -63,6 +63,8 @@ constexpr Sysctl kSysctls[] = {
     {"ipv4/conf/all/arp_announce", "2"},
     {"ipv4/conf/all/proxy_arp", "0"},
     {"ipv4/conf/default/proxy_arp", "0"},
+    // Refusals are never too many for it to hear, and take nothing from the host's own share.
+    {"ipv4/icmp_ratemask", "0"},
 };
 
 Result<void> set_sysctl(const Sysctl& sysctl) {
@@ -75,6 +77,13 @@ Result<void> set_sysctl(const Sysctl& sysctl) {
   }
   if (auto written = write_all(file.value().get(), sysctl.value); !written)
     return written.error().with_context(path);
+  return ok();
+}
+
+Result<void> set_sysctls() {
+  for (const Sysctl& sysctl : kSysctls) {
+    HAKO_TRYV(set_sysctl(sysctl));
+  }
   return ok();
 }
 
@@ -161,36 +170,18 @@ Result<void> bring_up(Netlink& route, unsigned tap) {
   return route.request(std::move(neighbour), "set the guest's neighbour entry");
 }
 
-uint16_t nft_type(uint16_t message) {
-  return static_cast<uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message);
-}
-
-nfgenmsg nft_header(uint16_t resource = 0) {
-  return nfgenmsg{NFPROTO_INET, NFNETLINK_V0, htons(resource)};
-}
-
-/// A chain that drops whatever is forwarded: a third lock, after forwarding that is off and routes
-/// that do not exist.
-Result<void> drop_forwarded() {
-  HAKO_TRY(auto netfilter, Netlink::open(NETLINK_NETFILTER));
-  NetlinkMessage begin(NFNL_MSG_BATCH_BEGIN, 0);
-  begin.add(nfgenmsg{AF_UNSPEC, NFNETLINK_V0, htons(NFNL_SUBSYS_NFTABLES)});
-  NetlinkMessage table(nft_type(NFT_MSG_NEWTABLE), NLM_F_CREATE);
-  table.add(nft_header()).attribute(NFTA_TABLE_NAME, std::string(kTable));
-  NetlinkMessage hook(0, 0);
-  hook.attribute(NFTA_HOOK_HOOKNUM, htonl(NF_INET_FORWARD));
-  hook.attribute(NFTA_HOOK_PRIORITY, uint32_t{0});
-  NetlinkMessage chain(nft_type(NFT_MSG_NEWCHAIN), NLM_F_CREATE | NLM_F_ACK);
-  chain.add(nft_header())
-      .attribute(NFTA_CHAIN_TABLE, std::string(kTable))
-      .attribute(NFTA_CHAIN_NAME, std::string(kForwardChain))
-      .nested(NFTA_CHAIN_HOOK, hook)
-      .attribute(NFTA_CHAIN_POLICY, htonl(NF_DROP))
-      .attribute(NFTA_CHAIN_TYPE, std::string("filter"));
-  NetlinkMessage end(NFNL_MSG_BATCH_END, 0);
-  end.add(nfgenmsg{AF_UNSPEC, NFNETLINK_V0, htons(NFNL_SUBSYS_NFTABLES)});
-  NetlinkMessage all[] = {begin, table, chain, end};
-  return netfilter.batch(all, "drop what is forwarded (nftables)");
+/// Whatever the guest sends, and to whomever, has arrived: sockets of this namespace take it.
+Result<void> deliver_everything_here(Netlink& netlink) {
+  NetlinkMessage message(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE);
+  rtmsg route{};
+  route.rtm_family = AF_INET;
+  route.rtm_table = RT_TABLE_MAIN;
+  route.rtm_protocol = RTPROT_STATIC;
+  route.rtm_scope = RT_SCOPE_HOST;
+  route.rtm_type = RTN_LOCAL;
+  message.add(route);
+  message.attribute(RTA_OIF, ::if_nametoindex("lo"));
+  return netlink.request(std::move(message), "make every address local");
 }
 
 std::string route_text(const rtmsg& route, std::string_view attributes,
@@ -219,38 +210,22 @@ Result<bool> forwards() {
   return v4.starts_with('1') || (v6 && v6.value().starts_with('1'));
 }
 
-Result<bool> forwarding_is_dropped() {
-  HAKO_TRY(auto netfilter, Netlink::open(NETLINK_NETFILTER));
-  NetlinkMessage ask(nft_type(NFT_MSG_GETCHAIN), NLM_F_DUMP);
-  ask.add(nft_header());
-  bool dropped = false;
-  auto each = [&](std::string_view answer) {
-    bool hooks_forward = false, drops = false;
-    if (answer.size() < sizeof(nfgenmsg)) return;
-    for_each_attribute(answer.substr(sizeof(nfgenmsg)), [&](uint16_t type, std::string_view text) {
-      if (type == NFTA_CHAIN_POLICY) drops = as_u32(text) == htonl(NF_DROP);
-      if (type != NFTA_CHAIN_HOOK) return;
-      for_each_attribute(text, [&](uint16_t part, std::string_view value) {
-        if (part == NFTA_HOOK_HOOKNUM && as_u32(value) == htonl(NF_INET_FORWARD))
-          hooks_forward = true;
-      });
-    });
-    dropped = dropped || (hooks_forward && drops);
-  };
-  HAKO_TRYV(netfilter.dump(std::move(ask), "list nftables chains", each));
-  return dropped;
-}
-
 }  // namespace
 
 Result<void> furnish_namespace() {
-  for (const Sysctl& sysctl : kSysctls) {
-    HAKO_TRYV(set_sysctl(sysctl));
-  }
-  HAKO_TRYV(drop_forwarded());
+  HAKO_TRYV(set_sysctls());
+  HAKO_TRYV(raise_firewall());
   HAKO_TRYV(make_tap());
   HAKO_TRY(auto route, Netlink::open(NETLINK_ROUTE));
-  return bring_up(route, ::if_nametoindex(kTapName));
+  HAKO_TRYV(bring_up(route, ::if_nametoindex(kTapName)));
+  return deliver_everything_here(route);
+}
+
+Result<void> mend_namespace() {
+  HAKO_TRYV(set_sysctls());
+  HAKO_TRYV(raise_firewall());
+  HAKO_TRY(auto route, Netlink::open(NETLINK_ROUTE));
+  return deliver_everything_here(route);
 }
 
 Result<Fd> attach_tap() {
@@ -289,15 +264,20 @@ Result<SlotInspection> inspect_namespace() {
       rtmsg route;
       if (answer.size() < sizeof route) return;
       std::memcpy(&route, answer.data(), sizeof route);
-      if (route.rtm_type != RTN_UNICAST || route.rtm_family != family) return;
+      if (route.rtm_family != family) return;
+      if (route.rtm_type == RTN_LOCAL && family == AF_INET && route.rtm_dst_len == 0)
+        inspection.everything_is_local = true;
+      if (route.rtm_type != RTN_UNICAST) return;
       inspection.routes.push_back(
           route_text(route, answer.substr(NLMSG_ALIGN(sizeof route)), names));
     }));
   }
   HAKO_TRY(auto forwarding, forwards());
   inspection.forwarding = forwarding;
-  HAKO_TRY(auto dropped, forwarding_is_dropped());
-  inspection.forwarded_is_dropped = dropped;
+  HAKO_TRY(inspection.firewall, read_firewall());
+  inspection.firewall_is_whole = inspection.firewall == whole_firewall();
+  inspection.forwarded_is_dropped =
+      std::ranges::find(inspection.firewall, kForwardIsDropped) != inspection.firewall.end();
   return inspection;
 }
 

@@ -7,6 +7,8 @@ namespace hako::network {
 
 /// Everything that create_slot() promises, in order.
 Result<void> furnish_namespace();
+/// Makes the walls of a furnished namespace those of this version.
+Result<void> mend_namespace();
 /// Attaches to the tap that is there. not_found if there is none; failed_precondition if another
 /// has it open.
 Result<Fd> attach_tap();

@@ -38,11 +38,6 @@ NetlinkMessage& NetlinkMessage::attribute(uint16_t type, const void* data, size_
   return *this;
 }
 
-NetlinkMessage& NetlinkMessage::nested(uint16_t type, const NetlinkMessage& attributes) {
-  auto content = std::string_view(attributes.bytes_).substr(sizeof(nlmsghdr));
-  return attribute(static_cast<uint16_t>(type | NLA_F_NESTED), content.data(), content.size());
-}
-
 const std::string& NetlinkMessage::bytes() {
   nlmsghdr header;
   std::memcpy(&header, bytes_.data(), sizeof header);
@@ -69,13 +64,7 @@ Result<void> Netlink::send(std::string_view bytes, std::string_view what) {
 }
 
 Result<void> Netlink::request(NetlinkMessage message, std::string_view what) {
-  return batch(std::span(&message, 1), what);
-}
-
-Result<void> Netlink::batch(std::span<NetlinkMessage> messages, std::string_view what) {
-  std::string all;
-  for (auto& message : messages) all += message.bytes();
-  HAKO_TRYV(send(all, what));
+  HAKO_TRYV(send(message.bytes(), what));
   alignas(nlmsghdr) char buffer[8192];
   for (;;) {
     ssize_t n = ::recv(socket_.get(), buffer, sizeof buffer, 0);

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -32,9 +31,6 @@ class NetlinkMessage {
   NetlinkMessage& attribute(uint16_t type, const std::string& text) {
     return attribute(type, text.c_str(), text.size() + 1);
   }
-  /// Another message's attributes, nested in one of this type.
-  NetlinkMessage& nested(uint16_t type, const NetlinkMessage& attributes);
-
   /// Header and content, with the length filled in.
   const std::string& bytes();
 
@@ -50,8 +46,6 @@ class Netlink {
 
   /// Sends one message that asks for acknowledgement. `what` names it in errors.
   Result<void> request(NetlinkMessage message, std::string_view what);
-  /// Sends several as one datagram, of which exactly one asks for acknowledgement.
-  Result<void> batch(std::span<NetlinkMessage> messages, std::string_view what);
   /// Sends a dump request; `each` gets every answer's payload (after the netlink header).
   Result<void> dump(NetlinkMessage message, std::string_view what,
                     const std::function<void(std::string_view)>& each);

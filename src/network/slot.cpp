@@ -10,6 +10,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "network/egress.h"
 #include "network/interior.h"
 #include "network/namespace.h"
 
@@ -60,6 +61,8 @@ Result<Slot> create_slot(const std::string& directory, int number) {
 
 Result<Slot> open_slot(const std::string& directory, int number) {
   HAKO_TRY(auto netns, open_namespace(path_of(directory, number)));
+  auto mended = in_namespace(netns.get(), mend_namespace);
+  if (!mended) return about(mended.error(), number);
   return Slot{number, std::move(netns)};
 }
 
@@ -100,6 +103,12 @@ Result<std::vector<Fd>> open_sockets(const Slot& slot, int count) {
   if (count < 0 || count > kMostSockets)
     return Error(ErrorCode::invalid_argument, "too many sockets at once");
   return in_namespace(slot.netns.get(), [count] { return make_sockets(count); });
+}
+
+Result<EgressSockets> open_egress(const Slot& slot) {
+  auto sockets = in_namespace(slot.netns.get(), make_egress_sockets);
+  if (!sockets) return about(sockets.error(), slot.number);
+  return sockets;
 }
 
 Result<Fd> empty_namespace(const std::string& path) {

@@ -16,6 +16,7 @@ constexpr int kClaimsAtOnce = 3;
 constexpr size_t kMostPools = 8;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
+constexpr size_t kLargestEgress = 256 << 10;
 constexpr auto kPoolRetry = std::chrono::seconds(10);
 
 bool is_box_id(const std::string& id) {
@@ -23,6 +24,14 @@ bool is_box_id(const std::string& id) {
   for (char c : id)
     if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))) return false;
   return true;
+}
+
+/// It is kept in the machine's record, which is read as a whole.
+Result<void> check_egress(const boost::json::object& egress) {
+  if (boost::json::serialize(egress).size() > kLargestEgress)
+    return Error(ErrorCode::too_large, "what the box may reach is more than " +
+                                           std::to_string(kLargestEgress >> 10) + " KiB");
+  return ok();
 }
 
 }  // namespace
@@ -88,6 +97,7 @@ Task<Result<Boxes::Created>> Boxes::create(CreateBox request) {
 
 Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   if (!is_box_id(request.box)) co_return Error(ErrorCode::invalid_argument, "malformed box id");
+  HAKO_CO_TRYV(check_egress(request.egress));
   if (stopping_) co_return Error(ErrorCode::unavailable, "the node is stopping");
   if (boxes_.contains(request.box) || creating_.contains(request.box))
     co_return Error(ErrorCode::already_exists, "box " + request.box + " exists");
@@ -196,6 +206,7 @@ Result<void> Boxes::promise(Vm& vm, const CreateBox& request) {
     record.box = request.box;
     record.access_token = request.access_token;
     record.ingress = request.ingress;
+    record.egress = request.egress;
     record.started = WallClock::now();
     record.ends = request.ends;
   });
@@ -203,7 +214,8 @@ Result<void> Boxes::promise(Vm& vm, const CreateBox& request) {
 
 Task<Result<void>> Boxes::publish(Vm& vm, const CreateBox& request) {
   HAKO_CO_TRYV(co_await context_.gate.publish(vm.record().machine, request.box,
-                                              request.access_token, request.ingress));
+                                              request.access_token, request.ingress,
+                                              request.egress));
   // Only now is it a box: a daemon that ends before this finds a machine nobody was promised.
   co_return vm.update_record([](VmRecord& record) { record.state = VmState::box; });
 }
@@ -242,6 +254,26 @@ Result<void> Boxes::set_end(const std::string& id, WallTime ends) {
   return found->second.vm->update_record([ends](VmRecord& record) { record.ends = ends; });
 }
 
+Task<Result<void>> Boxes::set_egress(std::string id, boost::json::object egress) {
+  return run_to_end(set_egress_to_end(std::move(id), std::move(egress)));
+}
+
+Task<Result<void>> Boxes::set_egress_to_end(std::string id, boost::json::object egress) {
+  HAKO_CO_TRYV(check_egress(egress));
+  auto found = boxes_.find(id);
+  if (found == boxes_.end() || found->second.ending)
+    co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  auto vm = found->second.vm;
+  Result<void> written = vm->update_record([&](VmRecord& record) { record.egress = egress; });
+  if (!written) co_return written.error();
+  co_return co_await context_.gate.set_egress(vm->record().machine, egress);
+}
+
+bool Boxes::is_machine_of(const std::string& machine, const std::string& box) const {
+  auto found = context_.machines.find(machine);
+  return found != context_.machines.end() && found->second->record().box == box;
+}
+
 std::vector<VmRecord> Boxes::list() const {
   std::vector<VmRecord> records;
   for (const auto& [id, box] : boxes_)
@@ -270,7 +302,7 @@ Task<void> Boxes::announce(std::shared_ptr<Vm> vm) {
     Result<void> done = co_await vm->announce();
     if (done && !ending())
       done = co_await context_.gate.publish(record.machine, record.box, record.access_token,
-                                            record.ingress);
+                                            record.ingress, record.egress);
     // Its end came in between: the gate must not keep what it was just told.
     if (ending()) co_await context_.gate.remove(record.machine);
     if (done) co_return;

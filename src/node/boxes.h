@@ -16,6 +16,7 @@ struct CreateBox {
   std::string access_token;
   boost::json::object envs;
   boost::json::object ingress;  ///< for the gate: who may reach its ports, and how; not read here
+  boost::json::object egress;   ///< for the gate: what it may reach; not read here
 };
 
 /// Why a box is no more, as told to the api.
@@ -44,6 +45,12 @@ class Boxes {
   Task<Result<Created>> create(CreateBox request);
   Task<Result<void>> destroy(std::string box, EndReason reason, std::string detail);
   Result<void> set_end(const std::string& box, WallTime ends);
+  /// What the box may reach from now on. Written down first: on an error it holds from the gate's
+  /// next connection on at the latest, but what it forbids may go on till then. Errors: not_found,
+  /// too_large (nothing has changed); unavailable, timed_out, the gate's.
+  Task<Result<void>> set_egress(std::string box, boost::json::object egress);
+  /// Whether `machine` is, or was until a moment ago, the machine of `box`.
+  bool is_machine_of(const std::string& machine, const std::string& box) const;
   std::vector<VmRecord> list() const;
   Task<Result<std::string>> console(std::string box);
 
@@ -70,6 +77,7 @@ class Boxes {
   Result<void> check_room() const;
   Task<Result<Created>> create_to_end(CreateBox request);
   Task<Result<void>> destroy_to_end(std::string box, EndReason reason, std::string detail);
+  Task<Result<void>> set_egress_to_end(std::string box, boost::json::object egress);
   /// A built template gets a pool with its second box: most are used once, or never.
   void open_pool_if_used(const std::string& template_name);
   Task<void> open_pool_to_end(std::string template_name);

@@ -1,5 +1,8 @@
 #include "node/gate_link.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/log.h"
 #include "node/json_fields.h"
 
@@ -10,12 +13,16 @@ constexpr auto kReconnectTime = std::chrono::seconds(5);
 /// Added to the guest's own deadline: time for the gate to say that it has passed.
 constexpr auto kGateGrace = std::chrono::seconds(2);
 constexpr auto kPlainCall = std::chrono::seconds(5);
+/// For cutting what a box may no longer reach.
+constexpr auto kCutTime = std::chrono::seconds(10);
 constexpr int kMostSocketsAtOnce = 32;
 
 }  // namespace
 
-GateLink::GateLink(SocketSource sockets, Connected connected)
-    : sockets_(std::move(sockets)), on_connected_(std::move(connected)) {}
+GateLink::GateLink(SocketSource sockets, Recorded recorded, Connected connected)
+    : sockets_(std::move(sockets)),
+      recorded_(std::move(recorded)),
+      on_connected_(std::move(connected)) {}
 
 Task<void> GateLink::serve(Fd connection) {
   auto executor = co_await asio::this_coro::executor;
@@ -33,7 +40,13 @@ Task<void> GateLink::serve(Fd connection) {
     answer.fds = std::move(sockets);
     co_return std::move(answer);
   };
+  rpc::Handler take_records = [this](rpc::Payload told) -> Task<Result<rpc::Payload>> {
+    HAKO_CO_TRY(auto records, parse_egress_records(told.body));
+    recorded_(std::move(records));
+    co_return rpc::Payload();
+  };
   peer->on("sockets.want", std::move(want_sockets));
+  peer->on("egress.records", std::move(take_records));
   // The machines are announced while run() serves; only then may others call.
   TaskGroup announcing(executor);
   peer_ = peer;
@@ -73,11 +86,16 @@ Task<Result<rpc::Payload>> GateLink::call(std::string method, rpc::Payload paylo
   co_return co_await peer->call(std::move(method), std::move(payload), deadline);
 }
 
-Task<Result<void>> GateLink::add(const std::string& machine, std::vector<Fd> sockets) {
+Task<Result<void>> GateLink::add(const std::string& machine, network::EgressSockets egress,
+                                 std::vector<Fd> sockets) {
   rpc::Payload payload;
-  payload.body = {
-      {"machine", machine}, {"address", network::kGuestAddress}, {"sockets", sockets.size()}};
-  payload.fds = std::move(sockets);
+  payload.body = {{"machine", machine},
+                  {"address", network::kGuestAddress},
+                  {"sockets", sockets.size()},
+                  {"egress", true}};
+  payload.fds.push_back(std::move(egress.listener));
+  payload.fds.push_back(std::move(egress.dns));
+  std::ranges::move(sockets, std::back_inserter(payload.fds));
   auto answer = co_await call("machine.add", std::move(payload), kPlainCall);
   if (!answer) co_return answer.error();
   co_return ok();
@@ -145,13 +163,29 @@ Task<Result<void>> GateLink::quiesce(const std::string& machine) {
 
 Task<Result<void>> GateLink::publish(const std::string& machine, const std::string& box,
                                      const std::string& access_token,
-                                     const boost::json::object& ingress) {
+                                     const boost::json::object& ingress,
+                                     const boost::json::object& egress) {
   rpc::Payload payload;
   payload.body = {{"machine", machine}, {"box", box}};
   if (!ingress.empty()) payload.body["ingress"] = ingress;
+  if (!egress.empty()) payload.body["egress"] = egress;
   if (!access_token.empty()) payload.body["access_token"] = access_token;
   auto answer = co_await call("machine.publish", std::move(payload), kPlainCall);
   if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+Task<Result<void>> GateLink::set_egress(const std::string& machine,
+                                        const boost::json::object& egress) {
+  // One that connects later hears of it with everything else. A call that waited for it could come
+  // behind a newer one.
+  auto peer = peer_;
+  if (!peer) co_return Error(ErrorCode::unavailable, "the gate is not running");
+  rpc::Payload payload;
+  payload.body = {{"machine", machine}};
+  payload.body["egress"] = egress;
+  auto answer = co_await peer->call("machine.egress", std::move(payload), kCutTime);
+  if (!answer && answer.error().code() != ErrorCode::not_found) co_return answer.error();
   co_return ok();
 }
 

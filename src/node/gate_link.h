@@ -8,29 +8,33 @@
 
 #include "base/async/task_group.h"
 #include "network/slot.h"
+#include "node/egress_records.h"
 #include "rpc/peer.h"
 
 namespace hako::node {
 
 /// Everything the node asks of guests it asks through the gate, which alone exchanges bytes with
-/// them. At most one gate is connected; a new connection replaces the old. All calls wait a little
-/// for a gate that is reconnecting, then fail with `unavailable`.
+/// them. At most one gate is connected; a new connection replaces the old. Calls wait a little for
+/// a gate that is reconnecting, then fail with `unavailable`, unless they say otherwise.
 /// docs/internal-messages.md describes the messages.
 class GateLink {
  public:
   /// Gives `count` sockets inside the namespace of `machine`.
   using SocketSource =
       std::function<Result<std::vector<Fd>>(const std::string& machine, int count)>;
+  /// Told of what boxes have tried to reach, as the gate says it.
+  using Recorded = std::function<void(EgressRecords records)>;
   /// Told whenever a gate has connected: adds all machines and publishes all boxes again.
   using Connected = std::function<Task<void>()>;
 
-  GateLink(SocketSource sockets, Connected connected);
+  GateLink(SocketSource sockets, Recorded recorded, Connected connected);
 
   /// Serves one connection from the gate until it ends.
   Task<void> serve(Fd connection);
   bool connected() const { return peer_ != nullptr; }
 
-  Task<Result<void>> add(const std::string& machine, std::vector<Fd> sockets);
+  Task<Result<void>> add(const std::string& machine, network::EgressSockets egress,
+                         std::vector<Fd> sockets);
   Task<void> remove(const std::string& machine);
   Task<Result<void>> wait_ready(const std::string& machine, std::chrono::milliseconds deadline);
   Task<Result<void>> init(const std::string& machine, boost::json::object init,
@@ -51,7 +55,12 @@ class GateLink {
                                 std::chrono::milliseconds deadline, size_t output_limit);
   Task<Result<void>> quiesce(const std::string& machine);
   Task<Result<void>> publish(const std::string& machine, const std::string& box,
-                             const std::string& access_token, const boost::json::object& ingress);
+                             const std::string& access_token, const boost::json::object& ingress,
+                             const boost::json::object& egress);
+  /// What the machine may reach from now on; returns when every connection that this forbids has
+  /// been cut. A gate that has not been told of the machine yet lets nothing of it pass: that is
+  /// success. Does not wait for a gate: unavailable. timed_out after 10 s.
+  Task<Result<void>> set_egress(const std::string& machine, const boost::json::object& egress);
   /// The certificate with its chain, and the key, both PEM. invalid_argument if they do not fit.
   Task<Result<void>> use_certificate(const std::string& certificate, const std::string& key);
 
@@ -59,6 +68,7 @@ class GateLink {
   Task<Result<rpc::Payload>> call(std::string method, rpc::Payload payload, Duration deadline);
 
   SocketSource sockets_;
+  Recorded recorded_;
   Connected on_connected_;
   std::shared_ptr<rpc::Peer> peer_;
 };

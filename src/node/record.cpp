@@ -59,6 +59,7 @@ boost::json::object to_json(const VmRecord& record) {
       {"ends_ms", to_unix_ms(record.ends)},
   };
   if (!record.ingress.empty()) object["ingress"] = record.ingress;
+  if (!record.egress.empty()) object["egress"] = record.egress;
   return object;
 }
 
@@ -91,6 +92,7 @@ Result<VmRecord> parse_record(std::string_view text) {
   record.box = fields.text("box");
   record.access_token = fields.text("access_token");
   record.ingress = fields.object_or_empty("ingress");
+  record.egress = fields.object_or_empty("egress");
   record.started = from_unix_ms(fields.integer("started_ms"));
   record.ends = from_unix_ms(fields.integer("ends_ms"));
   if (auto problem = fields.problem()) return Error(ErrorCode::corrupted, *problem);

@@ -41,6 +41,7 @@ struct VmRecord {
   std::string box;
   std::string access_token;
   boost::json::object ingress;  ///< what the gate is told about reaching it; may be empty
+  boost::json::object egress;   ///< the same about what it may reach; empty: nothing
   WallTime started{};
   WallTime ends{};
 };

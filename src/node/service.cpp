@@ -49,6 +49,7 @@ Task<void> Service::serve(Fd connection) {
       {"node.info", &Service::info},          {"box.create", &Service::create_box},
       {"box.destroy", &Service::destroy_box}, {"box.set_end", &Service::set_end},
       {"box.list", &Service::list_boxes},     {"box.console", &Service::console},
+      {"box.egress", &Service::set_egress},
   };
   for (const auto& [name, method] : methods) {
     rpc::Handler handler = [this, method = method](rpc::Payload request) {
@@ -74,6 +75,20 @@ void Service::tell_gone(const std::string& box, EndReason reason, const std::str
     auto told = peer->tell("box.gone", payload(std::move(body)));
     // An api that is not told finds out when it compares its records with box.list.
     if (!told) log_warn("api_not_told", {{"box", box}, {"error", told.error().message()}});
+  }
+}
+
+void Service::tell_egress(EgressRecords records) {
+  if (!boxes_.is_machine_of(records.machine, records.box)) {
+    log_warn("egress_of_nobody", {{"machine", records.machine}, {"box", records.box}});
+    return;
+  }
+  boost::json::object body = {{"box", records.box}};
+  body["records"] = std::move(records.records);
+  for (const auto& peer : peers_) {
+    auto told = peer->tell("box.egress", payload(body));
+    if (!told)
+      log_warn("api_not_told", {{"box", records.box}, {"error", told.error().message()}});
   }
 }
 
@@ -106,6 +121,7 @@ Service::Answer Service::create_box(rpc::Payload request) {
   create.access_token = fields.text_or("access_token", "");
   create.envs = fields.object_or_empty("envs");
   create.ingress = fields.object_or_empty("ingress");
+  create.egress = fields.object_or_empty("egress");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
   auto created = co_await boxes_.create(std::move(create));
   if (!created) co_return created.error();
@@ -129,6 +145,15 @@ Service::Answer Service::set_end(rpc::Payload request) {
   WallTime ends = from_unix_ms(fields.integer("ends_ms"));
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
   HAKO_CO_TRYV(boxes_.set_end(box, ends));
+  co_return payload({});
+}
+
+Service::Answer Service::set_egress(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string box = fields.text("box");
+  boost::json::object egress = fields.object("egress");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(co_await boxes_.set_egress(std::move(box), std::move(egress)));
   co_return payload({});
 }
 

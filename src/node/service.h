@@ -16,6 +16,7 @@ class Service {
   /// Ends what template builds are under way.
   Task<void> stop_builds() { return template_service_.stop(); }
   void tell_gone(const std::string& box, EndReason reason, const std::string& detail);
+  void tell_egress(EgressRecords records);
 
  private:
   using Answer = Task<Result<rpc::Payload>>;
@@ -23,6 +24,7 @@ class Service {
   Answer create_box(rpc::Payload request);
   Answer destroy_box(rpc::Payload request);
   Answer set_end(rpc::Payload request);
+  Answer set_egress(rpc::Payload request);
   Answer list_boxes(rpc::Payload request);
   Answer console(rpc::Payload request);
 

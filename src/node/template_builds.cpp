@@ -67,9 +67,9 @@ Task<Result<void>> TemplateBuilds::boot(Build& build, std::string disk) {
       build.vm->update_record([&](VmRecord& record) { record.access_token = build.token; }));
   boost::json::object no_environment;
   HAKO_CO_TRYV(co_await build.vm->identify(build.id, std::move(no_environment)));
-  boost::json::object open_to_who_has_the_token;
+  boost::json::object open_to_who_has_the_token, nothing_outside;
   co_return co_await context_.gate.publish(build.vm->record().machine, build.id, build.token,
-                                           open_to_who_has_the_token);
+                                           open_to_who_has_the_token, nothing_outside);
 }
 
 Task<void> TemplateBuilds::end(std::shared_ptr<Build> build) {

@@ -246,9 +246,9 @@ Task<Result<std::unique_ptr<Vm>>> Vm::adopt(Context& context, VmRecord record) {
 }
 
 Task<Result<void>> Vm::announce() {
-  auto sockets = open_sockets(kFirstSockets);
-  if (!sockets) co_return sockets.error();
-  co_return co_await context_.gate.add(record_.machine, std::move(sockets).value());
+  HAKO_CO_TRY(auto egress, network::open_egress(slot_));
+  HAKO_CO_TRY(auto sockets, open_sockets(kFirstSockets));
+  co_return co_await context_.gate.add(record_.machine, std::move(egress), std::move(sockets));
 }
 
 Result<std::vector<Fd>> Vm::open_sockets(int count) const {

@@ -68,7 +68,7 @@ class Vm {
 
   /// Gives the guest a fresh identity, under the record's next generation. timed_out after 10 s.
   Task<Result<void>> identify(const std::string& sandbox, boost::json::object envs);
-  /// Tells the gate of this machine (again).
+  /// Tells the gate of this machine (again), and gives it the sockets for what the guest sends out.
   Task<Result<void>> announce();
   Result<std::vector<Fd>> open_sockets(int count) const;
 

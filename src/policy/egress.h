@@ -29,6 +29,7 @@ struct PortRange {
 };
 
 /// One entry of a list: an exact name, all names below one, or a network; for some ports or all.
+/// The network 0.0.0.0/0 is everything: all addresses and all names, as E2B's clients mean it.
 struct Target {
   enum class Kind { name, names_below, network };
   Kind kind = Kind::name;
@@ -42,9 +43,10 @@ struct Target {
 };
 
 /// "example.com", "*.example.com:443", "*", "10.0.0.0/8", "192.0.2.1:80-90,443",
-/// "[2001:db8::]/32:443". invalid_argument says what is wrong with it.
+/// "[2001:db8::]/32:443"; IPv6 without ports also without brackets. Upper case, a dot at the end of
+/// a name and bits behind the prefix are taken, and cleared. invalid_argument says what is wrong.
 Result<Target> parse_target(std::string_view text);
-/// The text that parse_target() takes.
+/// The text from which parse_target() makes the same target.
 std::string to_string(const Target& target);
 
 /// Rules from one source: the operator, a label, a request.
@@ -68,11 +70,11 @@ struct EgressLink {
 
 /// Of one box. 0: no limit.
 struct EgressLimits {
-  int connections = 256;        ///< open at once
-  int connects_per_second = 64; ///< new ones, with a burst of as many as may be open
-  int64_t bytes_per_second = 0; ///< both directions together
-  int64_t bytes_total = 0;      ///< both directions together, for the box's whole life
-  int names_per_second = 64;    ///< DNS questions
+  int connections = 256;         ///< open at once
+  int connects_per_second = 64;  ///< new ones, with a burst of as many as may be open
+  int64_t bytes_per_second = 0;  ///< both directions together
+  int64_t bytes_total = 0;       ///< both directions together, for the box's whole life
+  int names_per_second = 64;     ///< DNS questions
   bool operator==(const EgressLimits&) const = default;
 };
 
@@ -89,8 +91,8 @@ struct EgressPolicy {
 
 /// Where a box wants to go: by `name` (found through our DNS), or by `address` alone.
 struct Destination {
-  std::string name;                                  ///< lower case; empty if by address
-  std::optional<boost::asio::ip::address> address;   ///< what it is, or what the name has become
+  std::string name;                                 ///< lower case; empty if by address
+  std::optional<boost::asio::ip::address> address;  ///< what it is, or what the name has become
   uint16_t port = 0;
 };
 
@@ -99,19 +101,22 @@ std::string to_string(const Destination& destination);
 
 /// Whether DNS may answer for `name`: some port of it might be allowed. Links' names are allowed.
 /// Rules: "egress.none", "<layer>.level", "<layer>.deny <target>", "<layer>.allow",
-/// "egress.name" (not a name that can exist: labels of letters, digits, '-' and '_').
+/// "egress.name" (not a name that can exist: labels of letters, digits, '-' and '_', the last one
+/// not a number). Of an allowed one: "<layer>.allow <target>", "<layer>.level", "link".
 Decision may_resolve(const EgressPolicy& policy, std::string_view name);
 
 /// Whether a connection may be tried. With a name and no address: before the name is resolved.
 /// With a name and an address: once more, for the address it has become. By address alone: only
-/// rules for networks can allow it, or the level internet.
+/// rules for networks can allow it, or the level internet. By name: under a list only rules for
+/// names can, as a question for any other name could carry data out; networks can still deny it.
 /// Rules as above, and "egress.private": the address is not public and the operator has not opened
 /// it. Links are not asked about here.
 Decision may_connect(const EgressPolicy& policy, const Destination& destination);
 
 /// Whether what is said on an allowed connection must agree with `destination.name` (SNI, Host):
 /// some layer's answer hangs on the name: level allow by a rule for names, or any rule for names in
-/// a deny list.
+/// a deny list that holds for the port. In the latter case also for a connection by address alone,
+/// whose `name` is empty: whoever says a name on it could say a denied one, so none may be said.
 bool must_agree(const EgressPolicy& policy, const Destination& destination);
 
 /// Whether the address can be on the public internet. False for private, loopback, link-local,

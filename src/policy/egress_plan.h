@@ -9,9 +9,20 @@
 namespace hako::policy {
 
 /// The most that a box with a label may reach.
+///
+/// Level allow for public and internal data without a list of the operator's: whatever list the
+/// request brings, but only by a list, and one that is narrower than the internet: exact names,
+/// names below one that has a dot ("*.example.com", not "*.com"), networks of at most /16 (IPv6:
+/// /32), and what stands on the platform's own list. For confidential and secret data an empty list
+/// is nothing.
+///
+/// Where data with a higher label may go, data with a lower one may go, too; and what a lower label
+/// closes stays closed for higher ones. So raising a label never opens anything, however the
+/// operator sets this.
 struct LabelCeiling {
   EgressLevel level = EgressLevel::none;
   std::vector<Target> allow;  ///< for level allow
+  bool operator==(const LabelCeiling&) const = default;
 };
 
 /// What the operator has set.
@@ -22,16 +33,22 @@ struct EgressPlatform {
   std::vector<Target> deny;
   std::vector<Target> private_networks;
   /// By label. Defaults: public internet; internal allow, whatever list was asked for;
-  /// confidential and secret only what is listed here, which is nothing.
-  std::array<LabelCeiling, 4> labels;
+  /// confidential and secret none.
+  std::array<LabelCeiling, kLabels.size()> labels;
   EgressLimits limits;
 
   EgressPlatform();
+  bool operator==(const EgressPlatform&) const = default;
 };
 
 /// What a request asks for; E2B's fields and ours.
 struct EgressRequest {
-  /// Ours. Asking for more than is allowed is an error, where E2B's fields get what there is.
+  /// Ours. Asking for more than is allowed is an error, where E2B's fields get what there is. With
+  /// it, `deny_out` beats `allow_out`, which is for level allow only; without, it is E2B's order:
+  /// - nothing given: the platform's standard (its list under level allow);
+  /// - `deny_out` holds 0.0.0.0/0, or `allow_internet_access` is false: level allow with
+  ///   `allow_out`, or none if that is empty;
+  /// - else: internet, but for what `deny_out` names and `allow_out` does not.
   std::optional<EgressLevel> level;
   std::optional<bool> allow_internet_access;
   std::vector<Target> allow_out;
@@ -44,10 +61,12 @@ struct EgressPlan {
   EgressPolicy policy;  ///< meaningful if allowed
 };
 
-/// Layers: "platform", "label <label>", "request". Denied, with the rule ("label.confidential",
-/// "platform.ceiling"), if `request` names a level or a list of its own that the label or the
-/// platform does not let through; E2B's `allow_internet_access: true`, which its SDKs send unasked,
-/// is capped without a word.
+/// Layers: "platform"; "label <label>" for each label from the box's own downwards, but for those
+/// that close nothing; "request". Denied if `request` names a level, and it or an entry of the list
+/// with it is not let through by the label or the platform. Rules: "label.<label>",
+/// "platform.ceiling", "platform.deny", "request.level" (the level internet without internet
+/// access). Without a level nothing is denied but cut down: E2B's SDKs send
+/// `allow_internet_access: true` unasked.
 EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request);
 
 /// Whether data may flow along a link between boxes with these labels: only if they are equal, as

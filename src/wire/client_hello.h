@@ -10,8 +10,8 @@ namespace hako::wire {
 struct ClientHello {
   enum class State {
     incomplete,  ///< a beginning: more is needed
-    no_tls,      ///< cannot become a ClientHello
-    malformed,   ///< a ClientHello with wrong lengths, or two names
+    no_tls,      ///< cannot become a ClientHello, and no server would take it for TLS
+    malformed,   ///< TLS, but no ClientHello, or one with wrong lengths, or with two names
     whole,
   };
   State state = State::incomplete;
@@ -19,12 +19,16 @@ struct ClientHello {
   bool encrypted = false;   ///< it has an encrypted hello (ECH) inside: who is meant is hidden
 };
 
-/// Hellos longer than this are malformed, bytes. Real ones, with keys of post-quantum exchanges,
-/// stay below 4 KiB.
+/// Hellos longer than this, framing included, are malformed, bytes. Real ones, with keys of
+/// post-quantum exchanges, stay below 4 KiB.
 inline constexpr size_t kLongestHello = 16 << 10;
 
-/// Reads the first bytes of a connection, spread over TLS records as they may be.
-/// Names that are no host names (NUL, spaces, non-ASCII, addresses) are malformed.
+/// Reads the first bytes of a connection, spread over TLS records as they may be. What follows the
+/// hello changes nothing.
+/// Names that are no host names (NUL, spaces, non-ASCII, addresses, a dot at the end) are
+/// malformed, as are hellos in the form of SSL 2, which servers still take and which hold no name.
+/// `encrypted` is also true for the sham that some clients (browsers) send where they know no key:
+/// nobody but the server can tell it from a real one.
 ClientHello read_client_hello(std::span<const uint8_t> bytes);
 
 }  // namespace hako::wire

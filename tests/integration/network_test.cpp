@@ -1,7 +1,6 @@
 // Slots on the real kernel. Needs root and /dev/net/tun.
 #include "network/slot.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -24,50 +23,23 @@
 #include "base/random.h"
 #include "network/namespace.h"
 #include "support/own_mounts.h"
+#include "support/slot_fixture.h"
 
 namespace hako::network {
 namespace {
 
+using test::ipv4;
+using test::shell;
+using test::SlotTest;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::UnorderedElementsAre;
 
 /// Where the test's own outside world listens: an address range kept for documentation.
 constexpr char kOutsideAddress[] = "192.0.2.1";
 constexpr char kInsideOfVeth[] = "192.0.2.2";
-
-class SlotTest : public testing::Test {
- protected:
-  void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-    directory = "/run/hako-test-" + random_hex(4);
-  }
-  void TearDown() override {
-    if (directory.empty()) return;
-    auto numbers = list_slots(directory);
-    ASSERT_TRUE(numbers);
-    for (int number : numbers.value()) EXPECT_TRUE(destroy_slot(directory, number));
-    auto released = release_slots(directory);
-    EXPECT_TRUE(released) << (released ? "" : released.error().message());
-    EXPECT_FALSE(std::filesystem::exists(directory));
-  }
-
-  Slot make(int number) {
-    auto slot = create_slot(directory, number);
-    EXPECT_TRUE(slot) << (slot ? "" : slot.error().message());
-    return slot ? std::move(slot.value()) : Slot{};
-  }
-
-  std::string directory;
-};
-
-sockaddr_in ipv4(const char* text, uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  ::inet_pton(AF_INET, text, &address.sin_addr);
-  return address;
-}
 
 /// A listener in the calling thread's namespace.
 Fd listen_here(const char* address, uint16_t& port) {
@@ -101,19 +73,20 @@ Result<std::string> read_inside(const Slot& slot, const std::string& path) {
   return in_namespace(slot.netns.get(), [&] { return read_file(path); });
 }
 
-int shell(const std::string& command) {
-  int status = ::system(command.c_str());
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
 TEST_F(SlotTest, HoldsALinkToTheGuestAndNothingElse) {
   Slot slot = make(3);
   auto inside = inspect_slot(slot);
   ASSERT_TRUE(inside) << inside.error().message();
   EXPECT_THAT(inside.value().interfaces, UnorderedElementsAre("lo", kTapName));
   EXPECT_THAT(inside.value().routes, ElementsAre("169.254.0.20/30"));
+  EXPECT_TRUE(inside.value().everything_is_local);
   EXPECT_FALSE(inside.value().forwarding);
   EXPECT_TRUE(inside.value().forwarded_is_dropped);
+  EXPECT_TRUE(inside.value().firewall_is_whole)
+      << testing::PrintToString(inside.value().firewall);
+  EXPECT_THAT(inside.value().firewall,
+              Contains("meta l4proto tcp tproxy ip to :15001 accept"));
+  EXPECT_THAT(inside.value().firewall, Contains("reject with icmp admin-prohibited"));
 
   auto neighbours = read_inside(slot, "/proc/thread-self/net/arp");
   ASSERT_TRUE(neighbours);
@@ -133,7 +106,7 @@ TEST_F(SlotTest, AMissingWallShowsInTheInspection) {
     HAKO_TRYV(write_all(file.get(), "1"));
     if (shell("ip link add extra type veth peer name extra2 && ip link set extra up && "
               "ip link set extra2 up && ip addr add 192.0.2.9/32 dev extra && ip route add default "
-              "dev extra") != 0)
+              "dev extra metric 9") != 0)
       return Error(ErrorCode::internal, "ip failed");
     return ok();
   });
@@ -143,6 +116,47 @@ TEST_F(SlotTest, AMissingWallShowsInTheInspection) {
   EXPECT_TRUE(inside.value().forwarding);
   EXPECT_THAT(inside.value().interfaces, UnorderedElementsAre("lo", kTapName, "extra", "extra2"));
   EXPECT_THAT(inside.value().routes, UnorderedElementsAre("169.254.0.20/30", "default dev extra"));
+}
+
+TEST_F(SlotTest, EachRuleThatIsMissingShowsInTheInspection) {
+  Slot slot = make(0);
+  auto change = [&](const std::string& command) {
+    EXPECT_TRUE(in_namespace(slot.netns.get(), [&]() -> Result<void> {
+      if (shell(command) != 0) return Error(ErrorCode::internal, command);
+      return ok();
+    }));
+    auto inside = inspect_slot(slot);
+    EXPECT_TRUE(inside);
+    return inside ? inside.value() : SlotInspection{};
+  };
+  auto more = change("nft add rule inet hako input accept");
+  EXPECT_FALSE(more.firewall_is_whole);
+  EXPECT_TRUE(more.forwarded_is_dropped);
+  EXPECT_FALSE(change("nft 'chain inet hako forward { policy accept; }'").forwarded_is_dropped);
+  EXPECT_THAT(change("nft flush chain inet hako prerouting").firewall,
+              Not(Contains(HasSubstr("tproxy"))));
+  EXPECT_FALSE(change("ip route del local default table main").everything_is_local);
+}
+
+TEST_F(SlotTest, ASlotOfAnEarlierVersionGetsTheWallsOfThisOne) {
+  Slot slot = make(0);
+  ASSERT_TRUE(in_namespace(slot.netns.get(), []() -> Result<void> {
+    if (shell("ip route del local default table main && nft flush ruleset && nft 'table inet hako { chain "
+              "forward { type filter hook forward priority 0; policy drop; }; }' && "
+              "sysctl -q net.ipv4.icmp_ratemask=6168") != 0)
+      return Error(ErrorCode::internal, "the shell failed");
+    return ok();
+  }));
+  ASSERT_FALSE(inspect_slot(slot).value().firewall_is_whole);
+  // While a VMM runs in it.
+  auto tap = open_tap(slot);
+  ASSERT_TRUE(tap);
+  auto again = open_slot(directory, 0);
+  ASSERT_TRUE(again) << again.error().message();
+  auto inside = inspect_slot(slot);
+  EXPECT_TRUE(inside.value().firewall_is_whole);
+  EXPECT_TRUE(inside.value().everything_is_local);
+  EXPECT_EQ(read_inside(slot, "/proc/sys/net/ipv4/icmp_ratemask").value(), "0\n");
 }
 
 TEST_F(SlotTest, NothingOutsideCanBeReachedUnlessALinkIsAdded) {
@@ -164,7 +178,8 @@ TEST_F(SlotTest, NothingOutsideCanBeReachedUnlessALinkIsAdded) {
   Fd host_listener = listen_here("127.0.0.1", host_port);
 
   auto began = std::chrono::steady_clock::now();
-  EXPECT_EQ(connect_from(slot, kOutsideAddress, port), ENETUNREACH);
+  // Every address is the slot's own, where nobody listens.
+  EXPECT_EQ(connect_from(slot, kOutsideAddress, port), ECONNREFUSED);
   // Refused by the slot's own loopback: the host's listener is not there.
   EXPECT_EQ(connect_from(slot, "127.0.0.1", host_port), ECONNREFUSED);
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(3)) << "must not hang";

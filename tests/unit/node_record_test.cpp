@@ -38,6 +38,14 @@ TEST(VmRecord, KeepsHowItsPortsAreReached) {
   EXPECT_EQ(parsed.value().ingress, record.ingress);
 }
 
+TEST(VmRecord, KeepsWhatItMayReach) {
+  VmRecord record = sample();
+  record.egress["layers"] = boost::json::array();
+  auto parsed = parse_record(boost::json::serialize(to_json(record)));
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed.value().egress, record.egress);
+}
+
 TEST(VmRecord, EveryMissingOrMistypedFieldIsCorrupted) {
   const auto whole = to_json(sample());
   for (const auto& [name, value] : whole) {

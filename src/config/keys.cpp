@@ -1,0 +1,150 @@
+#include "config/keys.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+
+#include "config/kinds.h"
+
+namespace hako::config {
+namespace {
+
+/// sun_path holds 108 bytes with its end; the longest socket name under run_dir is behind it.
+constexpr size_t kLongestRunDir = 107 - sizeof("/gate-control.sock");
+
+bool is_absolute_path(const std::string& text) {
+  return text.size() > 1 && text.size() < 4096 && text.front() == '/' && text.back() != '/' &&
+         text.find('\0') == std::string::npos && (text + "/").find("/../") == std::string::npos;
+}
+
+bool is_path_or_none(const std::string& text) {
+  return text.empty() || is_absolute_path(text);
+}
+
+bool is_run_dir(const std::string& text) {
+  return is_absolute_path(text) && text.size() <= kLongestRunDir;
+}
+
+bool is_address(const std::string& text) {
+  in6_addr scratch;
+  return ::inet_pton(AF_INET, text.c_str(), &scratch) == 1 ||
+         ::inet_pton(AF_INET6, text.c_str(), &scratch) == 1;
+}
+
+bool is_domain(const std::string& text) {
+  if (text.empty() || text.size() > 200) return false;
+  size_t label = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (c == '.') {
+      if (label == 0 || text[i - 1] == '-') return false;
+      label = 0;
+      continue;
+    }
+    bool allowed = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && label > 0);
+    if (!allowed || ++label > 63) return false;
+  }
+  return label > 0 && text.back() != '-';
+}
+
+/// A domain name, perhaps with a port.
+bool is_domain_and_port(const std::string& text) {
+  size_t colon = text.find(':');
+  if (colon == std::string::npos) return is_domain(text);
+  int port = 0;
+  const char* end = text.data() + text.size();
+  auto [stop, error] = std::from_chars(text.data() + colon + 1, end, port);
+  return error == std::errc() && stop == end && port >= 1 && port <= 65535 &&
+         is_domain(text.substr(0, colon));
+}
+
+bool is_template_name(const std::string& text) {
+  auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  };
+  return !text.empty() && text.size() <= 64 && text.front() != '-' &&
+         std::all_of(text.begin(), text.end(), allowed);
+}
+
+bool is_kernel_args(const std::string& text) {
+  return text.size() <= 512 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+bool is_accel(const std::string& text) {
+  return text == "auto" || text == "kvm" || text == "tcg";
+}
+
+bool is_log_level(const std::string& text) {
+  return text == "debug" || text == "info" || text == "warn" || text == "error";
+}
+
+std::vector<Key> all_keys() {
+  constexpr const char* kPath = "an absolute path without a slash at the end";
+  constexpr const char* kPathOrNone = "an absolute path, or nothing";
+  constexpr const char* kRun = "an absolute path of at most 88 bytes without a slash at the end";
+  constexpr const char* kAddress = "an IP address";
+  constexpr const char* kName = "a name of a-z, 0-9, '-' and '_'";
+  constexpr int64_t kMostUid = std::numeric_limits<int32_t>::max();
+  using C = Config;
+  std::vector<Key> all = {
+      text("paths", "state", &C::state_dir, is_absolute_path, kPath, "HAKO_STATE_DIR"),
+      text("paths", "run", &C::run_dir, is_run_dir, kRun, "HAKO_RUN_DIR"),
+      text("paths", "images", &C::image_dir, is_absolute_path, kPath, "HAKO_IMAGE_DIR"),
+      text("api", "address", &C::api_address, is_address, kAddress),
+      number("api", "port", &C::api_port, 1, 65535, "HAKO_API_PORT"),
+      text("gate", "address", &C::gate_address, is_address, kAddress),
+      number("gate", "port", &C::gate_port, 1, 65535, "HAKO_GATE_PORT"),
+      text("gate", "domain", &C::domain, is_domain_and_port,
+           "a lower-case domain name, with ':' and a port where that is not the usual one"),
+      text("gate", "certificate", &C::gate_certificate, is_path_or_none, kPathOrNone),
+      text("gate", "key", &C::gate_key, is_path_or_none, kPathOrNone),
+      text("engine", "accel", &C::accel, is_accel, "\"auto\", \"kvm\" or \"tcg\""),
+      text("engine", "qemu", &C::qemu, is_absolute_path, kPath),
+      number("engine", "boot_deadline_ms", &C::boot_deadline, 100, 600'000),
+      number("engine", "boot_tries", &C::boot_tries, 1, 10),
+      text("engine", "kernel", &C::kernel, is_path_or_none, "an absolute path, or nothing"),
+      text("engine", "kernel_args", &C::kernel_args, is_kernel_args,
+           "printable characters, at most 512 of them"),
+      flag("engine", "allow_emulated_beyond_loopback", &C::allow_emulated_beyond_loopback),
+      text("template", "default", &C::default_template, is_template_name, kName),
+      number("template", "memory_mib", &C::memory_mib, 64, 1 << 20),
+      number("template", "vcpus", &C::vcpus, 1, 256),
+      number("template", "disk_mib", &C::disk_mib, 64, 16 << 20),
+      number("pool", "size", &C::pool_size, 0, 4096, "HAKO_POOL_SIZE"),
+      number("limits", "boxes", &C::max_boxes, 1, 4096),
+      number("limits", "memory_mib", &C::max_memory_mib, 64, 1 << 20),
+      number("limits", "vcpus", &C::max_vcpus, 1, 256),
+      number("limits", "ttl_seconds", &C::max_ttl, 1, 366 * 24 * 3600),
+      number("limits", "min_free_disk_mib", &C::min_free_disk_mib, 0, 16 << 20),
+      number("limits", "min_free_memory_mib", &C::min_free_memory_mib, 0, 16 << 20),
+      number("users", "api", &C::api_uid, 1, kMostUid),
+      number("users", "gate", &C::gate_uid, 1, kMostUid),
+      number("users", "vmm_base", &C::vmm_uid_base, 1, kMostUid - 4096),
+      number("metrics", "interval_seconds", &C::metrics_interval, 0, 24 * 3600),
+      text("log", "level", &C::log_level, is_log_level,
+           "\"debug\", \"info\", \"warn\" or \"error\""),
+  };
+  std::vector<Key> egress = egress_keys();
+  all.insert(all.end(), egress.begin(), egress.end());
+  return all;
+}
+
+}  // namespace
+
+const std::vector<Key>& keys() {
+  static const std::vector<Key> all = all_keys();
+  return all;
+}
+
+const Key* find_key(std::string_view section, std::string_view name) {
+  for (const Key& key : keys()) {
+    if (key.section == section && key.name == name) return &key;
+  }
+  return nullptr;
+}
+
+}  // namespace hako::config
+

@@ -1,0 +1,239 @@
+#include "gate/egress_box.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/log.h"
+#include "gate/destination.h"
+#include "gate/dns_service.h"
+#include "gate/guest_connection.h"
+#include "gate/walls.h"
+
+namespace hako::gate {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr Duration kIdleTime = 10min;
+/// Of connections in a row; then others get their turn.
+constexpr int kAcceptsPerTurn = 32;
+/// Whoever floods waits so long for the next reset.
+constexpr Duration kFloodPause = 20ms;
+/// When no descriptor is left.
+constexpr Duration kExhaustedPause = 50ms;
+
+bool is_exhaustion(int os_error) {
+  return os_error == EMFILE || os_error == ENFILE || os_error == ENOBUFS || os_error == ENOMEM;
+}
+
+/// What the policy would be without the walls that a test has taken away.
+policy::EgressPolicy as_walls_stand(policy::EgressPolicy policy) {
+  if (!stands(Wall::private_ranges)) {
+    for (const char* everything : {"0.0.0.0/0", "[::]/0"})
+      if (auto target = policy::parse_target(everything))
+        policy.private_networks.push_back(std::move(target).value());
+  }
+  return policy;
+}
+
+policy::EgressPolicy everything() {
+  policy::EgressPolicy policy;
+  policy.layers.push_back({"no wall", policy::EgressLevel::internet, {}, {}, false});
+  return policy;
+}
+
+SharedSocket share(asio::any_io_executor executor, Fd socket) {
+  if (!socket) return nullptr;
+  return std::make_shared<asio::posix::stream_descriptor>(executor, socket.release());
+}
+
+void close_socket(SharedSocket& socket) {
+  boost::system::error_code ignored;
+  if (socket) socket->close(ignored);
+  socket = nullptr;
+}
+
+}  // namespace
+
+EgressBox::EgressBox(asio::any_io_executor executor, EgressCommons& commons, std::string machine)
+    : executor_(executor), commons_(commons), machine_(std::move(machine)), tasks_(executor) {}
+
+void EgressBox::listen(EgressSockets sockets) {
+  if (closed_) return;
+  close_socket(listener_);
+  close_socket(dns_);
+  listener_ = share(executor_, std::move(sockets.listener));
+  dns_ = share(executor_, std::move(sockets.dns));
+  if (listener_) tasks_.spawn("egress: accept", accept_all(listener_));
+  if (dns_) {
+    AnswerDns answer_it = [this](std::span<const uint8_t> question) { return answer(question); };
+    tasks_.spawn("egress: DNS", serve_dns_datagrams(dns_, std::move(answer_it)));
+  }
+}
+
+void EgressBox::set_policy(std::string box, policy::EgressPolicy policy) {
+  box_ = std::move(box);
+  policy_ = as_walls_stand(std::move(policy));
+  const auto& limits = policy_.limits;
+  traffic_.set_limits(limits);
+  int burst = limits.connections > 0 ? limits.connections : limits.connects_per_second;
+  connects_.change(Clock::now(), limits.connects_per_second, std::max(1, burst));
+  questions_.change(Clock::now(), limits.names_per_second, std::max(1, limits.names_per_second));
+  for (Passage* passage : passages_) passage->judge_again();
+}
+
+void EgressBox::close() {
+  closed_ = true;
+  close_socket(listener_);
+  close_socket(dns_);
+  for (Passage* passage : passages_) passage->cut("the machine has gone");
+}
+
+Task<void> EgressBox::stop() {
+  close();
+  co_await tasks_.stop();
+}
+
+void EgressBox::cut_idle() {
+  auto since = Clock::now() - kIdleTime;
+  for (Passage* passage : passages_)
+    if (passage->idle_since(since)) passage->cut("no byte for too long");
+}
+
+policy::Decision EgressBox::may_connect(const policy::Destination& destination) const {
+  auto decision = policy::may_connect(policy_, destination);
+  if (decision.allowed && destination.address && is_own_address(*destination.address))
+    return policy::Decision::deny("egress.own", "the address is this host's own", "");
+  return decision;
+}
+
+Task<Result<Addresses>> EgressBox::resolve(std::string name) {
+  if (resolving_ >= kMostResolving)
+    co_return Error(ErrorCode::resource_exhausted, "too many names are asked for at once");
+  struct Count {
+    size_t& number;
+    explicit Count(size_t& counted) : number(counted) { ++number; }
+    ~Count() { --number; }
+  } count(resolving_);
+  co_return co_await commons_.resolver.resolve(std::move(name));
+}
+
+std::vector<uint8_t> EgressBox::answer(std::span<const uint8_t> question) {
+  DnsAnswer answer;
+  if (!questions_.take(Clock::now()))
+    answer = refuse_dns(question);
+  else if (stands(Wall::dns_names))
+    answer = answer_dns(question, policy_, names_);
+  else
+    answer = answer_dns(question, everything(), names_);
+  if (answer.noted) {
+    EgressRecord noted;
+    noted.kind = "dns";
+    noted.name = std::move(answer.name);
+    if (answer.address) noted.address = answer.address->to_string();
+    noted.port = 53;
+    noted.verdict = answer.allowed ? "allowed" : "denied";
+    noted.rule = std::move(answer.rule);
+    noted.reason = std::move(answer.reason);
+    record(std::move(noted));
+  }
+  return std::move(answer.message);
+}
+
+void EgressBox::record(EgressRecord record) {
+  commons_.records.add(machine_, box_, std::move(record));
+}
+
+void EgressBox::enter(Passage& passage) {
+  passages_.insert(&passage);
+  ++commons_.open;
+}
+
+void EgressBox::leave(Passage& passage) {
+  passages_.erase(&passage);
+  --commons_.open;
+}
+
+std::optional<policy::Decision> EgressBox::over_limit() {
+  using policy::Decision;
+  const auto& limits = policy_.limits;
+  auto most = limits.connections > 0 ? static_cast<size_t>(limits.connections) : kMostOpen;
+  if (passages_.size() >= std::min(most, kMostOpen))
+    return Decision::deny("limits.connections", "too many connections are open", "");
+  if (!connects_.take(Clock::now()))
+    return Decision::deny("limits.connects", "connections are opened too fast", "");
+  if (traffic_.spent())
+    return Decision::deny("limits.bytes", "the box has used up all bytes it may move", "");
+  if (commons_.open >= commons_.most_open)
+    return Decision::deny("limits.gate", "the gate has no room for more connections", "");
+  return std::nullopt;
+}
+
+void EgressBox::note_over_limit(int connection, const policy::Decision& decision) {
+  EgressRecord denied;
+  denied.kind = "tcp";
+  if (auto there = original_destination(connection)) {
+    auto address = there.value().address();
+    const std::string* name = nullptr;
+    if (address.is_v4() && Names::is_synthetic(address.to_v4()))
+      name = names_.name_of(address.to_v4());
+    if (name)
+      denied.name = *name;
+    else
+      denied.address = address.to_string();
+    denied.port = there.value().port();
+  }
+  denied.verdict = "denied";
+  denied.rule = decision.rule;
+  denied.reason = decision.reason;
+  record(std::move(denied));
+}
+
+bool EgressBox::take(Fd connection) {
+  if (auto refused = over_limit()) {
+    note_over_limit(connection.get(), *refused);
+    reset_socket(connection.get());
+    return false;
+  }
+  auto client = http::make_stream(executor_, std::move(connection));
+  tasks_.spawn("egress connection", pass(shared_from_this(), std::move(client)));
+  return true;
+}
+
+Task<void> EgressBox::pass(std::shared_ptr<EgressBox> box, http::Stream client) {
+  Passage passage(*box, std::move(client));
+  co_await passage.run();
+}
+
+Task<void> EgressBox::accept_all(SharedSocket listener) {
+  int taken = 0, refused = 0;
+  while (listener->is_open()) {
+    int accepted = ::accept4(listener->native_handle(), nullptr, nullptr,
+                             SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int os_error = errno;
+    if (accepted >= 0) {
+      refused = take(Fd(accepted)) ? 0 : refused + 1;
+      if (++taken % kAcceptsPerTurn != 0) continue;
+      if (refused >= kAcceptsPerTurn)
+        co_await sleep_for(kFloodPause);
+      else
+        co_await asio::post(executor_, asio::use_awaitable);
+    } else if (os_error == EAGAIN) {
+      taken = refused = 0;
+      co_await listener->async_wait(asio::posix::stream_descriptor::wait_read,
+                                    asio::use_awaitable);
+    } else if (is_exhaustion(os_error)) {
+      log_warn("egress_exhausted", {{"error", Error::from_errno(os_error, "accept").message()}});
+      co_await sleep_for(kExhaustedPause);
+    } else if (os_error == EBADF || os_error == EINVAL || os_error == ENOTSOCK) {
+      // Not a listener: whoever sent it made a mistake.
+      log_error("egress_no_listener", {{"machine", machine_}});
+      co_return;
+    }
+  }
+}
+
+}  // namespace hako::gate

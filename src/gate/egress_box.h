@@ -1,0 +1,89 @@
+// The way out of one machine: its sockets, its policy and what is open just now.
+#pragma once
+
+#include <set>
+
+#include "gate/dns_sockets.h"
+#include "gate/egress_records.h"
+#include "gate/machine_table.h"
+#include "gate/names.h"
+#include "gate/passage.h"
+#include "gate/resolver.h"
+#include "gate/splice.h"
+
+namespace hako::gate {
+
+/// Where what a guest sends out arrives: sockets of its namespace that take every destination.
+struct EgressSockets {
+  Fd listener;  ///< TCP; what a connection was meant for is its local address
+  Fd dns;       ///< UDP port 53
+};
+
+/// What all boxes share.
+struct EgressCommons {
+  MachineTable& table;
+  Resolver& resolver;
+  EgressRecords& records;
+  PipePool pipes{};
+  size_t most_open = 0;         ///< passages of all boxes
+  size_t open = 0;              ///< passages of all boxes
+  uint64_t last_connection = 0;  ///< number of the last that was allowed
+};
+
+/// Until it has a policy nothing passes. Thread: one executor.
+class EgressBox : public std::enable_shared_from_this<EgressBox> {
+ public:
+  /// Open at once in one box when its policy sets no limit, and at most.
+  static constexpr size_t kMostOpen = 4096;
+  static constexpr size_t kMostResolving = 32;
+
+  EgressBox(asio::any_io_executor executor, EgressCommons& commons, std::string machine);
+
+  /// Takes connections and questions from `sockets` from now on, instead of those it had. What is
+  /// open goes on.
+  void listen(EgressSockets sockets);
+  /// Resets what `policy` does not allow before it returns. `box`: whose decisions they are.
+  void set_policy(std::string box, policy::EgressPolicy policy);
+  /// Resets everything and listens no more. stop() then waits for all of it to end.
+  void close();
+  Task<void> stop();
+  /// Resets what has been idle for too long.
+  void cut_idle();
+
+  // For its passages.
+  EgressCommons& commons() { return commons_; }
+  BoxTraffic& traffic() { return traffic_; }
+  Names& names() { return names_; }
+  const policy::EgressPolicy& policy() const { return policy_; }
+  /// policy::may_connect(), and once there is an address, whether it is not this host's own.
+  policy::Decision may_connect(const policy::Destination& destination) const;
+  /// resource_exhausted: this box asks for too many at once; those of Resolver.
+  Task<Result<Addresses>> resolve(std::string name);
+  std::vector<uint8_t> answer(std::span<const uint8_t> question);
+  void record(EgressRecord record);
+  void enter(Passage& passage);
+  void leave(Passage& passage);
+
+ private:
+  Task<void> accept_all(SharedSocket listener);
+  /// Whether the connection is let in: what is over a limit is reset.
+  bool take(Fd connection);
+  static Task<void> pass(std::shared_ptr<EgressBox> box, http::Stream client);
+  std::optional<policy::Decision> over_limit();
+  void note_over_limit(int connection, const policy::Decision& decision);
+
+  asio::any_io_executor executor_;
+  EgressCommons& commons_;
+  std::string machine_, box_;
+  policy::EgressPolicy policy_;
+  BoxTraffic traffic_;
+  Names names_;
+  TokenBucket connects_{1, 1}, questions_{1, 1};
+  size_t resolving_ = 0;
+  SharedSocket listener_, dns_;
+  std::set<Passage*> passages_;
+  bool closed_ = false;
+  TaskGroup tasks_;  // goes first: its tasks refer to all of the above
+};
+
+}  // namespace hako::gate

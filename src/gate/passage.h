@@ -1,0 +1,95 @@
+// The way of one TCP connection out of a box.
+#pragma once
+
+#include "gate/agreement.h"
+#include "gate/egress_records.h"
+#include "gate/name_cache.h"
+#include "gate/traffic.h"
+#include "http/stream.h"
+#include "policy/egress.h"
+
+namespace hako::gate {
+
+class EgressBox;
+
+/// From the accepted connection to its end: where it was meant to go, whether that is allowed,
+/// whether what is said on it agrees with that, then bytes both ways. Known to its box for as long
+/// as it exists. What is not allowed is reset at once, or answered with 403 where HTTP is spoken.
+class Passage {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Passage(EgressBox& box, http::Stream client);
+  ~Passage();
+  Passage(const Passage&) = delete;
+  Passage& operator=(const Passage&) = delete;
+
+  /// To its end. Cancel: safe, both connections are reset.
+  Task<void> run();
+
+  /// Resets both connections unless the box's policy, which has changed, still lets them be.
+  void judge_again();
+  /// Resets both connections at once; run() ends soon.
+  void cut(std::string reason);
+  /// Bytes could have moved in either direction since `when`, and none has.
+  bool idle_since(Clock::time_point when) const;
+
+ private:
+  struct Refusal {
+    std::string rule;
+    std::string reason;
+  };
+  using Judge = Opening (*)(std::string_view bytes, const Expected& expected);
+
+  Task<void> go();
+  Task<void> go_by_link(policy::EgressLink link);
+  Task<void> go_by_policy();
+  /// Where the destination leads, as far as that is allowed; nothing if it has been refused.
+  Task<Addresses> find_addresses();
+  /// TLS for the right name, then on.
+  Task<void> pass_tls(Addresses addresses);
+  /// HTTP requests, each for the right name.
+  Task<void> pass_http(Addresses addresses);
+  /// At once; what the client says first is looked at when it comes.
+  Task<void> pass_watched(Addresses addresses);
+  Task<Result<void>> pass_in_until_http();
+  Task<Result<void>> pass_out_watched(const Addresses& addresses);
+
+  /// Reads until the bytes say what they are. unavailable: the connection has ended before.
+  Task<Result<Opening>> read_opening(Judge judge);
+  /// What is known is enough to go on; notes it and connects.
+  Task<Result<void>> connect(Addresses addresses);
+  Task<Result<http::Stream>> connect_for_http(Addresses addresses);
+  Task<Result<void>> send_pending();
+  /// Both ways, to the end.
+  Task<void> relay(http::Stream& upstream);
+  Task<void> serve_http(Addresses addresses);
+  Expected expected() const;
+
+  std::optional<Refusal> objection() const;
+  Task<void> refuse(Refusal refusal);
+  void note_allowed(const policy::Decision& decision);
+  void note_denied(const Refusal& refusal);
+  void note_end();
+  EgressRecord record(std::string_view verdict) const;
+
+  EgressBox& box_;
+  http::Stream client_;
+  std::optional<http::Stream> upstream_;
+  Fd client_handle_, upstream_handle_;  ///< for cut(), where others own the streams
+  Meter meter_;
+  policy::Destination destination_;
+  std::optional<policy::EgressLink> link_;
+  std::string pending_;        ///< read from the client and not sent yet
+  bool judged_ = false;        ///< a policy has let it pass so far
+  bool agrees_ = false;        ///< what is said on it is compared with its name, or will be
+  bool relaying_ = false;
+  bool cut_ = false;
+  bool ended_well_ = false;
+  bool turns_to_http_ = false;  ///< it was relayed until the client spoke HTTP
+  bool in_ended_ = false;
+  uint64_t connection_ = 0;     ///< its number, once it was allowed
+  std::string end_reason_;
+};
+
+}  // namespace hako::gate

@@ -1,0 +1,52 @@
+// Counting what a box moves, and holding it to its limits.
+#pragma once
+
+#include "base/async/task.h"
+#include "gate/token_bucket.h"
+#include "policy/egress.h"
+
+namespace hako::gate {
+
+/// Seen from the box.
+enum class Way { out, in };
+
+/// What all connections of one box move together. Thread: one executor.
+class BoxTraffic {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  void set_limits(const policy::EgressLimits& limits);
+  /// Nothing more may pass.
+  bool spent() const { return most_ > 0 && moved_ >= most_; }
+  int64_t moved() const { return moved_; }
+  /// How many bytes to take at once: few where the rate is low, so that it stays even.
+  size_t piece() const;
+  /// Counts bytes that have passed; how long to wait before the next.
+  Duration count(size_t bytes);
+
+ private:
+  int64_t most_ = 0;  ///< bytes in all; 0: no limit
+  int64_t rate_ = 0;  ///< bytes per second; 0: no limit
+  int64_t moved_ = 0;
+  TokenBucket bucket_{0, 1};  ///< of bytes
+};
+
+/// Of one connection.
+class Meter {
+ public:
+  explicit Meter(BoxTraffic& box) : box_(box) {}
+
+  size_t piece() const { return box_.piece(); }
+  bool spent() const { return box_.spent(); }
+  Duration count(Way way, size_t bytes);
+  int64_t out() const { return out_; }
+  int64_t in() const { return in_; }
+  BoxTraffic::Clock::time_point last_moved() const { return last_moved_; }
+
+ private:
+  BoxTraffic& box_;
+  int64_t out_ = 0, in_ = 0;
+  BoxTraffic::Clock::time_point last_moved_ = BoxTraffic::Clock::now();
+};
+
+}  // namespace hako::gate

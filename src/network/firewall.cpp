@@ -1,0 +1,109 @@
+#include "network/firewall.h"
+
+#include <linux/netlink.h>
+#include <nftables/libnftables.h>
+
+#include <cerrno>
+#include <memory>
+#include <mutex>
+#include <sstream>
+
+#include "network/netlink.h"
+#include "network/slot.h"
+
+namespace hako::network {
+namespace {
+
+/// libnftables says nowhere that several threads may use it.
+std::mutex one_at_a_time;
+
+/// Spelled as nft lists it, so that what stands can be compared with it line by line.
+std::string rules() {
+  std::string not_from_guest = std::string("iifname != \"") + kTapName + "\" accept\n";
+  return
+      // The third lock on the way out, after forwarding that is off and routes that do not exist.
+      "table inet hako {\n"
+      "chain forward {\n"
+      "type filter hook forward priority filter; policy drop;\n"
+      "}\n"
+      "chain prerouting {\n"
+      "type filter hook prerouting priority mangle; policy accept;\n" +
+      not_from_guest +
+      "meta nfproto != ipv4 drop\n"
+      // The kernel's own check of sources lets 0.0.0.0 broadcast.
+      "ip saddr != " +
+      kGuestAddress +
+      " drop\n"
+      "meta pkttype != host drop\n"
+      // Nobody's addresses, and the namespace's loopback: the kernel would drop these in silence.
+      "ip daddr { 0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/4, 255.255.255.255 } "
+      "reject with icmp admin-prohibited\n"
+      // Answers to connections of the gate find their own sockets, which take no part in this.
+      "meta l4proto tcp tproxy ip to :" +
+      std::to_string(kEgressPort) +
+      " accept\n"
+      "}\n"
+      // What the namespace's own stack would answer itself, for every address there is.
+      "chain input {\n"
+      "type filter hook input priority filter; policy drop;\n" +
+      not_from_guest +
+      "meta l4proto tcp accept\n"
+      "udp dport 53 accept\n"
+      "reject with icmp admin-prohibited\n"
+      "}\n"
+      "}\n";
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) {
+    size_t begin = line.find_first_not_of(" \t");
+    if (begin != std::string::npos) lines.push_back(line.substr(begin));
+  }
+  return lines;
+}
+
+struct Close {
+  void operator()(nft_ctx* context) const { ::nft_ctx_free(context); }
+};
+
+/// What the commands print.
+Result<std::string> run_nft(const std::string& commands) {
+  std::lock_guard lock(one_at_a_time);
+  // The library ends the process when it cannot open such a socket: better to hear of it here.
+  HAKO_TRYV(Netlink::open(NETLINK_NETFILTER));
+  std::unique_ptr<nft_ctx, Close> context(::nft_ctx_new(NFT_CTX_DEFAULT));
+  if (!context) return Error::from_errno(ENOMEM, "nftables");
+  ::nft_ctx_buffer_output(context.get());
+  ::nft_ctx_buffer_error(context.get());
+  if (::nft_run_cmd_from_buffer(context.get(), commands.c_str()) == 0)
+    return std::string(::nft_ctx_get_output_buffer(context.get()));
+  if (errno == EPERM) return Error::from_errno(EPERM, "nftables");
+  std::string complaint = ::nft_ctx_get_error_buffer(context.get());
+  return Error(ErrorCode::unsupported, "the kernel does not take a slot's nftables rules: " +
+                                           complaint.substr(0, complaint.find('\n')));
+}
+
+}  // namespace
+
+Result<void> raise_firewall() {
+  HAKO_TRY(auto standing, read_firewall());
+  if (standing == whole_firewall()) return ok();
+  // Flushing makes the kernel wait for all its processors, even where there is nothing to flush.
+  std::string first = standing.empty() ? "" : "flush ruleset\n";
+  HAKO_TRYV(run_nft(first + rules()));
+  return ok();
+}
+
+Result<std::vector<std::string>> read_firewall() {
+  HAKO_TRY(auto text, run_nft("list ruleset"));
+  return lines_of(text);
+}
+
+const std::vector<std::string>& whole_firewall() {
+  static const std::vector<std::string> lines = lines_of(rules());
+  return lines;
+}
+
+}  // namespace hako::network

@@ -1,0 +1,241 @@
+#include "policy/egress_plan.h"
+
+#include <algorithm>
+
+#include "policy/target_match.h"
+
+namespace hako::policy {
+namespace {
+
+constexpr const char* kRequest = "request";
+
+const LabelCeiling& ceiling_of(const EgressPlatform& platform, Label label) {
+  return platform.labels[static_cast<size_t>(label)];
+}
+
+/// Without a list of the operator's, these labels take the list that a request brings.
+bool takes_any_list(const EgressPlatform& platform, Label label) {
+  const LabelCeiling& ceiling = ceiling_of(platform, label);
+  return ceiling.level == EgressLevel::allow && ceiling.allow.empty() && label <= Label::internal;
+}
+
+/// What may be on a list that a label takes unseen: nothing as wide as the internet itself.
+bool may_be_listed(const EgressPlatform& platform, const Target& target) {
+  return is_narrow(target) || covers(platform.allow, target);
+}
+
+/// What the operator has listed for a label: where more confidential data may go, less confidential
+/// data may go, too.
+std::vector<Target> listed_for(const EgressPlatform& platform, Label label) {
+  std::vector<Target> list;
+  for (Label each : kLabels) {
+    const LabelCeiling& ceiling = ceiling_of(platform, each);
+    if (each < label || ceiling.level != EgressLevel::allow) continue;
+    list.insert(list.end(), ceiling.allow.begin(), ceiling.allow.end());
+  }
+  return list;
+}
+
+EgressLayer platform_layer(const EgressPlatform& platform) {
+  EgressLayer layer;
+  layer.name = "platform";
+  layer.level = platform.ceiling;
+  if (layer.level == EgressLevel::allow) layer.allow = platform.allow;
+  layer.deny = platform.deny;
+  return layer;
+}
+
+/// Nothing if the label closes nothing that the other layers leave open.
+std::optional<EgressLayer> label_layer(const EgressPlatform& platform, Label label,
+                                       const EgressLayer& asked) {
+  EgressLayer layer;
+  layer.name = "label " + std::string(to_string(label));
+  layer.level = ceiling_of(platform, label).level;
+  if (layer.level == EgressLevel::internet) return std::nullopt;
+  if (layer.level == EgressLevel::none) return layer;
+  layer.allow = listed_for(platform, label);
+  auto may_be = [&](const Target& target) { return may_be_listed(platform, target); };
+  if (!takes_any_list(platform, label)) {
+    if (layer.allow.empty()) layer.level = EgressLevel::none;
+    return layer;
+  }
+  bool by_list = asked.level != EgressLevel::internet &&
+                 std::all_of(asked.allow.begin(), asked.allow.end(), may_be);
+  if (by_list || platform.ceiling != EgressLevel::internet) return std::nullopt;
+  std::copy_if(asked.allow.begin(), asked.allow.end(), std::back_inserter(layer.allow), may_be);
+  return layer;
+}
+
+bool denies_everything(const std::vector<Target>& deny) {
+  return std::any_of(deny.begin(), deny.end(), [](const Target& target) {
+    return is_everything(target) && target.ports.empty();
+  });
+}
+
+EgressLayer request_layer(const EgressPlatform& platform, const EgressRequest& request) {
+  EgressLayer layer;
+  layer.name = kRequest;
+  if (request.level) {
+    layer.level = *request.level;
+    if (layer.level == EgressLevel::allow) layer.allow = request.allow_out;
+    layer.deny = request.deny_out;
+    return layer;
+  }
+  bool lists = !request.allow_out.empty() || !request.deny_out.empty();
+  if (!request.allow_internet_access && !lists) {
+    layer.level = platform.standard;
+    if (layer.level == EgressLevel::allow) layer.allow = platform.allow;
+    return layer;
+  }
+  layer.allow = request.allow_out;
+  if (request.allow_internet_access == false || denies_everything(request.deny_out)) {
+    // As what is allowed beats what is denied, nothing is left of the list of what is denied.
+    layer.level = layer.allow.empty() ? EgressLevel::none : EgressLevel::allow;
+    return layer;
+  }
+  layer.level = EgressLevel::internet;
+  layer.deny = request.deny_out;
+  layer.allow_beats_deny = true;
+  return layer;
+}
+
+/// "nothing", "only what a list names".
+std::string reach_of(EgressLevel level) {
+  return level == EgressLevel::none ? "nothing" : "only what a list names";
+}
+
+/// How to ask for less than was asked for.
+std::string less_than(EgressLevel ceiling) {
+  return "ask for level \"" + std::string(to_string(ceiling)) + "\"" +
+         (ceiling == EgressLevel::allow ? " with a list" : "");
+}
+
+/// Whether what was asked for by level and list lies within one label.
+Decision within_label(const EgressPlatform& platform, Label label, const EgressLayer& asked) {
+  std::string word(to_string(label));
+  std::string rule = "label." + word;
+  EgressLevel level = ceiling_of(platform, label).level;
+  if (asked.level > level) {
+    return Decision::deny(rule, word + " data may reach " + reach_of(level),
+                          less_than(level) + ", or have the operator raise [labels] " + word);
+  }
+  if (level != EgressLevel::allow || asked.level != EgressLevel::allow) {
+    return Decision::allow(rule, "within what " + word + " data may reach");
+  }
+  bool any = takes_any_list(platform, label);
+  std::vector<Target> listed = listed_for(platform, label);
+  for (const Target& target : asked.allow) {
+    if (covers(listed, target) || (any && may_be_listed(platform, target))) continue;
+    if (any) {
+      return Decision::deny(rule, to_string(target) + " is too wide for a list for " + word + " data",
+                            "name hosts, names below one (*.example.com) or networks of at most "
+                            "/16, for IPv6 /32");
+    }
+    return Decision::deny(
+        rule, to_string(target) + " is not on the list for " + word + " data",
+        "leave it out, or have the operator put it on [labels] " + word + "_allow");
+  }
+  return Decision::allow(rule, "on the list for " + word + " data");
+}
+
+Decision within_platform(const EgressPlatform& platform, const EgressLayer& asked) {
+  constexpr const char* kRule = "platform.ceiling";
+  if (asked.level > platform.ceiling) {
+    return Decision::deny(kRule, "boxes may reach " + reach_of(platform.ceiling) + " here",
+                          less_than(platform.ceiling) +
+                              ", or have the operator raise [egress] ceiling");
+  }
+  for (const Target& target : asked.allow) {
+    std::string shown = to_string(target);
+    if (platform.ceiling == EgressLevel::allow && !covers(platform.allow, target)) {
+      return Decision::deny(kRule, shown + " is not on the operator's list",
+                            "leave it out, or have the operator put it on [egress] allow");
+    }
+    if (covers(platform.deny, target)) {
+      return Decision::deny("platform.deny", shown + " is denied by the operator",
+                            "leave it out, or have the operator take it off [egress] deny");
+    }
+  }
+  return Decision::allow(kRule, "within what boxes may reach here");
+}
+
+/// The labels that count for a box: its own, and those below, so that a higher label never opens
+/// what a lower one has closed. The highest first: it explains best.
+std::vector<Label> labels_up_to(Label label) {
+  std::vector<Label> labels;
+  for (Label each : kLabels) {
+    if (each <= label) labels.insert(labels.begin(), each);
+  }
+  return labels;
+}
+
+Decision may_ask(const EgressPlatform& platform, Label label, const EgressRequest& request,
+                 const EgressLayer& asked) {
+  if (!request.level) {
+    return Decision::allow(kRequest, "what is asked for is cut down to what is allowed");
+  }
+  if (request.allow_internet_access == false && asked.level == EgressLevel::internet) {
+    return Decision::deny("request.level", "the internet is asked for, and to be without it",
+                          "leave out one of level \"internet\" and allow_internet_access false");
+  }
+  for (Label each : labels_up_to(label)) {
+    Decision decision = within_label(platform, each, asked);
+    if (!decision.allowed) return decision;
+  }
+  return within_platform(platform, asked);
+}
+
+}  // namespace
+
+EgressPlatform::EgressPlatform() {
+  labels[static_cast<size_t>(Label::public_data)].level = EgressLevel::internet;
+  labels[static_cast<size_t>(Label::internal)].level = EgressLevel::allow;
+}
+
+EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request) {
+  EgressLayer asked = request_layer(platform, request);
+  EgressPlan plan;
+  plan.decision = may_ask(platform, label, request, asked);
+  if (!plan.decision.allowed) return plan;
+  EgressPolicy& policy = plan.policy;
+  policy.layers.push_back(platform_layer(platform));
+  for (Label each : labels_up_to(label)) {
+    if (auto layer = label_layer(platform, each, asked)) policy.layers.push_back(std::move(*layer));
+  }
+  policy.layers.push_back(std::move(asked));
+  policy.private_networks = platform.private_networks;
+  policy.tls_ports.insert(request.https_ports.begin(), request.https_ports.end());
+  policy.limits = platform.limits;
+  return plan;
+}
+
+Decision may_link(Label from, Label to) {
+  constexpr const char* kRule = "link.label";
+  if (from == to) return Decision::allow(kRule, "both boxes have the same label");
+  return Decision::deny(kRule,
+                        "a link carries bytes both ways, and one box is " +
+                            std::string(to_string(from)) + ", the other " +
+                            std::string(to_string(to)),
+                        "raise the lower box to " + std::string(to_string(high_water(from, to))));
+}
+
+Decision may_read(Label clearance, Label label) {
+  constexpr const char* kRule = "label.clearance";
+  std::string word(to_string(label));
+  if (label <= clearance) return Decision::allow(kRule, "the key is cleared for " + word + " data");
+  return Decision::deny(kRule,
+                        "the box holds " + word + " data, and the key is cleared up to " +
+                            std::string(to_string(clearance)),
+                        "use a key with clearance " + word);
+}
+
+Decision may_relabel(Label from, Label to) {
+  constexpr const char* kRule = "label.falls";
+  if (from <= to) return Decision::allow(kRule, "a label may rise");
+  return Decision::deny(kRule,
+                        "a label never falls, and this would go from " +
+                            std::string(to_string(from)) + " to " + std::string(to_string(to)),
+                        "make a new box and put in nothing that is confidential");
+}
+
+}  // namespace hako::policy
