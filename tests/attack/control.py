@@ -49,6 +49,9 @@ class OpenBox:
                         f"ip route add default via {ROUTER}",
                         "ip -6 route add default via fd00:68::1"):
             namespaces.run_inside(pid, command)
+        # As hako's boxes have it; else claims by ARP spoil what is tried after them.
+        mac = namespaces.run_inside(pid, "cat /sys/class/net/eth0/address").strip()
+        run(f"ip neighbour replace {GUEST} lladdr {mac} nud permanent dev {LINK}")
         namespaces.nft(RULES)
         self.recorder = Recorder(LINK)
         return self
