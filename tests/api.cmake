@@ -1,10 +1,13 @@
 hako_test(api_requests_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_requests_test.cpp)
+hako_test(api_egress_unit_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_egress_test.cpp)
 hako_test(api_routes_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_routes_test.cpp)
 hako_test(api_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_edges_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_metrics_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp

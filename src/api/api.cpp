@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/egress_control.h"
+#include "api/egress_log.h"
 #include "api/either.h"
 #include "api/server.h"
 #include "api/template_builder.h"
@@ -54,11 +56,14 @@ class Api {
         store_(std::move(store)),
         metrics_(executor, config_, store_),
         node_(config_.node_socket(), node_events()),
-        sandboxes_(config_, store_, node_, [this](const std::string& id) { metrics_.drop(id); }),
+        egress_log_(to_unix_ms(WallClock::now())),
+        sandboxes_(config_, store_, node_, [this](const std::string& id) { drop(id); }),
+        egress_(config_.egress, store_, node_, sandboxes_),
         catalog_(config_, store_, node_),
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
-        service_{config_, store_, node_, sandboxes_, catalog_, files_, builder_, metrics_},
+        service_{config_,     store_,   node_,  sandboxes_, egress_,
+                 egress_log_, catalog_, files_, builder_,   metrics_},
         server_(service_) {}
 
   Task<Result<void>> run() {
@@ -95,7 +100,27 @@ class Api {
     events.gone = [this](std::string box, std::string reason) {
       return sandboxes_.forget(std::move(box), std::move(reason));
     };
+    events.egress = [this](const std::string& box, const boost::json::array& records) {
+      take_egress(box, records);
+    };
     return events;
+  }
+
+  void take_egress(const std::string& box, const boost::json::array& records) {
+    for (const boost::json::value& value : records) {
+      auto record = parse_record(value);
+      if (record) {
+        egress_log_.add(box, std::move(record.value()));
+      } else {
+        log_warn("egress record left out", {{"error", record.error().message()}});
+      }
+    }
+  }
+
+  /// The sandbox is no more.
+  void drop(const std::string& id) {
+    metrics_.drop(id);
+    egress_log_.drop(id);
   }
 
   Task<Result<void>> store_operator_key() {
@@ -104,6 +129,7 @@ class Api {
     key.id = std::string(kOperatorKey);
     key.hash = std::move(hash);
     key.label = "made at the first start";
+    key.clearance = policy::to_string(policy::Label::secret);
     key.created_ms = to_unix_ms(WallClock::now());
     co_return co_await store_.put_key(std::move(key));
   }
@@ -112,6 +138,7 @@ class Api {
     isolation_ = info.isolation;
     isolation_known_.notify_all();
     co_await sandboxes_.reconcile();
+    co_await egress_.push_all();
     co_await catalog_.remove_strays();
   }
 
@@ -163,7 +190,9 @@ class Api {
   store::AsyncStore store_;
   Metrics metrics_;
   NodeLink node_;
+  EgressLog egress_log_;
   Sandboxes sandboxes_;
+  EgressControl egress_;
   TemplateCatalog catalog_;
   TemplateFiles files_;
   TemplateBuilder builder_;

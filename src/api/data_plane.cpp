@@ -65,8 +65,7 @@ void DataPlane::keep(http::Client client) {
   idle_.push_back({std::move(client), std::chrono::steady_clock::now()});
 }
 
-Task<void> DataPlane::serve(http::Exchange& exchange) {
-  http::RequestHead head = exchange.head();
+Task<void> DataPlane::serve(http::Exchange& exchange, http::RequestHead head) {
   // Clients that send it everywhere must not show it to what runs in a box.
   head.fields.erase("X-API-KEY");
   bool repeatable = is_repeatable(head);

@@ -24,8 +24,9 @@ class DataPlane {
 
   explicit DataPlane(const config::Config& config) : config_(config) {}
 
-  /// Serves one exchange to its end. 503 when the gate cannot be reached.
-  Task<void> serve(http::Exchange& exchange);
+  /// Serves one exchange to its end, with `head` in place of its own. 503 when the gate cannot be
+  /// reached.
+  Task<void> serve(http::Exchange& exchange, http::RequestHead head);
 
  private:
   struct Idle {

@@ -24,6 +24,12 @@ Task<Result<http::Response>> logs_v2(Service&, const Call&);
 Task<Result<http::Response>> metrics(Service&, const Call&);
 Task<Result<http::Response>> all_metrics(Service&, const Call&);
 Task<Result<http::Response>> update_network(Service&, const Call&);
+Task<Result<http::Response>> raise_label(Service&, const Call&);
+Task<Result<http::Response>> egress_log(Service&, const Call&);
+Task<Result<http::Response>> check_policy(Service&, const Call&);
+Task<Result<http::Response>> add_link(Service&, const Call&);
+Task<Result<http::Response>> list_links(Service&, const Call&);
+Task<Result<http::Response>> remove_link(Service&, const Call&);
 
 /// A sandbox that never pauses is always running: 409, as for any running one.
 Task<Result<http::Response>> resume(Service&, const Call&);

@@ -1,3 +1,4 @@
+#include "api/egress_control.h"
 #include "api/handlers.h"
 #include "api/list_query.h"
 #include "api/render.h"
@@ -16,22 +17,23 @@ int64_t now_ms() {
 
 Task<Result<Response>> create(Service& service, const Call& call, Generation generation) {
   HAKO_CO_TRY(auto request, parse_create(call.body, generation));
-  HAKO_CO_TRY(auto what, co_await service.catalog.resolve(request.template_reference));
+  HAKO_CO_TRY(auto what, co_await service.catalog.resolve(request.template_reference, call.who));
   request.template_id = what.id;
   request.template_name = what.name;
   request.node_template = what.node_name;
-  HAKO_CO_TRY(auto record, co_await service.sandboxes.create(std::move(request), call.key_id));
+  request.label = policy::high_water(request.label, what.label);
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.create(std::move(request), call.who));
   co_return Response::json(201, sandbox_json(record, service.config));
 }
 
 Task<Result<Response>> connect(Service& service, const Call& call, Generation generation) {
   HAKO_CO_TRY(auto ttl, parse_connect(call.body, generation));
-  HAKO_CO_TRY(auto record, co_await service.sandboxes.extend(call.parameters[0], ttl));
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.extend(call.parameters[0], call.who, ttl));
   co_return Response::json(200, sandbox_json(record, service.config));
 }
 
 Task<Result<Response>> not_supported(Service& service, const Call& call, std::string_view what) {
-  HAKO_CO_TRYV(co_await service.sandboxes.find(call.parameters[0]));
+  HAKO_CO_TRYV(co_await service.sandboxes.find(call.parameters[0], call.who));
   co_return Error(ErrorCode::unsupported, std::string(what) + " is not supported by this server");
 }
 
@@ -58,6 +60,7 @@ Task<Result<Response>> create_sandbox_v2(Service& service, const Call& call) {
 Task<Result<Response>> list_sandboxes_v2(Service& service, const Call& call) {
   HAKO_CO_TRY(auto request, parse_list(call.head, now_ms()));
   if (!request.running) co_return Response::json(200, json::array());
+  request.query.labels = visible_labels(call.who);
   // One more than a page, to know whether there is another.
   store::SandboxQuery query = request.query;
   query.limit += 1;
@@ -81,6 +84,7 @@ Task<Result<Response>> list_sandboxes_v1(Service& service, const Call& call) {
   store::SandboxQuery query;
   query.alive_at_ms = now_ms();
   query.limit = service.config.max_boxes;
+  query.labels = visible_labels(call.who);
   if (auto metadata = call.head.parameter("metadata")) {
     HAKO_CO_TRY(query.metadata, decode_metadata_filter(*metadata));
   }
@@ -90,24 +94,24 @@ Task<Result<Response>> list_sandboxes_v1(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> get_sandbox(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0]));
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0], call.who));
   co_return Response::json(200, detail_json(record, service.config));
 }
 
 Task<Result<Response>> delete_sandbox(Service& service, const Call& call) {
-  HAKO_CO_TRYV(co_await service.sandboxes.destroy(call.parameters[0]));
+  HAKO_CO_TRYV(co_await service.sandboxes.destroy(call.parameters[0], call.who));
   co_return Response::empty();
 }
 
 Task<Result<Response>> set_timeout(Service& service, const Call& call) {
   HAKO_CO_TRY(auto ttl, parse_timeout(call.body));
-  HAKO_CO_TRYV(co_await service.sandboxes.set_timeout(call.parameters[0], ttl));
+  HAKO_CO_TRYV(co_await service.sandboxes.set_timeout(call.parameters[0], call.who, ttl));
   co_return Response::empty();
 }
 
 Task<Result<Response>> refresh(Service& service, const Call& call) {
   HAKO_CO_TRY(auto ttl, parse_refresh(call.body));
-  HAKO_CO_TRYV(co_await service.sandboxes.extend(call.parameters[0], ttl));
+  HAKO_CO_TRYV(co_await service.sandboxes.extend(call.parameters[0], call.who, ttl));
   co_return Response::empty();
 }
 
@@ -120,7 +124,7 @@ Task<Result<Response>> connect_v2(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> resume(Service& service, const Call& call) {
-  HAKO_CO_TRYV(co_await service.sandboxes.find(call.parameters[0]));
+  HAKO_CO_TRYV(co_await service.sandboxes.find(call.parameters[0], call.who));
   co_return Error(ErrorCode::failed_precondition,
                   "sandbox " + call.parameters[0] + " is already running");
 }
@@ -141,7 +145,7 @@ Task<Result<Response>> fork(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> update_network(Service& service, const Call& call) {
-  HAKO_CO_TRYV(co_await service.sandboxes.update_network(call.parameters[0], call.body));
+  HAKO_CO_TRYV(co_await service.egress.update_network(call.parameters[0], call.who, call.body));
   co_return Response::empty();
 }
 

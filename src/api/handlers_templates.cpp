@@ -57,6 +57,7 @@ struct NewBuild {
   std::string name;
   std::vector<std::string> tags;
   int64_t vcpus = 0, memory_mib = 0;
+  policy::Label label = policy::Label::public_data;
 };
 
 Result<NewBuild> parse_new_build(std::string_view body, const config::Config& config) {
@@ -70,6 +71,7 @@ Result<NewBuild> parse_new_build(std::string_view body, const config::Config& co
       reader.text_list("tags", kMostTags, kLongestReference).value_or(std::vector<std::string>());
   build.vcpus = reader.number("cpuCount", 1, kMostCpus).value_or(0);
   build.memory_mib = reader.number("memoryMB", 1, kLargestSizeMib).value_or(0);
+  build.label = read_label(reader).value_or(build.label);
   reader.number("minFreeDiskMb", 0, kLargestSizeMib);
   if (build.name.empty()) reader.fail("name", "is required");
   if (build.vcpus > config.max_vcpus)
@@ -99,6 +101,7 @@ json::object named_json(const store::TemplateRecord& what) {
   json::object object;
   object["templateID"] = what.id;
   object["public"] = what.is_public;
+  object["label"] = what.label;
   object["aliases"] = json::array({json::value(what.name)});
   object["names"] = json::array({json::value(what.name)});
   object["createdAt"] = time_of(what.created_ms);
@@ -144,9 +147,9 @@ json::object installed_template(const NodeTemplateFacts& facts) {
   return object;
 }
 
-Task<Result<json::array>> all_templates(Service& service) {
+Task<Result<json::array>> all_templates(Service& service, Principal who) {
   HAKO_CO_TRY(auto known, co_await service.catalog.node_templates());
-  HAKO_CO_TRY(auto listed, co_await service.catalog.list());
+  HAKO_CO_TRY(auto listed, co_await service.catalog.list(who));
   json::array all;
   for (const auto& facts : known)
     if (service.catalog.is_default(facts.name)) all.push_back(installed_template(facts));
@@ -156,8 +159,8 @@ Task<Result<json::array>> all_templates(Service& service) {
 
 }  // namespace
 
-Task<Result<Response>> list_templates(Service& service, const Call&) {
-  HAKO_CO_TRY(auto all, co_await all_templates(service));
+Task<Result<Response>> list_templates(Service& service, const Call& call) {
+  HAKO_CO_TRY(auto all, co_await all_templates(service, call.who));
   co_return Response::json(200, all);
 }
 
@@ -165,7 +168,7 @@ Task<Result<Response>> list_templates_v2(Service& service, const Call& call) {
   HAKO_CO_TRY(size_t limit, count_parameter(call, "limit", kMostListed, kMostListed));
   if (limit == 0) co_return Error(ErrorCode::invalid_argument, "limit must be 1 to 100");
   HAKO_CO_TRY(size_t from, count_parameter(call, "nextToken", 0, SIZE_MAX));
-  HAKO_CO_TRY(auto all, co_await all_templates(service));
+  HAKO_CO_TRY(auto all, co_await all_templates(service, call.who));
   Response response = Response::json(200, TemplateLog::slice(all, from, limit));
   if (all.size() - std::min(from, all.size()) > limit)
     response.fields.set("X-Next-Token", std::to_string(from + limit));
@@ -173,7 +176,7 @@ Task<Result<Response>> list_templates_v2(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> get_template(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto listed, co_await service.catalog.list());
+  HAKO_CO_TRY(auto listed, co_await service.catalog.list(call.who));
   for (const auto& each : listed) {
     if (each.what.id != call.parameters[0] && each.what.name != call.parameters[0]) continue;
     json::object object = named_json(each.what);
@@ -191,7 +194,7 @@ Task<Result<Response>> find_alias(Service& service, const Call& call) {
   store::TemplateRecord what;
   what.id = reference.value().name;
   if (!service.catalog.is_default(what.id)) {
-    HAKO_CO_TRY(what, co_await service.catalog.find(what.id));
+    HAKO_CO_TRY(what, co_await service.catalog.find(what.id, call.who));
   }
   json::object body;
   body["templateID"] = what.id;
@@ -203,7 +206,7 @@ Task<Result<Response>> create_template(Service& service, const Call& call) {
   HAKO_CO_TRY(auto wanted, parse_new_build(call.body, service.config));
   HAKO_CO_TRY(auto registered,
               co_await service.catalog.register_build(wanted.name, wanted.tags, wanted.vcpus,
-                                                      wanted.memory_mib, call.key_id));
+                                                      wanted.memory_mib, wanted.label, call.who));
   json::object body;
   body["templateID"] = registered.what.id;
   body["buildID"] = registered.build.id;
@@ -215,7 +218,7 @@ Task<Result<Response>> create_template(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> template_upload(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto what, co_await service.catalog.find(call.parameters[0]));
+  HAKO_CO_TRY(auto what, co_await service.catalog.find(call.parameters[0], call.who));
   const std::string& hash = call.parameters[1];
   if (!TemplateFiles::is_hash(hash))
     co_return Error(ErrorCode::invalid_argument, "the hash must be 64 lower-case hex digits");
@@ -230,8 +233,9 @@ Task<Result<Response>> template_upload(Service& service, const Call& call) {
 Task<Result<Response>> start_build(Service& service, const Call& call) {
   HAKO_CO_TRY(auto recipe, parse_recipe(call.body));
   HAKO_CO_TRY(auto build,
-              co_await service.catalog.find_build(call.parameters[0], call.parameters[1]));
-  HAKO_CO_TRYV(service.builder.start(std::move(build), std::move(recipe)));
+              co_await service.catalog.find_build(call.parameters[0], call.parameters[1],
+                                                           call.who));
+  HAKO_CO_TRYV(service.builder.start(std::move(build), std::move(recipe), call.who));
   Response response = Response::empty(202);
   response.fields.set(http::Field::content_length, "0");
   co_return response;
@@ -241,7 +245,8 @@ Task<Result<Response>> build_status(Service& service, const Call& call) {
   HAKO_CO_TRY(size_t offset, count_parameter(call, "logsOffset", 0, SIZE_MAX));
   HAKO_CO_TRY(size_t limit, count_parameter(call, "limit", TemplateBuilder::kLogEntriesPerCall,
                                             TemplateBuilder::kLogEntriesPerCall));
-  HAKO_CO_TRY(auto status, co_await service.builder.status(call.parameters[0], call.parameters[1]));
+  HAKO_CO_TRY(auto status, co_await service.builder.status(call.parameters[0], call.parameters[1],
+                                                            call.who));
   json::array entries = TemplateLog::slice(status.entries, offset, limit);
   json::array lines;
   for (const json::value& entry : entries) lines.push_back(entry.at("message"));
@@ -262,7 +267,8 @@ Task<Result<Response>> build_status(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> build_logs(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto status, co_await service.builder.status(call.parameters[0], call.parameters[1]));
+  HAKO_CO_TRY(auto status, co_await service.builder.status(call.parameters[0], call.parameters[1],
+                                                            call.who));
   json::object body;
   body["logs"] = std::move(status.entries);
   co_return Response::json(200, body);
@@ -284,7 +290,7 @@ Task<Result<Response>> assign_tags(Service& service, const Call& call) {
   std::string target = reader.text("target", kLongestReference).value_or("");
   auto tags = read_tags(reader);
   HAKO_CO_TRYV(reader.outcome());
-  HAKO_CO_TRY(auto build, co_await service.catalog.assign_tags(target, tags));
+  HAKO_CO_TRY(auto build, co_await service.catalog.assign_tags(target, tags, call.who));
   json::object body;
   body["tags"] = texts(tags);
   body["buildID"] = build;
@@ -297,14 +303,14 @@ Task<Result<Response>> remove_tags(Service& service, const Call& call) {
   std::string name = reader.text("name", kLongestReference).value_or("");
   auto tags = read_tags(reader);
   HAKO_CO_TRYV(reader.outcome());
-  HAKO_CO_TRYV(co_await service.catalog.remove_tags(name, tags));
+  HAKO_CO_TRYV(co_await service.catalog.remove_tags(name, tags, call.who));
   co_return Response::empty();
 }
 
 Task<Result<Response>> list_tags(Service& service, const Call& call) {
   auto reference = parse_template_reference(call.parameters[0]);
   if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
-  HAKO_CO_TRY(auto tags, co_await service.catalog.tags_of(reference.value().name));
+  HAKO_CO_TRY(auto tags, co_await service.catalog.tags_of(reference.value().name, call.who));
   json::array list;
   for (const TagRecord& tag : tags) {
     json::object entry;
@@ -319,36 +325,36 @@ Task<Result<Response>> list_tags(Service& service, const Call& call) {
 Task<Result<Response>> update_template(Service& service, const Call& call) {
   HAKO_CO_TRY(auto object, parse_body(call.body));
   FieldReader reader(object);
-  auto is_public = reader.flag("public");
+  TemplateCatalog::Change change;
+  change.is_public = reader.flag("public");
+  change.label = read_label(reader);
   HAKO_CO_TRYV(reader.outcome());
-  store::TemplateRecord what;
-  if (is_public) {
-    HAKO_CO_TRY(what, co_await service.catalog.set_public(call.parameters[0], *is_public));
-  } else {
-    HAKO_CO_TRY(what, co_await service.catalog.find(call.parameters[0]));
-  }
+  HAKO_CO_TRY(auto what, co_await service.catalog.change(call.parameters[0], change, call.who));
   json::object body;
   body["names"] = json::array({json::value(what.name)});
   co_return Response::json(200, body);
 }
 
 Task<Result<Response>> delete_template(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto id, co_await service.catalog.remove(call.parameters[0]));
+  HAKO_CO_TRY(auto id, co_await service.catalog.remove(call.parameters[0], call.who));
   service.files.remove_all_of(id);
   co_return Response::empty();
 }
 
-Task<Result<Response>> list_own_templates(Service& service, const Call&) {
+Task<Result<Response>> list_own_templates(Service& service, const Call& call) {
   HAKO_CO_TRY(auto known, co_await service.catalog.node_templates());
-  HAKO_CO_TRY(auto listed, co_await service.catalog.list());
+  HAKO_CO_TRY(auto listed, co_await service.catalog.list(call.who));
   json::array all;
   for (const auto& facts : known) {
     json::object entry;
+    entry["label"] = store::TemplateRecord().label;
     if (service.catalog.is_default(facts.name)) entry["name"] = facts.name;
     for (const auto& each : listed)
       for (const TagRecord& tag : each.tags)
-        if (tag.build_id == facts.name)
+        if (tag.build_id == facts.name) {
           entry["name"] = each.what.name + (tag.tag == kDefaultTag ? std::string() : ":" + tag.tag);
+          entry["label"] = each.what.label;
+        }
     if (!entry.contains("name")) continue;
     entry["state"] = facts.state;
     entry["memoryMB"] = facts.memory_mib;
@@ -368,7 +374,8 @@ Task<Result<Response>> build_template(Service& service, const Call& call) {
   HAKO_CO_TRY(auto request, parse_template(call.body, service.config.default_template));
   HAKO_CO_TRY(auto registered,
               co_await service.catalog.register_build(request.name, {}, request.vcpus.value_or(0),
-                                                      request.memory_mib.value_or(0), call.key_id));
+                                                      request.memory_mib.value_or(0), request.label,
+                                                      call.who));
   Recipe recipe;
   recipe.from_template = request.from;
   for (const TemplateStep& step : request.steps) {
@@ -377,8 +384,8 @@ Task<Result<Response>> build_template(Service& service, const Call& call) {
     recipe.steps.push_back(std::move(run));
   }
   std::string template_id = registered.what.id, build_id = registered.build.id;
-  auto done = co_await service.builder.run(std::move(registered.build), std::move(recipe));
-  HAKO_CO_TRY(auto status, co_await service.builder.status(template_id, build_id));
+  auto done = co_await service.builder.run(std::move(registered.build), std::move(recipe), call.who);
+  HAKO_CO_TRY(auto status, co_await service.builder.status(template_id, build_id, call.who));
   std::string log;
   for (const json::value& entry : status.entries)
     log += std::string(entry.at("message").as_string()) + "\n";

@@ -39,9 +39,9 @@ Result<LogQuery> parse_logs(const Call& call, std::string_view since) {
 }
 
 /// All there is to read about a sandbox, in order of time.
-Task<Result<std::vector<LogLine>>> all_lines(Service& service, std::string id) {
-  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(id));
-  HAKO_CO_TRY(auto console, co_await service.sandboxes.console(id));
+Task<Result<std::vector<LogLine>>> all_lines(Service& service, std::string id, Principal who) {
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(id, who));
+  HAKO_CO_TRY(auto console, co_await service.sandboxes.console(id, who));
   std::vector<LogLine> lines;
   LogLine first{record.started_ms, Level::info, "sandbox",
                 "sandbox started from template " + record.template_name};
@@ -92,7 +92,7 @@ Result<std::vector<std::string>> ids_of(const Call& call) {
 Task<Result<Response>> logs_v1(Service& service, const Call& call) {
   HAKO_CO_TRY(auto query, parse_logs(call, "start"));
   query.tail = true;
-  HAKO_CO_TRY(auto all, co_await all_lines(service, call.parameters[0]));
+  HAKO_CO_TRY(auto all, co_await all_lines(service, call.parameters[0], call.who));
   auto lines = select_lines(std::move(all), query);
   json::array plain;
   for (const LogLine& line : lines) {
@@ -109,7 +109,7 @@ Task<Result<Response>> logs_v1(Service& service, const Call& call) {
 
 Task<Result<Response>> logs_v2(Service& service, const Call& call) {
   HAKO_CO_TRY(auto query, parse_logs(call, "cursor"));
-  HAKO_CO_TRY(auto all, co_await all_lines(service, call.parameters[0]));
+  HAKO_CO_TRY(auto all, co_await all_lines(service, call.parameters[0], call.who));
   json::object answer;
   answer["logs"] = log_entries(select_lines(std::move(all), query));
   co_return Response::json(200, answer);
@@ -121,7 +121,7 @@ Task<Result<Response>> metrics(Service& service, const Call& call) {
   if (start && end && *start > *end) {
     co_return Error(ErrorCode::invalid_argument, "query parameter start is behind end");
   }
-  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0]));
+  HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0], call.who));
   // The whole second that `end` names belongs to the range.
   int64_t to_ms = end ? *end * 1000 + 999 : INT64_MAX;
   if (to_ms >= to_unix_ms(WallClock::now())) {
@@ -139,7 +139,7 @@ Task<Result<Response>> all_metrics(Service& service, const Call& call) {
   HAKO_CO_TRY(auto ids, ids_of(call));
   std::vector<store::SandboxRecord> found;
   for (const std::string& id : ids) {
-    auto record = co_await service.sandboxes.find(id);
+    auto record = co_await service.sandboxes.find(id, call.who);
     // Of those that are not there nothing is said.
     if (record)
       found.push_back(std::move(record).value());

@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::array<std::string_view, 4> kLevelNames{"debug", "info", "warn", "error"};
 
-/// Drops what a terminal would obey: C0 and C1 controls, DEL.
+}  // namespace
+
 std::string without_controls(std::string_view line) {
   std::string text;
   for (size_t i = 0; i < line.size(); ++i) {
@@ -22,8 +23,6 @@ std::string without_controls(std::string_view line) {
   }
   return text;
 }
-
-}  // namespace
 
 std::string_view to_string(Level level) {
   return kLevelNames[static_cast<size_t>(level)];

@@ -36,6 +36,9 @@ struct LogQuery {
 /// `lines` are in order of time. Backward: the newest first.
 std::vector<LogLine> select_lines(std::vector<LogLine> lines, const LogQuery& query);
 
+/// `line` without what a terminal would obey: C0 and C1 controls, DEL. Tabs stay.
+std::string without_controls(std::string_view line);
+
 /// Console text as lines without control characters. Bytes that are not UTF-8 cannot occur, as the
 /// text has come as JSON. A console has no clock: each line counts as written when the sandbox
 /// started.

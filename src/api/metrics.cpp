@@ -23,7 +23,7 @@ constexpr int64_t kFreshMs = 1000;
 constexpr size_t kLongestSample = 16 << 10;
 /// No machine has more; what a guest says beyond is nonsense.
 constexpr double kMostBytes = 1LL << 50;
-constexpr double kMostCpus = 4096;
+constexpr double kMostGuestCpus = 4096;
 
 int64_t metrics_now() {
   return to_unix_ms(WallClock::now());
@@ -46,7 +46,7 @@ Result<Sample> parse_sample(std::string_view body, int64_t now_ms) {
   json::value value = json::parse(json::string_view(body.data(), body.size()), bad);
   const json::object* object = bad ? nullptr : value.if_object();
   if (!object) return Error(ErrorCode::corrupted, "the guest's metrics are not a JSON object");
-  auto cpus = number_of(*object, "cpu_count", kMostCpus);
+  auto cpus = number_of(*object, "cpu_count", kMostGuestCpus);
   auto used = number_of(*object, "cpu_used_pct", 1e6);
   Sample sample;
   struct Size {

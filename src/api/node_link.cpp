@@ -60,6 +60,8 @@ Task<bool> NodeLink::serve_one(Fd connection) {
   auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
   rpc::Handler on_gone = [this](rpc::Payload payload) { return take_gone(std::move(payload)); };
   peer->on("box.gone", std::move(on_gone));
+  rpc::Handler on_egress = [this](rpc::Payload payload) { return take_egress(std::move(payload)); };
+  peer->on("box.egress", std::move(on_egress));
   struct Forget {
     explicit Forget(NodeLink& link) : link_(link) {}
     ~Forget() { link_.peer_.reset(); }
@@ -96,6 +98,15 @@ Task<Result<rpc::Payload>> NodeLink::take_gone(rpc::Payload payload) {
   std::string reason = reader.text("reason", kLongestName).value_or("");
   HAKO_CO_TRYV(reader.outcome());
   co_await events_.gone(std::move(box), std::move(reason));
+  co_return rpc::Payload();
+}
+
+Task<Result<rpc::Payload>> NodeLink::take_egress(rpc::Payload payload) {
+  FieldReader reader(payload.body, "box.egress: ");
+  std::string box = reader.text("box", kLongestName).value_or("");
+  const json::array* records = reader.array("records");
+  HAKO_CO_TRYV(reader.outcome());
+  if (records) events_.egress(box, *records);
   co_return rpc::Payload();
 }
 

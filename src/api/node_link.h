@@ -39,6 +39,9 @@ class NodeLink {
     std::function<Task<void>(NodeInfo)> connected;
     /// A box has ended. In the order in which the node says so.
     std::function<Task<void>(std::string box, std::string reason)> gone;
+    /// What the gate has decided about connections out of a box; each record is checked by whoever
+    /// takes it.
+    std::function<void(const std::string& box, const boost::json::array& records)> egress;
   };
 
   NodeLink(std::string socket_path, Events events)
@@ -60,6 +63,7 @@ class NodeLink {
   Task<bool> serve_one(Fd connection);
   Task<void> greet(std::shared_ptr<rpc::Peer> peer);
   Task<Result<rpc::Payload>> take_gone(rpc::Payload payload);
+  Task<Result<rpc::Payload>> take_egress(rpc::Payload payload);
 
   std::string path_;
   Events events_;

@@ -1,6 +1,6 @@
 #include "api/render.h"
 
-#include "api/field_reader.h"
+#include "api/egress_policy.h"
 #include "api/sandbox_options.h"
 #include "base/clock.h"
 
@@ -49,6 +49,7 @@ json::object listed_json(const store::SandboxRecord& record) {
   object["memoryMB"] = record.memory_mib;
   object["diskSizeMB"] = record.disk_mib;
   object["state"] = view(to_string(record.state));
+  object["label"] = record.label;
   if (!record.metadata.empty()) {
     json::error_code bad;
     json::value metadata = json::parse(record.metadata, bad);
@@ -62,11 +63,9 @@ json::object detail_json(const store::SandboxRecord& record, const config::Confi
   if (!record.access_token.empty()) object["envdAccessToken"] = record.access_token;
   object["domain"] = config.domain;
   SandboxOptions options = parse_options(record.options);
-  if (options.allow_internet_access) {
-    object["allowInternetAccess"] = *options.allow_internet_access;
-  } else {
-    object["allowInternetAccess"] = nullptr;
-  }
+  policy::EgressPolicy egress = read_policy(record.egress);
+  object["allowInternetAccess"] = level_of(egress) == policy::EgressLevel::internet;
+  object["egress"] = shown_egress(egress);
   object["network"] = shown_network(options);
   json::object lifecycle;
   lifecycle["onTimeout"] = options.auto_pause ? "pause" : "kill";

@@ -77,7 +77,8 @@ Result<CreateRequest> parse_create(std::string_view body, Generation generation)
   request.secure = !first || reader.flag("secure").value_or(false);
   request.memory_mib = reader.number("memoryMB", 1, kLargestMib);
   request.vcpus = reader.number("cpuCount", 1, kMostVcpus);
-  request.options = read_options(reader);
+  request.options = read_options(reader, request.metadata);
+  request.label = read_labels(reader, request.metadata);
   request.options.timeout_s = request.timeout.count();
   check_unsupported(reader, object);
   // Last: what is wrong says more than what is not there.
@@ -150,6 +151,7 @@ Result<TemplateRequest> parse_template(std::string_view body, const std::string&
   request.memory_mib = reader.number("memoryMB", 1, kLargestMib);
   request.vcpus = reader.number("cpuCount", 1, kMostVcpus);
   request.disk_mib = reader.number("diskMB", 1, kLargestMib);
+  request.label = read_label(reader).value_or(request.label);
   const json::array* steps = reader.array("steps");
   if (steps && steps->size() > kMostSteps) {
     reader.fail("steps", "must have at most " + std::to_string(kMostSteps) + " entries");

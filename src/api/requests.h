@@ -31,6 +31,7 @@ struct CreateRequest {
   TextPairs metadata;
   TextPairs environment;
   bool secure = true;  ///< the guest wants to see an access token
+  policy::Label label = policy::Label::public_data;
   std::optional<int64_t> memory_mib;
   std::optional<int64_t> vcpus;
   SandboxOptions options;
@@ -68,6 +69,7 @@ struct TemplateRequest {
   std::optional<int64_t> vcpus;
   std::optional<int64_t> disk_mib;
   std::vector<TemplateStep> steps;
+  policy::Label label = policy::Label::public_data;
 };
 
 /// Errors: invalid_argument names the field.

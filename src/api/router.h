@@ -15,13 +15,15 @@ namespace hako::api {
 class TemplateCatalog;
 class TemplateFiles;
 class TemplateBuilder;
+class EgressControl;
+class EgressLog;
 
 /// One authenticated request, its body read.
 struct Call {
   const http::RequestHead& head;
   std::vector<std::string> parameters;  ///< those of the path, decoded, in order
   std::string body;
-  std::string key_id;  ///< empty on open routes
+  Principal who;       ///< nobody, with the lowest clearance, on open routes
 };
 
 /// What handlers work with.
@@ -30,6 +32,8 @@ struct Service {
   store::AsyncStore& store;
   NodeLink& node;
   Sandboxes& sandboxes;
+  EgressControl& egress;
+  EgressLog& egress_log;
   TemplateCatalog& catalog;
   TemplateFiles& files;
   TemplateBuilder& builder;

@@ -52,6 +52,12 @@ std::span<const Route> routes() {
       Route{Verb::get, "/v1/templates", list_own_templates},
       Route{Verb::post, "/v1/templates", build_template},
       Route{Verb::delete_, "/v1/templates/{name}", delete_template},
+      Route{Verb::post, "/v1/sandboxes/{sandboxID}/label", raise_label},
+      Route{Verb::get, "/v1/sandboxes/{sandboxID}/egress", egress_log},
+      Route{Verb::post, "/v1/policy/check", check_policy},
+      Route{Verb::post, "/v1/links", add_link},
+      Route{Verb::get, "/v1/links", list_links},
+      Route{Verb::delete_, "/v1/links/{linkID}", remove_link},
   };
   return kRoutes;
 }

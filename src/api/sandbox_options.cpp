@@ -24,6 +24,7 @@ constexpr size_t kLongestRuleDomain = 128;
 constexpr MapLimits kHeaderLimits{.pairs = 20, .key = 64, .value = 2048, .total = 42 << 10};
 constexpr std::string_view kPortPlace = "${PORT}";
 constexpr std::string_view kEverything = "0.0.0.0/0";
+constexpr std::string_view kNotSupported = "are not supported by this server";
 
 bool is_network(std::string_view text) {
   boost::system::error_code bad;
@@ -94,9 +95,10 @@ bool read_targets(FieldReader& reader, std::string_view name, bool domains_allow
   bool any_domain = false;
   for (size_t i = 0; i < targets->size(); ++i) {
     const std::string& target = (*targets)[i];
-    if (is_network(target)) continue;
+    bool usable = policy::parse_target(target).has_value();
+    if (usable && is_network(target)) continue;
     std::string where = std::string(name) + "[" + std::to_string(i) + "]";
-    if (!is_domain(target)) {
+    if (!usable || !is_domain(target)) {
       reader.fail(where, domains_allowed ? "must be an IP address, a CIDR block or a domain name"
                                          : "must be an IP address or a CIDR block");
     } else if (!domains_allowed) {
@@ -108,19 +110,15 @@ bool read_targets(FieldReader& reader, std::string_view name, bool domains_allow
   return any_domain;
 }
 
-void read_proxy(FieldReader& reader, json::object& network) {
+void check_proxy(FieldReader& reader) {
   const json::object* proxy = reader.object("egressProxy");
   if (!proxy) return;
   FieldReader inner(*proxy, "network.egressProxy.");
-  json::object kept;
   auto address = inner.text("address", kLongestTarget);
   if (!address || !is_host_and_port(*address)) inner.fail("address", "must be host:port");
-  kept["address"] = address.value_or("");
-  for (const char* name : {"username", "password"}) {
-    if (auto text = inner.text(name, kLongestCredential)) kept[name] = *text;
-  }
+  for (const char* name : {"username", "password"}) inner.text(name, kLongestCredential);
   reader.merge(inner);
-  network["egressProxy"] = std::move(kept);
+  reader.fail("egressProxy", kNotSupported, ErrorCode::unsupported);
 }
 
 /// One domain's rule: {transform?: {headers?: {name: value}}}.
@@ -172,6 +170,7 @@ void read_rules(FieldReader& reader, json::object& network) {
                    [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
     kept[domain] = std::move(entries);
   }
+  if (!kept.empty()) reader.fail("rules", kNotSupported, ErrorCode::unsupported);
   network["rules"] = std::move(kept);
 }
 
@@ -204,7 +203,7 @@ bool denies_everything(const json::object& network) {
 void read_outgoing(FieldReader& reader, bool internet, json::object& network) {
   bool domains = read_targets(reader, "allowOut", true, network);
   read_targets(reader, "denyOut", false, network);
-  read_proxy(reader, network);
+  check_proxy(reader);
   read_rules(reader, network);
   if (domains && internet && !denies_everything(network)) {
     reader.fail("allowOut", "names domains, so denyOut must hold 0.0.0.0/0");
@@ -232,7 +231,7 @@ std::string SandboxOptions::mask_host() const {
   return mask && mask->is_string() ? std::string(mask->get_string()) : std::string();
 }
 
-SandboxOptions read_options(FieldReader& reader) {
+SandboxOptions read_options(FieldReader& reader, const TextPairs& metadata) {
   SandboxOptions options;
   options.allow_internet_access = reader.flag("allow_internet_access");
   if (const json::object* network = reader.object("network")) {
@@ -246,6 +245,8 @@ SandboxOptions read_options(FieldReader& reader) {
     read_https_ports(inner, options.network);
     reader.merge(inner);
   }
+  read_egress_metadata(reader, metadata, options.egress);
+  read_egress(reader, options.egress);
   options.auto_pause = reader.flag("autoPause").value_or(false);
   options.auto_pause_memory = reader.flag("autoPauseMemory").value_or(true);
   if (const json::object* resume = reader.object("autoResume")) {
@@ -270,14 +271,64 @@ Result<SandboxOptions> update_network(SandboxOptions options, std::string_view b
     options.network.erase(name);
   }
   read_outgoing(reader, options.allow_internet_access.value_or(true), options.network);
+  read_egress(reader, options.egress);
   HAKO_TRYV(reader.outcome());
   return options;
+}
+
+namespace {
+
+Result<void> append_targets(std::vector<policy::Target>& into, const std::string& text) {
+  HAKO_TRY(auto target, policy::parse_target(text));
+  into.push_back(std::move(target));
+  return ok();
+}
+
+/// The texts of `own` and of E2B's list `name`; those equal to `but` are left out of the latter.
+Result<std::vector<policy::Target>> targets_of(const json::object& network, std::string_view name,
+                                               const std::vector<std::string>& own,
+                                               std::string_view but) {
+  std::vector<policy::Target> targets;
+  for (const std::string& text : own) {
+    HAKO_TRYV(append_targets(targets, text));
+  }
+  const json::value* list = network.if_contains(json::string_view(name.data(), name.size()));
+  if (!list || !list->is_array()) return targets;
+  for (const json::value& item : list->get_array()) {
+    std::string text = item.is_string() ? std::string(item.get_string()) : std::string();
+    if (text != but) {
+      HAKO_TRYV(append_targets(targets, text));
+    }
+  }
+  return targets;
+}
+
+}  // namespace
+
+Result<policy::EgressRequest> egress_request(const SandboxOptions& options) {
+  policy::EgressRequest request;
+  request.level = options.egress.level;
+  // A list of ours says that only what is on it is wanted.
+  if (!request.level && !options.egress.allow.empty()) request.level = policy::EgressLevel::allow;
+  request.allow_internet_access = options.allow_internet_access;
+  // With a list of names E2B's clients deny everything, which means: but for the list. With a level
+  // of ours it would mean everything.
+  std::string_view but = request.level == policy::EgressLevel::allow ? kEverything : "/";
+  HAKO_TRY(request.allow_out, targets_of(options.network, "allowOut", options.egress.allow, "/"));
+  HAKO_TRY(request.deny_out, targets_of(options.network, "denyOut", options.egress.deny, but));
+  const json::value* ports = options.network.if_contains("httpsPorts");
+  if (ports && ports->is_array()) {
+    for (const json::value& port : ports->get_array())
+      if (port.is_int64()) request.https_ports.insert(uint16_t(port.get_int64()));
+  }
+  return request;
 }
 
 std::string write_options(const SandboxOptions& options) {
   json::object object;
   object["network"] = options.network;
   if (options.allow_internet_access) object["internet"] = *options.allow_internet_access;
+  object["egress"] = to_json(options.egress);
   object["autoPause"] = options.auto_pause;
   object["autoPauseMemory"] = options.auto_pause_memory;
   object["autoResume"] = options.auto_resume;
@@ -295,6 +346,9 @@ SandboxOptions parse_options(std::string_view text) {
   if (const json::value* internet = object->if_contains("internet");
       internet && internet->is_bool())
     options.allow_internet_access = internet->get_bool();
+  if (const json::object* egress = member_object(*object, "egress")) {
+    options.egress = parse_egress_options(*egress);
+  }
   options.auto_pause = flag_of(*object, "autoPause", false);
   options.auto_pause_memory = flag_of(*object, "autoPauseMemory", true);
   options.auto_resume = flag_of(*object, "autoResume", false);
@@ -307,9 +361,8 @@ SandboxOptions parse_options(std::string_view text) {
 
 json::object shown_network(const SandboxOptions& options) {
   json::object network = options.network;
-  if (json::value* proxy = network.if_contains("egressProxy"); proxy && proxy->is_object()) {
-    proxy->get_object().erase("password");
-  }
+  // Kept by earlier versions, with its password.
+  network.erase("egressProxy");
   network["allowPublicTraffic"] = options.is_public();
   return network;
 }

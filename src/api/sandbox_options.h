@@ -7,16 +7,19 @@
 #include <string>
 #include <string_view>
 
+#include "api/egress_options.h"
 #include "api/field_reader.h"
+#include "policy/egress_plan.h"
 
 namespace hako::api {
 
 /// Kept with the record, as it was asked for and found to be well-formed.
 struct SandboxOptions {
   /// Members as in E2B's network object, only those that were given: allowOut, denyOut,
-  /// allowPublicTraffic, maskRequestHost, egressProxy (with its password), rules, httpsPorts.
+  /// allowPublicTraffic, maskRequestHost, httpsPorts, and rules if they are empty.
   boost::json::object network;
   std::optional<bool> allow_internet_access;
+  EgressOptions egress;  ///< and what was asked for in our own words
   bool auto_pause = false;
   bool auto_pause_memory = true;
   bool auto_resume = false;
@@ -30,20 +33,26 @@ struct SandboxOptions {
   bool operator==(const SandboxOptions&) const = default;
 };
 
-/// Takes network, allow_internet_access, autoPause, autoPauseMemory and autoResume out of the body
-/// of a create. Problems are left in `reader`.
-SandboxOptions read_options(FieldReader& reader);
+/// Takes network, allow_internet_access, egress, allow, deny, autoPause, autoPauseMemory and
+/// autoResume out of the body of a create; what the body itself says counts before what its
+/// `metadata` says. Problems are left in `reader`: unsupported for a proxy
+/// and for rules that change requests, as what was to go through them must not go without.
+SandboxOptions read_options(FieldReader& reader, const TextPairs& metadata);
 
 /// Takes a change of the rules for what goes out, {allowOut, denyOut, egressProxy, rules,
-/// allow_internet_access}: what it does not name is cleared, what does not concern going out stays.
-/// invalid_argument names the field.
+/// allow_internet_access, egress, allow, deny}: what of E2B's fields it does not name is cleared.
+/// Ours stay then, so that a client which does not know them cannot loosen them; and so does what
+/// does not concern going out. invalid_argument names the field; unsupported as above.
 Result<SandboxOptions> update_network(SandboxOptions options, std::string_view body);
+
+/// What all of it asks for. invalid_argument for a target that cannot be read.
+Result<policy::EgressRequest> egress_request(const SandboxOptions& options);
 
 /// As text for the store, and back. Text that is not ours gives the defaults.
 std::string write_options(const SandboxOptions& options);
 SandboxOptions parse_options(std::string_view text);
 
-/// The network object as its owner is shown it: without the password of the proxy.
+/// The network object as its owner is shown it.
 boost::json::object shown_network(const SandboxOptions& options);
 
 }  // namespace hako::api

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <map>
 
+#include "api/egress_policy.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "policy/egress_json.h"
 #include "policy/limits.h"
 
 namespace hako::api {
@@ -124,10 +126,25 @@ Error error_for_user(const Error& error, std::string_view what) {
   }
 }
 
-Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, std::string key_id) {
+std::string new_token() {
+  return random_hex(kTokenBytes);
+}
+
+json::object ingress_json(const SandboxRecord& record, const SandboxOptions& options) {
+  json::object ingress;
+  if (!record.traffic_token.empty()) ingress["traffic_token"] = record.traffic_token;
+  if (auto mask = options.mask_host(); !mask.empty()) ingress["mask_host"] = mask;
+  return ingress;
+}
+
+Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal who) {
   policy::BoxRequest asked{request.memory_mib, request.vcpus, request.timeout};
   auto decision = policy::may_create(asked, limits_of(config_));
   if (!decision.allowed) co_return refused(decision);
+  auto readable = policy::may_read(who.clearance, request.label);
+  if (!readable.allowed) co_return refused_by(readable);
+  HAKO_CO_TRY(auto plan, plan_sandbox(config_.egress, request.label, request.options));
+  if (!plan.decision.allowed) co_return refused_by(plan.decision);
   if (!node_.connected()) {
     co_return Error(ErrorCode::unavailable, "the node is not available at the moment; try again");
   }
@@ -142,10 +159,17 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, std::string
   record.started_ms = now_ms();
   record.ends_ms = record.started_ms + int64_t(request.timeout.count()) * 1000;
   if (!request.metadata.empty()) record.metadata = json::serialize(to_object(request.metadata));
-  if (request.secure) record.access_token = random_hex(kTokenBytes);
-  record.key_id = std::move(key_id);
+  if (request.label > policy::Label::public_data) {
+    // Else whoever reaches the gate could read what only some keys may.
+    request.secure = true;
+    request.options.network["allowPublicTraffic"] = false;
+  }
+  if (request.secure) record.access_token = new_token();
+  record.key_id = std::move(who.key_id);
+  record.label = to_string(request.label);
+  record.egress = write_policy(plan.policy);
   record.options = write_options(request.options);
-  if (!request.options.is_public()) record.traffic_token = random_hex(kTokenBytes);
+  if (!request.options.is_public()) record.traffic_token = new_token();
 
   struct Creating {
     Creating(std::set<std::string>& ids, std::string id) : ids_(ids), id_(std::move(id)) {
@@ -169,10 +193,9 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   if (request.memory_mib) body["memory_mib"] = *request.memory_mib;
   if (request.vcpus) body["vcpus"] = *request.vcpus;
   if (!record.access_token.empty()) body["access_token"] = record.access_token;
-  json::object ingress;
-  if (!record.traffic_token.empty()) ingress["traffic_token"] = record.traffic_token;
-  if (auto mask = request.options.mask_host(); !mask.empty()) ingress["mask_host"] = mask;
+  json::object ingress = ingress_json(record, request.options);
   if (!ingress.empty()) body["ingress"] = std::move(ingress);
+  body["egress"] = policy::to_json(read_policy(record.egress));
   auto answer = co_await node_.call("box.create", std::move(body), kCreateDeadline);
   auto started = answer ? read_started(answer.value()) : Result<store::Started>(answer.error());
   if (!started) {
@@ -222,7 +245,7 @@ Task<Result<void>> Sandboxes::destroy_box(std::string id, std::string reason) {
   co_return ok();
 }
 
-Task<Result<SandboxRecord>> Sandboxes::find(std::string id) {
+Task<Result<SandboxRecord>> Sandboxes::find(std::string id, Principal who) {
   if (!is_sandbox_id(id)) co_return Error(ErrorCode::not_found, "sandbox not found");
   auto found = co_await store_.find_sandbox(id);
   if (!found) co_return error_for_user(found.error(), "record not read");
@@ -230,11 +253,12 @@ Task<Result<SandboxRecord>> Sandboxes::find(std::string id) {
   if (!record || record->state != SandboxState::running || record->ends_ms <= now_ms()) {
     co_return not_found(id);
   }
+  if (!may_see(who, record->label)) co_return not_found(id);
   co_return *record;
 }
 
-Task<Result<void>> Sandboxes::destroy(std::string id) {
-  HAKO_CO_TRYV(co_await find(id));
+Task<Result<void>> Sandboxes::destroy(std::string id, Principal who) {
+  HAKO_CO_TRYV(co_await find(id, std::move(who)));
   auto destroyed = co_await destroy_box(id, "requested");
   if (!destroyed) co_return error_for_user(destroyed.error(), "sandbox not destroyed");
   auto removed = co_await store_.remove_sandbox(id);
@@ -243,17 +267,19 @@ Task<Result<void>> Sandboxes::destroy(std::string id) {
   co_return ok();
 }
 
-Task<Result<void>> Sandboxes::set_timeout(std::string id, std::chrono::seconds ttl) {
+Task<Result<void>> Sandboxes::set_timeout(std::string id, Principal who,
+                                                std::chrono::seconds ttl) {
   auto decision = policy::may_live(ttl, limits_of(config_));
   if (!decision.allowed) co_return refused(decision);
-  HAKO_CO_TRYV(co_await find(id));
+  HAKO_CO_TRYV(co_await find(id, std::move(who)));
   co_return co_await move_end(id, now_ms() + int64_t(ttl.count()) * 1000);
 }
 
-Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, std::chrono::seconds ttl) {
+Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
+                                                    std::chrono::seconds ttl) {
   auto decision = policy::may_live(ttl, limits_of(config_));
   if (!decision.allowed) co_return refused(decision);
-  HAKO_CO_TRY(auto record, co_await find(id));
+  HAKO_CO_TRY(auto record, co_await find(id, std::move(who)));
   int64_t ends_ms = now_ms() + int64_t(ttl.count()) * 1000;
   if (ends_ms > record.ends_ms) {
     HAKO_CO_TRYV(co_await move_end(id, ends_ms));
@@ -274,18 +300,12 @@ Task<Result<void>> Sandboxes::move_end(std::string id, int64_t ends_ms) {
   auto stored = co_await store_.set_end(id, ends_ms);
   if (!stored && stored.error().code() == ErrorCode::not_found) co_return not_found(id);
   if (!stored) co_return error_for_user(stored.error(), "record not written");
-  journal_.note(id, now_ms(), "end moved to " + to_rfc3339(from_unix_ms(ends_ms)));
+  note(id, "end moved to " + to_rfc3339(from_unix_ms(ends_ms)));
   co_return ok();
 }
 
-Task<Result<void>> Sandboxes::update_network(std::string id, std::string body) {
-  HAKO_CO_TRY(auto record, co_await find(id));
-  HAKO_CO_TRY(auto options, api::update_network(parse_options(record.options), body));
-  auto stored = co_await store_.set_options(id, write_options(options));
-  if (!stored && stored.error().code() == ErrorCode::not_found) co_return not_found(id);
-  if (!stored) co_return error_for_user(stored.error(), "record not written");
-  journal_.note(id, now_ms(), "network rules replaced");
-  co_return ok();
+void Sandboxes::note(const std::string& id, std::string text) {
+  journal_.note(id, now_ms(), std::move(text));
 }
 
 void Sandboxes::clear_traces(const std::string& id) {
@@ -293,8 +313,8 @@ void Sandboxes::clear_traces(const std::string& id) {
   ended_(id);
 }
 
-Task<Result<std::string>> Sandboxes::console(std::string id) {
-  HAKO_CO_TRYV(co_await find(id));
+Task<Result<std::string>> Sandboxes::console(std::string id, Principal who) {
+  HAKO_CO_TRYV(co_await find(id, std::move(who)));
   auto answer = co_await node_.call("box.console", box_only(id), kShortDeadline);
   if (!answer && answer.error().code() == ErrorCode::not_found) co_return not_found(id);
   if (!answer) co_return error_for_user(answer.error(), "console not read");

@@ -11,6 +11,7 @@
 
 #include "api/journal.h"
 #include "api/node_link.h"
+#include "api/principal.h"
 #include "api/requests.h"
 #include "config/config.h"
 #include "store/async_store.h"
@@ -20,7 +21,8 @@ namespace hako::api {
 /// Errors of all calls are fit for the user: not_found; invalid_argument with the rule that said
 /// no; unavailable while the node is away; resource_exhausted; timed_out; no_space; internal
 /// without details, which are logged. A sandbox whose end has passed does not exist, whatever the
-/// node has got to. Thread: one executor. Calls may overlap.
+/// node has got to; nor does one whose label is above the clearance of who asks, for them.
+/// Thread: one executor. Calls may overlap.
 class Sandboxes {
  public:
   static constexpr size_t kMostCreating = 256;
@@ -32,21 +34,21 @@ class Sandboxes {
 
   /// The record is written first, as starting, and becomes running when the node has answered, so
   /// that after a crash at any point reconcile() finds what has no owner. A failed create leaves
-  /// neither record nor box.
-  Task<Result<store::SandboxRecord>> create(CreateRequest request, std::string key_id);
-  Task<Result<store::SandboxRecord>> find(std::string id);
-  Task<Result<void>> destroy(std::string id);
+  /// neither record nor box. permission_denied, with the rule, if it asks for more to go out than
+  /// its label or the operator allows, or has a label that `who` could not read.
+  Task<Result<store::SandboxRecord>> create(CreateRequest request, Principal who);
+  Task<Result<store::SandboxRecord>> find(std::string id, Principal who);
+  Task<Result<void>> destroy(std::string id, Principal who);
   /// From now; zero ends it.
-  Task<Result<void>> set_timeout(std::string id, std::chrono::seconds ttl);
+  Task<Result<void>> set_timeout(std::string id, Principal who, std::chrono::seconds ttl);
   /// As set_timeout(), but never to an earlier end.
-  Task<Result<store::SandboxRecord>> extend(std::string id, std::chrono::seconds ttl);
-  /// Takes over new rules for what goes out of it; `body` as update_network() of
-  /// sandbox_options.h reads it. Enforced is that nothing goes out at all.
-  Task<Result<void>> update_network(std::string id, std::string body);
+  Task<Result<store::SandboxRecord>> extend(std::string id, Principal who,
+                                            std::chrono::seconds ttl);
   /// The last of what the guest wrote to its console; hostile text.
-  Task<Result<std::string>> console(std::string id);
+  Task<Result<std::string>> console(std::string id, Principal who);
   /// What was done with those that run.
   const Journal& journal() const { return journal_; }
+  void note(const std::string& id, std::string text);
 
   /// Compares records and boxes, and removes what has no counterpart. Errors are logged.
   Task<void> reconcile();
@@ -70,6 +72,11 @@ class Sandboxes {
   Journal journal_;
   std::set<std::string> creating_;  ///< records that a running create() looks after
 };
+
+/// What is asked of those who take things out of a sandbox.
+std::string new_token();
+/// Who may reach a sandbox's ports, and how, as the gate is told; empty if there is nothing to say.
+boost::json::object ingress_json(const store::SandboxRecord& record, const SandboxOptions& options);
 
 /// What a user is told about a failed call to the node or the store: texts that the node meant for
 /// users pass, all else is logged under `what` and replaced; a reference in the text of an internal

@@ -1,9 +1,12 @@
 #include "api/server.h"
 
+#include "api/egress_control.h"
 #include "api/keys.h"
 #include "api/template_files.h"
+#include "api/upload_label.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "wire/signature.h"
 
 namespace hako::api {
 namespace json = boost::json;
@@ -82,7 +85,7 @@ Response response_for(const Error& error) {
 
 Task<void> Server::handle(http::Exchange& exchange) {
   if (is_data_plane(exchange.head())) {
-    co_await data_plane_.serve(exchange);
+    co_await pass_on(exchange);
     co_return;
   }
   if (TemplateFiles::is_upload(exchange.head())) {
@@ -104,6 +107,39 @@ Task<void> Server::handle(http::Exchange& exchange) {
   (void)co_await exchange.respond(std::move(response));
 }
 
+Task<void> Server::pass_on(http::Exchange& exchange) {
+  http::RequestHead head = exchange.head();
+  auto admitted = co_await admit(head);
+  if (!admitted) {
+    auto response = response_for(admitted.error());
+    (void)co_await exchange.respond(std::move(response));
+    co_return;
+  }
+  co_await data_plane_.serve(exchange, std::move(head));
+}
+
+Task<Result<void>> Server::admit(http::RequestHead& head) {
+  HAKO_CO_TRY(auto upload, take_upload_label(head));
+  if (!upload) co_return ok();
+  auto found = co_await service_.store.find_sandbox(upload->box);
+  if (!found) co_return error_for_user(found.error(), "record not read");
+  Principal who;
+  std::string_view token = head.header("X-Access-Token");
+  if (found.value() && !token.empty() &&
+      wire::equal_secrets(token, found.value()->access_token)) {
+    // Whoever has it was cleared for what the box held until now.
+    who.clearance = label_of(found.value()->label);
+  } else if (!head.header("X-API-KEY").empty()) {
+    HAKO_CO_TRY(who, co_await authenticate(head));
+  } else {
+    co_return Error(ErrorCode::unauthenticated,
+                    "an upload with a label needs the sandbox's access token or an API key");
+  }
+  HAKO_CO_TRYV(co_await service_.egress.raise_label(upload->box, std::move(who), upload->label,
+                                                    true));
+  co_return ok();
+}
+
 Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead& head,
                               const Match& match) {
   if (calls_ >= kMostCalls) {
@@ -116,12 +152,12 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
     size_t& n_;
   } count(calls_);
 
-  std::string key_id;
+  Principal who;
   if (!match.route || match.route->access == Access::key) {
     // Before anything is said about which paths there are.
     auto authenticated = co_await authenticate(head);
     if (!authenticated) co_return response_for(authenticated.error());
-    key_id = std::move(authenticated.value());
+    who = std::move(authenticated.value());
   }
   if (!match.route) co_return not_routed(head, match);
   auto body = co_await with_deadline(kBodyDeadline, exchange.read_body(kLargestBody));
@@ -134,13 +170,13 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
   }
   if (!body) co_return http::error_response(400, "the body could not be read");
 
-  Call call{head, match.parameters, std::move(body.value()), std::move(key_id)};
+  Call call{head, match.parameters, std::move(body.value()), std::move(who)};
   auto response = co_await match.route->handler(service_, call);
   if (!response) co_return response_for(response.error());
   co_return std::move(response.value());
 }
 
-Task<Result<std::string>> Server::authenticate(const http::RequestHead& head) {
+Task<Result<Principal>> Server::authenticate(const http::RequestHead& head) {
   std::string_view key = head.header("X-API-KEY");
   if (key.empty()) {
     co_return Error(ErrorCode::unauthenticated, "an API key is required in the header X-API-Key");
@@ -150,7 +186,7 @@ Task<Result<std::string>> Server::authenticate(const http::RequestHead& head) {
   auto found = co_await service_.store.find_key(hash_api_key(key));
   if (!found) co_return error_for_user(found.error(), "key not looked up");
   if (!found.value()) co_return invalid;
-  co_return found.value()->id;
+  co_return Principal{found.value()->id, clearance_of(found.value()->clearance)};
 }
 
 }  // namespace hako::api

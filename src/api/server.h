@@ -20,9 +20,12 @@ class Server {
   Task<void> handle(http::Exchange& exchange);
 
  private:
+  Task<void> pass_on(http::Exchange& exchange);
+  /// An upload with a label raises that of its box first. `head` loses the label.
+  Task<Result<void>> admit(http::RequestHead& head);
   Task<http::Response> answer(http::Exchange& exchange, const http::RequestHead& head,
                               const Match& match);
-  Task<Result<std::string>> authenticate(const http::RequestHead& head);
+  Task<Result<Principal>> authenticate(const http::RequestHead& head);
 
   Service& service_;
   DataPlane data_plane_;

@@ -56,9 +56,10 @@ struct TemplateBuilder::Source {
   std::string node_name;
   std::string revision;
   StepContext context;
+  policy::Label label = policy::Label::public_data;
 };
 
-Result<void> TemplateBuilder::start(BuildRecord build, Recipe recipe) {
+Result<void> TemplateBuilder::start(BuildRecord build, Recipe recipe, Principal who) {
   if (build.state != BuildState::waiting || live_.contains(build.id))
     return Error(ErrorCode::failed_precondition, "this build has been started already");
   if (live_.size() >= kMostBuilds)
@@ -66,14 +67,15 @@ Result<void> TemplateBuilder::start(BuildRecord build, Recipe recipe) {
   auto live = std::make_shared<Live>();
   live->build = std::move(build);
   live->recipe = std::move(recipe);
+  live->who = std::move(who);
   live_[live->build.id] = live;
   tasks_.spawn("build " + live->build.id, run_in_turn(live));
   return ok();
 }
 
-Task<Result<void>> TemplateBuilder::run(BuildRecord build, Recipe recipe) {
+Task<Result<void>> TemplateBuilder::run(BuildRecord build, Recipe recipe, Principal who) {
   std::string id = build.id;
-  HAKO_CO_TRYV(start(std::move(build), std::move(recipe)));
+  HAKO_CO_TRYV(start(std::move(build), std::move(recipe), std::move(who)));
   Build live = live_[id];
   while (live->build.state == BuildState::waiting || live->build.state == BuildState::building)
     co_await live->ended.wait();
@@ -82,8 +84,9 @@ Task<Result<void>> TemplateBuilder::run(BuildRecord build, Recipe recipe) {
 }
 
 Task<Result<TemplateBuilder::Status>> TemplateBuilder::status(std::string template_id,
-                                                              std::string build_id) {
-  HAKO_CO_TRY(auto build, co_await catalog_.find_build(template_id, build_id));
+                                                              std::string build_id,
+                                                              Principal who) {
+  HAKO_CO_TRY(auto build, co_await catalog_.find_build(template_id, build_id, std::move(who)));
   Status status;
   status.build = build;
   if (auto found = live_.find(build_id); found != live_.end()) {
@@ -142,16 +145,19 @@ Task<Result<json::object>> TemplateBuilder::ask(const Live& live, std::string me
   co_return std::move(answer).value();
 }
 
-Task<Result<TemplateBuilder::Source>> TemplateBuilder::find_source(const Recipe& recipe) {
+Task<Result<TemplateBuilder::Source>> TemplateBuilder::find_source(const Live& live) {
+  const Recipe& recipe = live.recipe;
   Source source;
   std::string reference = recipe.from_template;
   if (!recipe.from_image.empty()) {
-    HAKO_CO_TRY(auto resolved, co_await catalog_.resolve_image(recipe.from_image));
+    HAKO_CO_TRY(auto resolved, co_await catalog_.resolve_image(recipe.from_image, live.who));
+    source.label = resolved.label;
     source.node_name = resolved.node_name;
     source.text = recipe.from_image;
   } else {
     if (reference.empty()) reference = config_.default_template;
-    HAKO_CO_TRY(auto resolved, co_await catalog_.resolve(reference));
+    HAKO_CO_TRY(auto resolved, co_await catalog_.resolve(reference, live.who));
+    source.label = resolved.label;
     source.node_name = resolved.node_name;
     source.text = reference;
   }
@@ -233,7 +239,8 @@ Task<Result<void>> TemplateBuilder::unpack_archive(Live& live, TemplateBox& box,
 
 Task<Result<void>> TemplateBuilder::build(Build live) {
   const Recipe& recipe = live->recipe;
-  HAKO_CO_TRY(auto source, co_await find_source(recipe));
+  HAKO_CO_TRY(auto source, co_await find_source(*live));
+  HAKO_CO_TRYV(co_await catalog_.raise_label(live->build.template_id, source.label));
   live->log.add("info", "[base] FROM " + source.text, live->step);
   for (const RecipeStep& step : recipe.steps) {
     if (step.kind != StepKind::copy || !TemplateFiles::is_hash(step.files_hash)) continue;

@@ -31,16 +31,18 @@ class TemplateBuilder {
         tasks_(executor) {}
 
   /// Sets a waiting build going. failed_precondition if it has been; resource_exhausted.
-  Result<void> start(store::BuildRecord build, Recipe recipe);
+  /// What `who` may not read cannot be built on: it fails as what is not there does. The template
+  /// gets the label of what it is built on before that goes in.
+  Result<void> start(store::BuildRecord build, Recipe recipe, Principal who);
   /// The same, and waits until it has ended.
-  Task<Result<void>> run(store::BuildRecord build, Recipe recipe);
+  Task<Result<void>> run(store::BuildRecord build, Recipe recipe, Principal who);
 
   /// How a build stands, with its log.
   struct Status {
     store::BuildRecord build;
     boost::json::array entries;
   };
-  Task<Result<Status>> status(std::string template_id, std::string build_id);
+  Task<Result<Status>> status(std::string template_id, std::string build_id, Principal who);
 
   Task<void> stop() { return tasks_.stop(); }
 
@@ -49,6 +51,7 @@ class TemplateBuilder {
   struct Live {
     store::BuildRecord build;
     Recipe recipe;
+    Principal who;
     TemplateLog log;
     std::string step = "base";  ///< where it is
     std::string shell = "/bin/bash";
@@ -61,7 +64,7 @@ class TemplateBuilder {
 
   Task<void> run_in_turn(Build build);
   Task<Result<void>> build(Build build);
-  Task<Result<Source>> find_source(const Recipe& recipe);
+  Task<Result<Source>> find_source(const Live& live);
   Task<Result<size_t>> begin(Live& live, TemplateBox& box, const Source& source,
                              std::vector<std::string> keys, std::string token);
   Task<Result<void>> unpack_archive(Live& live, TemplateBox& box, StepContext& context);

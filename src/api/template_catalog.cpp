@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "api/egress_policy.h"
 #include "api/sandboxes.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -22,6 +23,9 @@ namespace {
 constexpr auto kTemplateListTime = 10s;
 constexpr auto kTemplateRemoveTime = 60s;
 constexpr size_t kTemplateIdLength = 20;
+
+/// What is done on nobody's behalf.
+const Principal kItself{.key_id = "", .clearance = policy::Label::secret};
 
 int64_t unix_ms() {
   return to_unix_ms(WallClock::now());
@@ -77,19 +81,19 @@ Task<Result<std::vector<NodeTemplateFacts>>> TemplateCatalog::node_templates() {
   co_return all;
 }
 
-Task<Result<TemplateRecord>> TemplateCatalog::find(std::string id_or_name) {
+Task<Result<TemplateRecord>> TemplateCatalog::find(std::string id_or_name, Principal who) {
   auto work = [id_or_name](TemplateStore& templates) {
     return templates.find_template(id_or_name);
   };
   auto found = co_await store_.with_templates(std::move(work));
   if (!found) co_return unusable(found.error());
-  if (!found.value()) co_return no_template(id_or_name);
+  if (!found.value() || !may_see(who, found.value()->label)) co_return no_template(id_or_name);
   co_return *found.value();
 }
 
 Task<Result<BuildRecord>> TemplateCatalog::find_build(std::string template_id,
-                                                      std::string build_id) {
-  HAKO_CO_TRY(auto what, co_await find(template_id));
+                                                      std::string build_id, Principal who) {
+  HAKO_CO_TRY(auto what, co_await find(template_id, std::move(who)));
   auto work = [build_id](TemplateStore& templates) { return templates.find_build(build_id); };
   auto found = co_await store_.with_templates(std::move(work));
   if (!found) co_return unusable(found.error());
@@ -98,15 +102,16 @@ Task<Result<BuildRecord>> TemplateCatalog::find_build(std::string template_id,
   co_return *found.value();
 }
 
-Task<Result<std::vector<TagRecord>>> TemplateCatalog::tags_of(std::string template_id) {
-  HAKO_CO_TRY(auto what, co_await find(template_id));
+Task<Result<std::vector<TagRecord>>> TemplateCatalog::tags_of(std::string template_id,
+                                                                Principal who) {
+  HAKO_CO_TRY(auto what, co_await find(template_id, std::move(who)));
   auto work = [id = what.id](TemplateStore& templates) { return templates.tags_of(id); };
   auto tags = co_await store_.with_templates(std::move(work));
   if (!tags) co_return unusable(tags.error());
   co_return std::move(tags);
 }
 
-Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text) {
+Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text, Principal who) {
   auto reference = parse_template_reference(text);
   // What no template can be called does not exist.
   if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
@@ -114,22 +119,24 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text) {
   std::string tag = reference.value().tag.value_or(std::string(kDefaultTag));
   if (is_default(name) && (tag == kDefaultTag || tag == "latest"))
     co_return ResolvedTemplate{name, name, name};
-  HAKO_CO_TRY(auto what, co_await find(name));
-  HAKO_CO_TRY(auto tags, co_await tags_of(what.id));
+  HAKO_CO_TRY(auto what, co_await find(name, who));
+  HAKO_CO_TRY(auto tags, co_await tags_of(what.id, who));
   for (const TagRecord& each : tags)
-    if (each.tag == tag) co_return ResolvedTemplate{what.id, what.name, each.build_id};
+    if (each.tag == tag)
+      co_return ResolvedTemplate{what.id, what.name, each.build_id, label_of(what.label)};
   co_return Error(ErrorCode::not_found,
                   "template '" + what.name + "' has no build with the tag '" + tag + "'");
 }
 
-Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text) {
+Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text,
+                                                              Principal who) {
   HAKO_CO_TRY(auto reference, parse_image_reference(text));
   Error missing(ErrorCode::not_found,
                 "image '" + text +
                     "' has not been imported, and this server pulls from no "
                     "registry: save it as an OCI archive and run `hako template import " +
                     reference.name + (reference.tag ? ":" + *reference.tag : "") + " FILE`");
-  auto what = co_await find(reference.name);
+  auto what = co_await find(reference.name, who);
   if (!what && what.error().code() == ErrorCode::not_found) {
     // What E2B calls its base image is ours here.
     if (reference.name != "e2bdev/base") co_return missing;
@@ -137,15 +144,16 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text) 
     co_return ResolvedTemplate{name, name, name};
   }
   if (!what) co_return what.error();
-  HAKO_CO_TRY(auto tags, co_await tags_of(what.value().id));
+  HAKO_CO_TRY(auto tags, co_await tags_of(what.value().id, who));
   std::vector<std::string> wanted = {"latest", std::string(kDefaultTag)};
   if (reference.tag) wanted = {*reference.tag};
   for (const std::string& tag : wanted) {
     for (const TagRecord& each : tags) {
       if (each.tag != tag) continue;
-      HAKO_CO_TRY(auto build, co_await find_build(what.value().id, each.build_id));
+      HAKO_CO_TRY(auto build, co_await find_build(what.value().id, each.build_id, who));
       if (build.is_image)
-        co_return ResolvedTemplate{what.value().id, what.value().name, each.build_id};
+        co_return ResolvedTemplate{what.value().id, what.value().name, each.build_id,
+                                   label_of(what.value().label)};
     }
   }
   co_return missing;
@@ -153,7 +161,9 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text) 
 
 Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
     std::string text, std::vector<std::string> more_tags, int64_t vcpus, int64_t memory_mib,
-    std::string key_id) {
+    policy::Label label, Principal who) {
+  auto readable = policy::may_read(who.clearance, label);
+  if (!readable.allowed) co_return refused_by(readable);
   HAKO_CO_TRY(auto reference, parse_template_reference(text));
   HAKO_CO_TRY(auto tags, join_tags(reference.tag, more_tags));
   if (is_default(reference.name))
@@ -162,14 +172,18 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
   auto work = [=](TemplateStore& templates) -> Result<Registered> {
     Registered registered;
     HAKO_TRY(auto known, templates.find_template(reference.name));
+    if (known && !may_see(who, known->label)) {
+      return Error(ErrorCode::already_exists, "the name " + reference.name + " is taken");
+    }
     if (known) {
       registered.what = *known;
     } else {
       registered.what.id = random_lower_alphanumeric(kTemplateIdLength);
       registered.what.name = reference.name;
       registered.what.created_ms = unix_ms();
-      registered.what.key_id = key_id;
+      registered.what.key_id = who.key_id;
     }
+    registered.what.label = to_string(policy::high_water(label_of(registered.what.label), label));
     registered.what.updated_ms = unix_ms();
     HAKO_TRYV(templates.put_template(registered.what));
     registered.build.id = random_uuid();
@@ -207,7 +221,7 @@ Task<Result<void>> TemplateCatalog::remove_at_node(std::string build_id) {
 }
 
 Task<Result<void>> TemplateCatalog::remove_untagged(std::string template_id) {
-  HAKO_CO_TRY(auto tags, co_await tags_of(template_id));
+  HAKO_CO_TRY(auto tags, co_await tags_of(template_id, kItself));
   auto work = [template_id](TemplateStore& templates) { return templates.builds_of(template_id); };
   auto builds = co_await store_.with_templates(std::move(work));
   if (!builds) co_return unusable(builds.error());
@@ -221,10 +235,11 @@ Task<Result<void>> TemplateCatalog::remove_untagged(std::string template_id) {
 }
 
 Task<Result<std::string>> TemplateCatalog::assign_tags(std::string target,
-                                                       std::vector<std::string> texts) {
+                                                       std::vector<std::string> texts,
+                                                       Principal who) {
   HAKO_CO_TRYV(parse_template_reference(target));
   HAKO_CO_TRY(auto tags, join_tags(std::nullopt, texts));
-  HAKO_CO_TRY(auto resolved, co_await resolve(target));
+  HAKO_CO_TRY(auto resolved, co_await resolve(target, std::move(who)));
   if (is_default(resolved.id))
     co_return Error(ErrorCode::failed_precondition, "the installed image takes no tags");
   auto work = [=](TemplateStore& templates) {
@@ -236,14 +251,15 @@ Task<Result<std::string>> TemplateCatalog::assign_tags(std::string target,
   co_return resolved.node_name;
 }
 
-Task<Result<void>> TemplateCatalog::remove_tags(std::string name, std::vector<std::string> tags) {
+Task<Result<void>> TemplateCatalog::remove_tags(std::string name, std::vector<std::string> tags,
+                                                Principal who) {
   HAKO_CO_TRY(auto reference, parse_template_reference(name));
   for (const std::string& text : tags) {
     HAKO_CO_TRY(auto tag, clean_tag(text));
     if (tag == kDefaultTag)
       co_return Error(ErrorCode::invalid_argument, "the tag 'default' cannot be removed");
   }
-  HAKO_CO_TRY(auto what, co_await find(reference.name));
+  HAKO_CO_TRY(auto what, co_await find(reference.name, std::move(who)));
   auto work = [id = what.id, tags](TemplateStore& templates) {
     return templates.remove_tags(id, tags);
   };
@@ -252,7 +268,7 @@ Task<Result<void>> TemplateCatalog::remove_tags(std::string name, std::vector<st
   co_return co_await remove_untagged(what.id);
 }
 
-Task<Result<std::string>> TemplateCatalog::remove(std::string text) {
+Task<Result<std::string>> TemplateCatalog::remove(std::string text, Principal who) {
   auto reference = parse_template_reference(text);
   if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
   if (is_default(reference.value().name))
@@ -263,7 +279,7 @@ Task<Result<std::string>> TemplateCatalog::remove(std::string text) {
     co_return Error(
         ErrorCode::invalid_argument,
         "this removes a template with all its tags; DELETE /templates/tags removes one");
-  HAKO_CO_TRY(auto what, co_await find(reference.value().name));
+  HAKO_CO_TRY(auto what, co_await find(reference.value().name, std::move(who)));
   auto builds_work = [id = what.id](TemplateStore& templates) { return templates.builds_of(id); };
   auto builds = co_await store_.with_templates(std::move(builds_work));
   if (!builds) co_return unusable(builds.error());
@@ -277,23 +293,49 @@ Task<Result<std::string>> TemplateCatalog::remove(std::string text) {
   co_return what.id;
 }
 
-Task<Result<TemplateRecord>> TemplateCatalog::set_public(std::string text, bool is_public) {
+Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change change,
+                                                     Principal who) {
   auto reference = parse_template_reference(text);
   if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
-  HAKO_CO_TRY(auto what, co_await find(reference.value().name));
-  what.is_public = is_public;
-  what.updated_ms = unix_ms();
-  auto work = [what](TemplateStore& templates) { return templates.put_template(what); };
-  auto written = co_await store_.with_templates(std::move(work));
-  if (!written) co_return unusable(written.error());
-  co_return what;
+  HAKO_CO_TRY(auto found, co_await find(reference.value().name, std::move(who)));
+  auto work = [id = found.id, change](TemplateStore& templates) -> Result<TemplateRecord> {
+    HAKO_TRY(auto what, templates.find_template(id));
+    if (!what) return no_template(id);
+    if (change.label) {
+      auto decision = policy::may_relabel(label_of(what->label), *change.label);
+      if (!decision.allowed) {
+        return Error(ErrorCode::failed_precondition, with_rule(decision));
+      }
+      what->label = to_string(*change.label);
+    }
+    if (change.is_public) what->is_public = *change.is_public;
+    what->updated_ms = unix_ms();
+    HAKO_TRYV(templates.put_template(*what));
+    return *what;
+  };
+  auto changed = co_await store_.with_templates(std::move(work));
+  if (!changed) co_return unusable(changed.error());
+  co_return std::move(changed);
 }
 
-Task<Result<std::vector<TemplateCatalog::Listed>>> TemplateCatalog::list() {
-  auto work = [](TemplateStore& templates) -> Result<std::vector<Listed>> {
+Task<Result<void>> TemplateCatalog::raise_label(std::string template_id, policy::Label label) {
+  auto work = [template_id, label](TemplateStore& templates) -> Result<void> {
+    HAKO_TRY(auto what, templates.find_template(template_id));
+    if (!what) return no_template(template_id);
+    what->label = to_string(policy::high_water(label_of(what->label), label));
+    return templates.put_template(*what);
+  };
+  auto raised = co_await store_.with_templates(std::move(work));
+  if (!raised) co_return unusable(raised.error());
+  co_return ok();
+}
+
+Task<Result<std::vector<TemplateCatalog::Listed>>> TemplateCatalog::list(Principal who) {
+  auto work = [who = std::move(who)](TemplateStore& templates) -> Result<std::vector<Listed>> {
     HAKO_TRY(auto all, templates.all_templates());
     std::vector<Listed> listed;
     for (auto& what : all) {
+      if (!may_see(who, what.label)) continue;
       Listed entry;
       HAKO_TRY(entry.builds, templates.builds_of(what.id));
       HAKO_TRY(entry.tags, templates.tags_of(what.id));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/node_link.h"
+#include "api/principal.h"
 #include "api/template_names.h"
 #include "api/template_recipe.h"
 #include "config/config.h"
@@ -19,6 +20,7 @@ struct ResolvedTemplate {
   std::string id;
   std::string name;
   std::string node_name;
+  policy::Label label = policy::Label::public_data;
 };
 
 /// What the node says of one of its templates.
@@ -32,7 +34,9 @@ struct NodeTemplateFacts {
 };
 
 /// Errors of all calls are fit for the user. The installed image is a template, too, with its name
-/// as its id; it is in no record. Thread: one executor.
+/// as its id; it is in no record, and public. A template has the highest label of what went into any
+/// of its builds; where that is above the clearance of who asks, it does not exist for them.
+/// Thread: one executor.
 class TemplateCatalog {
  public:
   TemplateCatalog(const config::Config& config, store::AsyncStore& store, NodeLink& node)
@@ -40,40 +44,53 @@ class TemplateCatalog {
 
   bool is_default(const std::string& name) const { return name == config_.default_template; }
   /// What a box is to be made from: "id", "name", each with ":tag" or without. not_found.
-  Task<Result<ResolvedTemplate>> resolve(std::string reference);
+  Task<Result<ResolvedTemplate>> resolve(std::string reference, Principal who);
   /// What `fromImage` means: an image that was imported. not_found.
-  Task<Result<ResolvedTemplate>> resolve_image(std::string reference);
+  Task<Result<ResolvedTemplate>> resolve_image(std::string reference, Principal who);
 
   /// not_found.
-  Task<Result<store::TemplateRecord>> find(std::string id_or_name);
-  Task<Result<store::BuildRecord>> find_build(std::string template_id, std::string build_id);
+  Task<Result<store::TemplateRecord>> find(std::string id_or_name, Principal who);
+  Task<Result<store::BuildRecord>> find_build(std::string template_id, std::string build_id,
+                                               Principal who);
   Task<Result<std::vector<NodeTemplateFacts>>> node_templates();
 
-  /// Registers a build that waits to be started, and its template where it is new.
+  /// Registers a build that waits to be started, and its template where it is new. The template's
+  /// label rises to `label` if it is lower. permission_denied for one that `who` could not read.
   struct Registered {
     store::TemplateRecord what;
     store::BuildRecord build;
   };
   Task<Result<Registered>> register_build(std::string name, std::vector<std::string> more_tags,
-                                          int64_t vcpus, int64_t memory_mib, std::string key_id);
+                                          int64_t vcpus, int64_t memory_mib, policy::Label label,
+                                          Principal who);
   /// Writes down how a build stands; a ready one gets its tags, and builds that lost their last tag
   /// are removed.
   Task<Result<void>> update_build(store::BuildRecord build);
 
   /// Gives tags to the build that `target` means. Returns its id. not_found, invalid_argument.
-  Task<Result<std::string>> assign_tags(std::string target, std::vector<std::string> tags);
-  Task<Result<void>> remove_tags(std::string name, std::vector<std::string> tags);
-  Task<Result<std::vector<store::TagRecord>>> tags_of(std::string template_id);
+  Task<Result<std::string>> assign_tags(std::string target, std::vector<std::string> tags,
+                                        Principal who);
+  Task<Result<void>> remove_tags(std::string name, std::vector<std::string> tags, Principal who);
+  Task<Result<std::vector<store::TagRecord>>> tags_of(std::string template_id, Principal who);
   /// The template with its builds, here and at the node. Returns its id.
-  Task<Result<std::string>> remove(std::string reference);
-  Task<Result<store::TemplateRecord>> set_public(std::string reference, bool is_public);
+  Task<Result<std::string>> remove(std::string reference, Principal who);
+
+  /// What may be changed; what is nothing stays.
+  struct Change {
+    std::optional<bool> is_public;
+    std::optional<policy::Label> label;
+  };
+  /// failed_precondition if its label would fall.
+  Task<Result<store::TemplateRecord>> change(std::string reference, Change change, Principal who);
+  /// Something with this label is about to go into a build of it.
+  Task<Result<void>> raise_label(std::string template_id, policy::Label label);
 
   struct Listed {
     store::TemplateRecord what;
     std::vector<store::BuildRecord> builds;  ///< newest first
     std::vector<store::TagRecord> tags;
   };
-  Task<Result<std::vector<Listed>>> list();
+  Task<Result<std::vector<Listed>>> list(Principal who);
   Task<Result<void>> fail_unfinished();
   /// Removes at the node what no build here has come to: a crash, or the removal of a template
   /// while it was being built, came between. Errors are logged.

@@ -187,8 +187,8 @@ void check_egress(const Config& config, const Origins& origins, Problems& proble
     std::string word(policy::to_string(policy::kLabels[i]));
     if (!ceiling.allow.empty() && ceiling.level != policy::EgressLevel::allow) {
       problems.add(origin_of(origins, {"labels." + word + "_allow"}),
-                   "[labels] " + word + "_allow has no effect while " + word + " is" +
-                       shown(ceiling.level) + ": it needs \"allow\"");
+                   "[labels] " + word + "_allow needs " + word + shown(ceiling.level) +
+                       " to be \"allow\"");
     }
     if (i == 0 || ceiling.level <= egress.labels[i - 1].level) continue;
     std::string below(policy::to_string(policy::kLabels[i - 1]));

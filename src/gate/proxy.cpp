@@ -45,6 +45,12 @@ bool is_signed(const http::RequestHead& head) {
   return head.path() == "/files" && head.parameter("signature").has_value();
 }
 
+/// Whether it brings data that must not go in before the box's label has risen.
+bool has_label(const http::RequestHead& head) {
+  return head.fields.count("X-Hako-Label") > 0 ||
+         (head.path() == "/files" && head.parameter("label").has_value());
+}
+
 /// Whether a request that names no box is for the API by the name it came for.
 bool is_for_api(const wire::RoutingFacts& facts, std::string_view api_host) {
   std::string_view name = facts.host.substr(0, facts.host.find(':'));
@@ -131,6 +137,11 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
   auto machine = table_.find_box(route.target.box);
   if (!machine) {
     auto response = no_sandbox(head, route.target);
+    co_return co_await answer(exchange, std::move(response));
+  }
+  if (route.target.port == wire::kDaemonPort && has_label(head)) {
+    auto response = http::error_response(
+        400, "uploads with a label go to the API's port, which raises the sandbox's label first");
     co_return co_await answer(exchange, std::move(response));
   }
   if (route.target.port == wire::kDaemonPort) {

@@ -53,12 +53,14 @@ Verdict judge(const EgressLayer& layer, const Asked& asked) {
   if (layer.level == EgressLevel::none) return {Kind::no_level};
   const Target* allowed = allowing(layer.allow, asked);
   if (layer.level == EgressLevel::allow && !allowed) return {Kind::not_listed};
-  auto denied = find(layer.deny, [&](const Target& target) { return touches(target, asked); });
-  if (denied && layer.allow_beats_deny) {
-    // Here a network may also speak for the address that an allowed name has become.
-    if (!allowed) allowed = find(layer.allow, [&](auto& target) { return touches(target, asked); });
-    if (allowed) denied = nullptr;
-  }
+  // A network on the list speaks for the address that a name has become, not for the name.
+  bool listed_address =
+      allowed || find(layer.allow, [&](const Target& target) { return touches(target, asked); });
+  const Target* denied = find(layer.deny, [&](const Target& target) {
+    bool beaten = layer.allow_beats_deny &&
+                  (allowed || (listed_address && !matches_name(target, asked.name)));
+    return touches(target, asked) && !beaten;
+  });
   if (denied) return {Kind::denied, denied};
   return {Kind::allowed, allowed};
 }
@@ -144,7 +146,7 @@ Decision ask_layers(const EgressPolicy& policy, const Asked& asked) {
 }
 
 Decision no_name(std::string_view name) {
-  return Decision::deny("egress.name", quoted(name) + " is not a name that can exist",
+  return Decision::deny("egress.name", in_quotes(name) + " is not a name that can exist",
                         "use labels of letters, digits, '-' and '_'");
 }
 

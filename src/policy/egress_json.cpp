@@ -10,21 +10,21 @@ namespace {
 namespace json = boost::json;
 
 constexpr size_t kMostLayers = 64;
-constexpr size_t kMostTargets = 1024;
+constexpr size_t kMostTargets = 2048;
 constexpr size_t kMostLinks = 64;
 constexpr size_t kMostTlsPorts = 1024;
 constexpr size_t kLongestWord = 64;
 
 Error wrong_member(std::string_view name, std::string_view expected) {
   return Error(ErrorCode::invalid_argument,
-               quoted(name) + " must be " + std::string(expected));
+               in_quotes(name) + " must be " + std::string(expected));
 }
 
 /// A member that is not known may be a restriction: refused, not skipped.
 Result<void> only(const json::object& object, std::initializer_list<std::string_view> known) {
   for (const auto& member : object) {
     if (std::find(known.begin(), known.end(), std::string_view(member.key())) == known.end()) {
-      return Error(ErrorCode::invalid_argument, quoted(member.key()) + " is not a known member");
+      return Error(ErrorCode::invalid_argument, in_quotes(member.key()) + " is not a known member");
     }
   }
   return ok();
@@ -32,11 +32,13 @@ Result<void> only(const json::object& object, std::initializer_list<std::string_
 
 Result<std::string> read_word(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
-  if (!value || !value->is_string() || value->get_string().empty() ||
-      value->get_string().size() > kLongestWord) {
-    return wrong_member(name, "a text of 1 to 64 bytes");
+  std::string word(value && value->is_string() ? std::string_view(value->get_string()) : "");
+  auto is_printable = [](char c) { return c >= ' ' && c <= '~'; };
+  if (word.empty() || word.size() > kLongestWord ||
+      !std::all_of(word.begin(), word.end(), is_printable)) {
+    return wrong_member(name, "a text of 1 to 64 printable characters");
   }
-  return std::string(value->get_string());
+  return word;
 }
 
 Result<int64_t> whole_number(const json::value& value, std::string_view name, int64_t least,

@@ -8,8 +8,9 @@
 namespace hako::policy {
 
 boost::json::object to_json(const EgressPolicy& policy);
-/// The inverse, for a hostile reader: invalid_argument names the member. At most 64 layers, 1024
-/// targets in each list, 64 links.
+/// The inverse, for a hostile reader: invalid_argument names the member. At most 64 layers, 2048
+/// targets in each list, 64 links. Members may be missing, then they are as in an empty policy;
+/// unknown ones are errors, as they may be restrictions.
 Result<EgressPolicy> parse_egress(const boost::json::object& fields);
 
 }  // namespace hako::policy

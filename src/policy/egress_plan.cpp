@@ -54,14 +54,15 @@ std::optional<EgressLayer> label_layer(const EgressPlatform& platform, Label lab
   if (layer.level == EgressLevel::internet) return std::nullopt;
   if (layer.level == EgressLevel::none) return layer;
   layer.allow = listed_for(platform, label);
-  auto may_be = [&](const Target& target) { return may_be_listed(platform, target); };
   if (!takes_any_list(platform, label)) {
     if (layer.allow.empty()) layer.level = EgressLevel::none;
     return layer;
   }
+  auto may_be = [&](const Target& target) { return may_be_listed(platform, target); };
   bool by_list = asked.level != EgressLevel::internet &&
                  std::all_of(asked.allow.begin(), asked.allow.end(), may_be);
   if (by_list || platform.ceiling != EgressLevel::internet) return std::nullopt;
+  layer.allow.insert(layer.allow.end(), platform.allow.begin(), platform.allow.end());
   std::copy_if(asked.allow.begin(), asked.allow.end(), std::back_inserter(layer.allow), may_be);
   return layer;
 }
@@ -127,9 +128,9 @@ Decision within_label(const EgressPlatform& platform, Label label, const EgressL
   for (const Target& target : asked.allow) {
     if (covers(listed, target) || (any && may_be_listed(platform, target))) continue;
     if (any) {
-      return Decision::deny(rule, to_string(target) + " is too wide for a list for " + word + " data",
-                            "name hosts, names below one (*.example.com) or networks of at most "
-                            "/16, for IPv6 /32");
+      return Decision::deny(
+          rule, to_string(target) + " is too wide for a list for " + word + " data",
+          "name hosts, names below one (*.example.com) or networks of at most /16, for IPv6 /32");
     }
     return Decision::deny(
         rule, to_string(target) + " is not on the list for " + word + " data",
@@ -196,7 +197,6 @@ EgressPlan plan_egress(const EgressPlatform& platform, Label label, const Egress
   EgressLayer asked = request_layer(platform, request);
   EgressPlan plan;
   plan.decision = may_ask(platform, label, request, asked);
-  if (!plan.decision.allowed) return plan;
   EgressPolicy& policy = plan.policy;
   policy.layers.push_back(platform_layer(platform));
   for (Label each : labels_up_to(label)) {

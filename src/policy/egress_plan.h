@@ -13,8 +13,8 @@ namespace hako::policy {
 /// Level allow for public and internal data without a list of the operator's: whatever list the
 /// request brings, but only by a list, and one that is narrower than the internet: exact names,
 /// names below one that has a dot ("*.example.com", not "*.com"), networks of at most /16 (IPv6:
-/// /32), and what stands on the platform's own list. For confidential and secret data an empty list
-/// is nothing.
+/// /32), and what stands on the platform's own list. Whoever asks for the internet gets the
+/// platform's list. For confidential and secret data an empty list is nothing.
 ///
 /// Where data with a higher label may go, data with a lower one may go, too; and what a lower label
 /// closes stays closed for higher ones. So raising a label never opens anything, however the
@@ -29,7 +29,7 @@ struct LabelCeiling {
 struct EgressPlatform {
   EgressLevel ceiling = EgressLevel::none;   ///< the most that any box may have
   EgressLevel standard = EgressLevel::none;  ///< what a box gets that asks for nothing
-  std::vector<Target> allow;                 ///< under the ceiling allow: what may be asked for
+  std::vector<Target> allow;                 ///< the operator's list, for ceiling and standard
   std::vector<Target> deny;
   std::vector<Target> private_networks;
   /// By label. Defaults: public internet; internal allow, whatever list was asked for;
@@ -57,8 +57,9 @@ struct EgressRequest {
 };
 
 struct EgressPlan {
-  Decision decision;    ///< denied: the request asks for what its label or the operator forbids
-  EgressPolicy policy;  ///< meaningful if allowed
+  Decision decision;  ///< denied: the request asks for what its label or the operator forbids
+  /// What is left of the request, also if denied: what a running box keeps when its label rises.
+  EgressPolicy policy;
 };
 
 /// Layers: "platform"; "label <label>" for each label from the box's own downwards, but for those

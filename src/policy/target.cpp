@@ -88,7 +88,7 @@ std::optional<Parts> split(std::string_view text) {
 }
 
 Error wrong_target(std::string_view text, const char* why) {
-  return Error(ErrorCode::invalid_argument, quoted(text) + " " + why);
+  return Error(ErrorCode::invalid_argument, in_quotes(text) + " " + why);
 }
 
 constexpr const char* kNoTarget =
@@ -144,7 +144,7 @@ Result<Target> parse_target(std::string_view text) {
   if (!parts->ports.empty()) {
     auto ports = ports_from(parts->ports.substr(1));
     if (!ports) {
-      return wrong_target(text, "has ports that are not numbers from 1 to 65535, or ranges of them");
+      return wrong_target(text, "has ports that are no numbers from 1 to 65535 or ranges of them");
     }
     target.ports = std::move(*ports);
   }

@@ -135,7 +135,7 @@ bool is_narrow(const Target& target) {
   return false;
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr size_t kMost = 80;
   std::string shown = "\"";
   for (char c : text.substr(0, kMost)) shown += c < ' ' || c > '~' ? '?' : c;

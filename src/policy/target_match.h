@@ -30,6 +30,6 @@ bool covers(const std::vector<Target>& list, const Target& entry);
 bool is_narrow(const Target& target);
 
 /// For messages: in quotes, on one line, cut after 80 bytes.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 }  // namespace hako::policy

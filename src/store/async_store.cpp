@@ -24,6 +24,13 @@ Task<Result<void>> AsyncStore::remove_key(std::string id) {
   return on_thread(std::move(work));
 }
 
+Task<Result<bool>> AsyncStore::any_key_cleared_for(std::vector<std::string> clearances) {
+  auto work = [this, clearances = std::move(clearances)] {
+    return store_->any_key_cleared_for(clearances);
+  };
+  return on_thread(std::move(work));
+}
+
 Task<Result<void>> AsyncStore::add_sandbox(SandboxRecord record) {
   auto work = [this, record = std::move(record)] { return store_->add_sandbox(record); };
   return on_thread(std::move(work));
@@ -41,9 +48,9 @@ Task<Result<void>> AsyncStore::set_end(std::string id, int64_t ends_ms) {
   return on_thread(std::move(work));
 }
 
-Task<Result<void>> AsyncStore::set_options(std::string id, std::string options) {
-  auto work = [this, id = std::move(id), options = std::move(options)] {
-    return store_->set_options(id, options);
+Task<Result<void>> AsyncStore::set_egress(std::string id, SandboxEgress egress) {
+  auto work = [this, id = std::move(id), egress = std::move(egress)] {
+    return store_->set_egress(id, egress);
   };
   return on_thread(std::move(work));
 }

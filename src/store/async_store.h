@@ -20,10 +20,11 @@ class AsyncStore {
   Task<Result<void>> put_key(ApiKey key);
   Task<Result<std::optional<ApiKey>>> find_key(std::string hash);
   Task<Result<void>> remove_key(std::string id);
+  Task<Result<bool>> any_key_cleared_for(std::vector<std::string> clearances);
   Task<Result<void>> add_sandbox(SandboxRecord record);
   Task<Result<void>> set_running(std::string id, Started started);
   Task<Result<void>> set_end(std::string id, int64_t ends_ms);
-  Task<Result<void>> set_options(std::string id, std::string options);
+  Task<Result<void>> set_egress(std::string id, SandboxEgress egress);
   Task<Result<bool>> remove_sandbox(std::string id);
   Task<Result<std::optional<SandboxRecord>>> find_sandbox(std::string id);
   Task<Result<std::vector<SandboxRecord>>> all_sandboxes();
@@ -36,6 +37,13 @@ class AsyncStore {
   auto with_templates(Work work)
       -> Task<decltype(work(std::declval<TemplateStore&>()))> {
     auto call = [this, work = std::move(work)]() mutable { return work(store_->templates()); };
+    return on_thread(std::move(call));
+  }
+
+  /// As with_templates(), for `work(LinkStore&)`.
+  template <class Work>
+  auto with_links(Work work) -> Task<decltype(work(std::declval<LinkStore&>()))> {
+    auto call = [this, work = std::move(work)]() mutable { return work(store_->links()); };
     return on_thread(std::move(call));
   }
 

@@ -2,6 +2,7 @@
 
 #include "store/migrations.h"
 #include "store/sqlite.h"
+#include "store/sqlite_links.h"
 #include "store/sqlite_templates.h"
 #include "store/store.h"
 
@@ -10,7 +11,7 @@ namespace {
 
 constexpr std::string_view kColumns =
     "id, template, alias, state, started_ms, ends_ms, metadata, access_token, vcpus, memory_mib, "
-    "disk_mib, isolation, key_id, options, traffic_token";
+    "disk_mib, isolation, key_id, options, traffic_token, label, egress";
 
 SandboxRecord read_record(const Statement& row) {
   SandboxRecord record;
@@ -29,6 +30,8 @@ SandboxRecord read_record(const Statement& row) {
   record.key_id = row.text(12);
   record.options = row.text(13);
   record.traffic_token = row.text(14);
+  record.label = row.text(15);
+  record.egress = row.text(16);
   return record;
 }
 
@@ -74,29 +77,45 @@ Filter filter_of(const SandboxQuery& query) {
         " WHERE pair.key = ? AND pair.value = ?)",
         {key, value});
   }
+  if (query.labels) {
+    std::string places;
+    for (const std::string& label : *query.labels) {
+      places += places.empty() ? "?" : ", ?";
+      filter.values.emplace_back(label);
+    }
+    filter.where += " AND label IN (" + places + ")";
+  }
   return filter;
 }
 
 class SqliteStore : public Store {
  public:
   explicit SqliteStore(Database database)
-      : database_(std::move(database)), templates_(database_) {}
+      : database_(std::move(database)), templates_(database_), links_(database_) {}
 
   Result<void> put_key(const ApiKey& key) override {
-    HAKO_TRY(auto statement, database_.prepare("INSERT INTO api_keys (id, hash, label, created_ms)"
-                                               " VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                                               " hash = excluded.hash, label = excluded.label,"
-                                               " created_ms = excluded.created_ms"));
-    statement.bind(1, key.id).bind(2, key.hash).bind(3, key.label).bind(4, key.created_ms);
+    HAKO_TRY(auto statement,
+             database_.prepare("INSERT INTO api_keys (id, hash, label, created_ms, clearance)"
+                               " VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                               " hash = excluded.hash, label = excluded.label,"
+                               " created_ms = excluded.created_ms,"
+                               " clearance = excluded.clearance"));
+    statement.bind(1, key.id)
+        .bind(2, key.hash)
+        .bind(3, key.label)
+        .bind(4, key.created_ms)
+        .bind(5, key.clearance);
     return statement.run();
   }
 
   Result<std::optional<ApiKey>> find_key(const std::string& hash) override {
-    HAKO_TRY(auto statement, database_.prepare("SELECT id, hash, label, created_ms FROM api_keys"
-                                               " WHERE hash = ?"));
+    HAKO_TRY(auto statement,
+             database_.prepare("SELECT id, hash, label, created_ms, clearance FROM api_keys"
+                               " WHERE hash = ?"));
     HAKO_TRY(bool row, statement.bind(1, hash).step());
     if (!row) return std::optional<ApiKey>();
-    ApiKey key{statement.text(0), statement.text(1), statement.text(2), statement.integer(3)};
+    ApiKey key{statement.text(0), statement.text(1), statement.text(2), statement.integer(3),
+               statement.text(4)};
     return std::optional<ApiKey>(std::move(key));
   }
 
@@ -106,10 +125,20 @@ class SqliteStore : public Store {
     return changed_one("key", id);
   }
 
+  Result<bool> any_key_cleared_for(const std::vector<std::string>& clearances) override {
+    HAKO_TRY(auto statement, database_.prepare("SELECT 1 FROM api_keys WHERE clearance = ?"));
+    for (const std::string& clearance : clearances) {
+      HAKO_TRY(bool row, statement.bind(1, clearance).step());
+      if (row) return true;
+      statement.reset();
+    }
+    return false;
+  }
+
   Result<void> add_sandbox(const SandboxRecord& record) override {
     HAKO_TRY(auto statement,
              database_.prepare("INSERT INTO sandboxes (" + std::string(kColumns) +
-                               ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                               ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
     statement.bind(1, record.id)
         .bind(2, record.template_name)
         .bind(3, record.alias)
@@ -124,7 +153,9 @@ class SqliteStore : public Store {
         .bind(12, record.isolation)
         .bind(13, record.key_id)
         .bind(14, record.options)
-        .bind(15, record.traffic_token);
+        .bind(15, record.traffic_token)
+        .bind(16, record.label)
+        .bind(17, record.egress);
     return statement.run();
   }
 
@@ -148,9 +179,15 @@ class SqliteStore : public Store {
     return changed_one("sandbox", id);
   }
 
-  Result<void> set_options(const std::string& id, const std::string& options) override {
-    HAKO_TRY(auto statement, database_.prepare("UPDATE sandboxes SET options = ? WHERE id = ?"));
-    HAKO_TRYV(statement.bind(1, options).bind(2, id).run());
+  Result<void> set_egress(const std::string& id, const SandboxEgress& egress) override {
+    HAKO_TRY(auto statement, database_.prepare("UPDATE sandboxes SET label = ?, options = ?,"
+                                               " egress = ?, traffic_token = ? WHERE id = ?"));
+    statement.bind(1, egress.label)
+        .bind(2, egress.options)
+        .bind(3, egress.egress)
+        .bind(4, egress.traffic_token)
+        .bind(5, id);
+    HAKO_TRYV(statement.run());
     return changed_one("sandbox", id);
   }
 
@@ -200,6 +237,7 @@ class SqliteStore : public Store {
   }
 
   TemplateStore& templates() override { return templates_; }
+  LinkStore& links() override { return links_; }
 
  private:
   Result<void> changed_one(std::string_view kind, const std::string& id) const {
@@ -209,6 +247,7 @@ class SqliteStore : public Store {
 
   Database database_;
   SqliteTemplates templates_;
+  SqliteLinks links_;
 };
 
 }  // namespace

@@ -5,7 +5,7 @@
 namespace hako::store {
 namespace {
 
-constexpr std::string_view kTemplateColumns = "id, name, public, created_ms, updated_ms, key_id";
+constexpr std::string_view kTemplateColumns = "id, name, public, created_ms, updated_ms, key_id, label";
 constexpr std::string_view kBuildColumns =
     "id, template_id, state, image, vcpus, memory_mib, disk_mib, created_ms, finished_ms, tags,"
     " reason, step, log";
@@ -18,7 +18,8 @@ TemplateRecord read_template(const Statement& row) {
           .is_public = row.integer(2) != 0,
           .created_ms = row.integer(3),
           .updated_ms = row.integer(4),
-          .key_id = row.text(5)};
+          .key_id = row.text(5),
+          .label = row.text(6)};
 }
 
 /// Tags have no spaces; see api/template_names.h.
@@ -99,15 +100,16 @@ Result<std::optional<TemplateRecord>> SqliteTemplates::find_template(
 Result<void> SqliteTemplates::put_template(const TemplateRecord& record) {
   HAKO_TRY(auto statement,
            database_.prepare("INSERT INTO templates (" + std::string(kTemplateColumns) +
-                             ") VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+                             ") VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
                              " name = excluded.name, public = excluded.public,"
-                             " updated_ms = excluded.updated_ms"));
+                             " updated_ms = excluded.updated_ms, label = excluded.label"));
   statement.bind(1, record.id)
       .bind(2, record.name)
       .bind(3, int64_t(record.is_public))
       .bind(4, record.created_ms)
       .bind(5, record.updated_ms)
-      .bind(6, record.key_id);
+      .bind(6, record.key_id)
+      .bind(7, record.label);
   return statement.run();
 }
 

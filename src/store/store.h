@@ -1,4 +1,4 @@
-// What the API remembers: keys and sandbox records.
+// What the API remembers: keys, sandbox records, templates and links.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "store/links.h"
 #include "store/templates.h"
 
 namespace hako::store {
@@ -22,6 +23,7 @@ struct ApiKey {
   std::string hash;
   std::string label;
   int64_t created_ms = 0;
+  std::string clearance = "public";  ///< the highest label of what it may read
 };
 
 enum class SandboxState {
@@ -49,6 +51,8 @@ struct SandboxRecord {
   std::string options;    ///< JSON that only the API reads; empty for none
   /// What requests for ports other than the daemon's must show; empty if they are open.
   std::string traffic_token;
+  std::string label = "public";  ///< how confidential what it holds is
+  std::string egress;            ///< JSON of the policy in force; empty: nothing goes out
 
   bool operator==(const SandboxRecord&) const = default;
 };
@@ -60,6 +64,14 @@ struct Started {
   int memory_mib = 0;
   int disk_mib = 0;
   std::string isolation;
+};
+
+/// Who may take what out of a sandbox, and where it goes; changed together.
+struct SandboxEgress {
+  std::string label;
+  std::string options;
+  std::string egress;
+  std::string traffic_token;
 };
 
 enum class Order { newest_first, oldest_first };
@@ -77,6 +89,7 @@ struct SandboxQuery {
   std::optional<int64_t> started_from_ms;  ///< inclusive
   std::optional<std::string> template_name;
   std::vector<std::pair<std::string, std::string>> metadata;  ///< all must be there
+  std::optional<std::vector<std::string>> labels;             ///< only those with one of these
   std::optional<Position> behind;
   int limit = 100;
 };
@@ -92,6 +105,8 @@ class Store {
   virtual Result<std::optional<ApiKey>> find_key(const std::string& hash) = 0;
   /// not_found.
   virtual Result<void> remove_key(const std::string& id) = 0;
+  /// Whether there is a key with one of these clearances.
+  virtual Result<bool> any_key_cleared_for(const std::vector<std::string>& clearances) = 0;
 
   /// already_exists.
   virtual Result<void> add_sandbox(const SandboxRecord& record) = 0;
@@ -100,7 +115,7 @@ class Store {
   /// not_found.
   virtual Result<void> set_end(const std::string& id, int64_t ends_ms) = 0;
   /// not_found.
-  virtual Result<void> set_options(const std::string& id, const std::string& options) = 0;
+  virtual Result<void> set_egress(const std::string& id, const SandboxEgress& egress) = 0;
   /// Whether there was one.
   virtual Result<bool> remove_sandbox(const std::string& id) = 0;
   virtual Result<std::optional<SandboxRecord>> find_sandbox(const std::string& id) = 0;
@@ -111,6 +126,7 @@ class Store {
   virtual Result<int64_t> count_sandboxes(const SandboxQuery& query) = 0;
 
   virtual TemplateStore& templates() = 0;
+  virtual LinkStore& links() = 0;
 };
 
 /// Opens or makes the database at `path` and brings its schema up to date. corrupted for a damaged

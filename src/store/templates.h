@@ -18,6 +18,7 @@ struct TemplateRecord {
   int64_t created_ms = 0;
   int64_t updated_ms = 0;
   std::string key_id;  ///< which key made it
+  std::string label = "public";  ///< the highest of what went into any of its builds
 
   bool operator==(const TemplateRecord&) const = default;
 };

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "http/server.h"
+#include "policy/egress_json.h"
 #include "support/openapi_check.h"
 
 namespace hako::test {
@@ -68,12 +69,27 @@ void FakeNode::tell_gone(std::string box, std::string reason) {
   }
 }
 
+void FakeNode::tell_egress(std::string box, json::array records) {
+  for (const auto& weak : peers_) {
+    auto peer = weak.lock();
+    if (!peer) continue;
+    rpc::Payload payload;
+    payload.body["box"] = box;
+    payload.body["records"] = records;
+    (void)peer->tell("box.egress", std::move(payload));
+  }
+}
+
+policy::EgressPolicy FakeNode::policy_of(const std::string& box) const {
+  return policy::parse_egress(egress.at(box).at("egress").as_object()).value();
+}
+
 Task<void> FakeNode::serve(Fd connection, uid_t) {
   auto executor = co_await asio::this_coro::executor;
   auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
   for (const char* method :
        {"node.info", "template.list", "template.remove", "build.begin", "build.abort", "box.create",
-        "box.destroy", "box.set_end", "box.list", "box.console"}) {
+        "box.destroy", "box.set_end", "box.list", "box.console", "box.egress"}) {
     rpc::Handler handler = [this, method](rpc::Payload payload) {
       return answer(method, std::move(payload));
     };
@@ -124,7 +140,7 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
     if (body.at("template") != "base") {
       return Error(ErrorCode::not_found, "there is no such template");
     }
-    last_create = body;
+    last_create = egress[id] = body;
     reply = boxes[id] = described(body, isolation);
     reply["from_pool"] = true;
     if (created) created();
@@ -133,6 +149,7 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
   auto box = boxes.find(id);
   if (box == boxes.end()) return Error(ErrorCode::not_found, "no box " + id);
   if (method == "box.destroy") boxes.erase(box);
+  if (method == "box.egress") egress[id] = body;
   if (method == "box.set_end") box->second["ends_ms"] = body.at("ends_ms");
   if (method == "box.console") reply["text"] = "first\r\n\x1b[1msecond\n";
   return reply;

@@ -11,6 +11,7 @@
 #include "api/api.h"
 #include "base/async/task_group.h"
 #include "http/client.h"
+#include "policy/egress.h"
 #include "rpc/peer.h"
 
 namespace hako::test {
@@ -30,6 +31,9 @@ class FakeNode {
   Task<void> stop();
   /// Tells every API that a box is gone.
   void tell_gone(std::string box, std::string reason);
+  void tell_egress(std::string box, json::array records);
+  /// What it was last told may go out of a box.
+  policy::EgressPolicy policy_of(const std::string& box) const;
 
   /// Called before the usual answer; what it returns is the answer.
   std::function<std::optional<Answer>(const std::string& method, const json::object& body)> before;
@@ -38,6 +42,7 @@ class FakeNode {
   std::map<std::string, json::object> boxes;
   std::vector<std::string> calls;  ///< methods, in order
   json::object last_create;
+  std::map<std::string, json::object> egress;  ///< the last create or box.egress of each box
   std::string isolation = "emulated";
 
  private:

@@ -188,6 +188,78 @@ TEST_F(ConfigTest, ACertificateNeedsItsKey) {
   EXPECT_NE(error_of("[gate]\ncertificate = \"b\"\n").find("absolute path"), std::string::npos);
 }
 
+TEST_F(ConfigTest, WhatBoxesMayReach) {
+  auto loaded = load(write("[egress]\nceiling = \"internet\"\nstandard = \"allow\"\n"
+                           "allow = [\"Example.com:443\", \"*.example.org\"]\n"
+                           "deny = [\"10.0.0.0/8\"]\n"
+                           "private_networks = [\"10.1.0.0/16:443\"]\n"
+                           "resolvers = [\"192.0.2.53\", \"[2001:db8::53]:5353\"]\n"
+                           "connections = 0\nconnects_per_second = 1\nbytes_per_second = 2\n"
+                           "bytes_total = 1000000000000\nnames_per_second = 3\n"
+                           "[labels]\npublic = \"allow\"\npublic_allow = [\"a.example\"]\n"
+                           "secret = \"none\"\nconfidential = \"allow\"\n"
+                           "confidential_allow = [\"models.example\"]\n"),
+                     true);
+  ASSERT_TRUE(loaded) << loaded.error().message();
+  auto target = [](const char* text) { return policy::parse_target(text).value(); };
+  policy::EgressPlatform expected;
+  expected.ceiling = policy::EgressLevel::internet;
+  expected.standard = policy::EgressLevel::allow;
+  expected.allow = {target("example.com:443"), target("*.example.org")};
+  expected.deny = {target("10.0.0.0/8")};
+  expected.private_networks = {target("10.1.0.0/16:443")};
+  expected.limits = {0, 1, 2, 1'000'000'000'000, 3};
+  expected.labels[0] = {policy::EgressLevel::allow, {target("a.example")}};
+  expected.labels[2] = {policy::EgressLevel::allow, {target("models.example")}};
+  EXPECT_EQ(loaded.value().egress, expected);
+  std::vector<Config::Resolver> resolvers = {
+      {boost::asio::ip::make_address("192.0.2.53"), 53},
+      {boost::asio::ip::make_address("2001:db8::53"), 5353}};
+  EXPECT_EQ(loaded.value().resolvers, resolvers);
+}
+
+TEST_F(ConfigTest, AWrongEntryOfAListIsNamedWithItsOwnLine) {
+  std::string path = folder_ + "/hako.toml";
+  EXPECT_EQ(error_of("[egress]\nallow = [\n  \"a.b\",\n  \"http://a.b\",\n]\n"),
+            path + ":4: [egress] allow: expected a name (\"example.com\", \"*.example.com\", "
+                   "\"*\") or a network (\"192.0.2.0/24\"), with ports (\":443\", \":80-90,443\") "
+                   "or without, found \"http://a.b\"");
+  EXPECT_EQ(error_of("[egress]\nresolvers = [53]\n"),
+            path + ":2: [egress] resolvers: expected an IP address, with ':' and a port where that "
+                   "is not 53, found 53");
+  EXPECT_EQ(error_of("[egress]\nprivate_networks = \"10.0.0.0/8\"\n"),
+            path + ":2: [egress] private_networks: expected a list of texts, each a network "
+                   "(\"10.1.0.0/16\"), with ports or without, found \"10.0.0.0/8\"");
+  for (const char* content :
+       {"resolvers = [\"dns.example\"]", "resolvers = [\"192.0.2.0/24\"]",
+        "resolvers = [\"192.0.2.53:53-54\"]", "private_networks = [\"example.com\"]",
+        "private_networks = [\"0.0.0.0/0\"]", "private_networks = [\"[::]/0\"]", "deny = [\"\"]",
+        "allow = [[\"a.b\"]]", "ceiling = \"all\"", "ceiling = [\"none\"]", "connections = -1",
+        "resolvers = [\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\",\"::1\"]"}) {
+    EXPECT_NE(error_of("[egress]\n" + std::string(content) + "\n").find("expected"),
+              std::string::npos)
+        << content;
+  }
+  std::string many;
+  for (int i = 0; i < 129; ++i) many += "\"a.b\",";
+  EXPECT_NE(error_of("[labels]\ninternal_allow = [" + many + "]\n").find("at most 128 entries"),
+            std::string::npos);
+}
+
+TEST_F(ConfigTest, SettingsOfEgressMustDoWhatTheySay) {
+  std::string path = folder_ + "/hako.toml";
+  EXPECT_EQ(error_of("[egress]\nstandard = \"internet\"\n"),
+            path + ":2: [egress] standard (\"internet\") is above ceiling (\"none\")");
+  EXPECT_EQ(error_of("[labels]\nconfidential = \"internet\"\n"),
+            path + ":2: [labels] confidential (\"internet\") is above internal (\"allow\"): what "
+                   "is more confidential cannot reach more");
+  EXPECT_EQ(error_of("[labels]\npublic = \"none\"\n"),
+            path + ":2: [labels] internal (\"allow\") is above public (\"none\"): what is more "
+                   "confidential cannot reach more");
+  EXPECT_EQ(error_of("[labels]\nsecret_allow = [\"a.b\"]\n"),
+            path + ":2: [labels] secret_allow needs secret (\"none\") to be \"allow\"");
+}
+
 TEST(EditDistance, CountsSingleSlips) {
   EXPECT_EQ(edit_distance("port", "port"), 0u);
   EXPECT_EQ(edit_distance("prot", "port"), 1u);

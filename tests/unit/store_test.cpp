@@ -81,6 +81,40 @@ TEST_P(StoreTest, KeysAreFoundByTheirHash) {
   EXPECT_FALSE(store_->find_key("ab").value());
 }
 
+TEST_P(StoreTest, KeysHaveAClearance) {
+  ASSERT_TRUE(store_->put_key({"operator", "aa", "", 1, "secret"}));
+  ASSERT_TRUE(store_->put_key({"guest", "bb", "", 1}));
+  EXPECT_EQ(store_->find_key("aa").value()->clearance, "secret");
+  EXPECT_EQ(store_->find_key("bb").value()->clearance, "public");
+  EXPECT_TRUE(store_->any_key_cleared_for({"internal", "public"}).value());
+  EXPECT_FALSE(store_->any_key_cleared_for({"internal", "confidential"}).value());
+  EXPECT_FALSE(store_->any_key_cleared_for({}).value());
+}
+
+TEST_P(StoreTest, LinksGoWithEitherSandbox) {
+  LinkStore& links = store_->links();
+  for (const char* id : {"ia", "ib", "ic"}) add_running(record(id, 1));
+  LinkRecord first{.id = "l1", .from = "ia", .to = "ib", .port = 80, .name = "b.box"};
+  LinkRecord second{.id = "l2", .from = "ic", .to = "ia", .port = 22, .name = "b.box"};
+  ASSERT_TRUE(links.add_link(first));
+  ASSERT_TRUE(links.add_link(second));
+  EXPECT_EQ(links.find_link("l1").value(), first);
+  EXPECT_EQ(links.all_links().value(), (std::vector<LinkRecord>{first, second}));
+  EXPECT_EQ(links.links_of("ib").value(), std::vector<LinkRecord>{first});
+  LinkRecord twin{.id = "l3", .from = "ia", .to = "ic", .port = 80, .name = "b.box"};
+  EXPECT_EQ(links.add_link(twin).error().code(), ErrorCode::already_exists);
+  LinkRecord stray{.id = "l4", .from = "ia", .to = "inone", .port = 80, .name = "c.box"};
+  EXPECT_EQ(links.add_link(stray).error().code(), ErrorCode::not_found);
+
+  ASSERT_TRUE(store_->remove_sandbox("ib"));
+  EXPECT_EQ(links.all_links().value(), std::vector<LinkRecord>{second});
+  EXPECT_TRUE(links.remove_link("l2").value());
+  EXPECT_FALSE(links.remove_link("l2").value());
+  ASSERT_TRUE(links.add_link(second));
+  ASSERT_TRUE(links.remove_links_of("ia"));
+  EXPECT_TRUE(links.all_links().value().empty());
+}
+
 TEST_P(StoreTest, OptionsAreKeptAndReplaced) {
   SandboxRecord made = record("iopt", 1000);
   made.options = R"({"network":{}})";
@@ -90,9 +124,17 @@ TEST_P(StoreTest, OptionsAreKeptAndReplaced) {
   ASSERT_TRUE(found && found.value());
   EXPECT_EQ(found.value()->options, made.options);
   EXPECT_EQ(found.value()->traffic_token, "traffic");
-  ASSERT_TRUE(store_->set_options("iopt", "{}"));
-  EXPECT_EQ(store_->find_sandbox("iopt").value()->options, "{}");
-  auto missing = store_->set_options("inone", "{}");
+  EXPECT_EQ(found.value()->label, "public");
+  SandboxEgress changed{"internal", "{}", R"({"layers":[]})", "other"};
+  ASSERT_TRUE(store_->set_egress("iopt", changed));
+  found = store_->find_sandbox("iopt");
+  EXPECT_EQ(found.value()->options, "{}");
+  EXPECT_EQ(found.value()->label, "internal");
+  EXPECT_EQ(found.value()->egress, changed.egress);
+  EXPECT_EQ(found.value()->traffic_token, "other");
+  EXPECT_EQ(ids({.labels = std::vector<std::string>{"public"}}), Ids{});
+  EXPECT_EQ(ids({.labels = std::vector<std::string>{"public", "internal"}}), Ids{"iopt"});
+  auto missing = store_->set_egress("inone", changed);
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code(), ErrorCode::not_found);
 }
@@ -203,6 +245,7 @@ TEST_P(StoreTest, TemplatesHaveBuildsAndTags) {
   TemplateRecord what{.id = "t1", .name = "team/app", .created_ms = 1, .updated_ms = 1, .key_id = "k"};
   ASSERT_TRUE(templates.put_template(what));
   what.is_public = true;
+  what.label = "internal";
   ASSERT_TRUE(templates.put_template(what));
   EXPECT_EQ(templates.find_template("t1").value(), what);
   EXPECT_EQ(templates.find_template("team/app").value(), what);
@@ -310,6 +353,48 @@ TEST(Migrations, AnOldDatabaseIsBroughtUpToDateWithItsContent) {
   ASSERT_TRUE(opened) << opened.error().message();
   EXPECT_EQ(opened.value()->find_key("aa").value()->label, "old");
   EXPECT_TRUE(opened.value()->add_sandbox(record("i1", 1)));
+}
+
+/// The schema as the version without labels wrote it.
+constexpr const char* kSchemaFour =
+    "CREATE TABLE api_keys (id TEXT PRIMARY KEY NOT NULL, hash TEXT NOT NULL UNIQUE,"
+    " label TEXT NOT NULL, created_ms INTEGER NOT NULL) STRICT;"
+    "CREATE TABLE sandboxes (id TEXT PRIMARY KEY NOT NULL, template TEXT NOT NULL,"
+    " alias TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('starting', 'running')),"
+    " started_ms INTEGER NOT NULL, ends_ms INTEGER NOT NULL, metadata TEXT NOT NULL,"
+    " access_token TEXT NOT NULL, vcpus INTEGER NOT NULL, memory_mib INTEGER NOT NULL,"
+    " disk_mib INTEGER NOT NULL, isolation TEXT NOT NULL, key_id TEXT NOT NULL,"
+    " options TEXT NOT NULL DEFAULT '', traffic_token TEXT NOT NULL DEFAULT '') STRICT;"
+    "CREATE INDEX sandboxes_by_start ON sandboxes (started_ms, id);"
+    "CREATE TABLE templates (id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL UNIQUE,"
+    " public INTEGER NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,"
+    " key_id TEXT NOT NULL) STRICT;"
+    "PRAGMA user_version=4;";
+
+TEST(Migrations, WhatHadNoLabelIsPublicAndClosed) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  {
+    auto database = Database::open(path);
+    ASSERT_TRUE(database);
+    ASSERT_TRUE(database.value().execute(kSchemaFour));
+    ASSERT_TRUE(database.value().execute(
+        "INSERT INTO api_keys VALUES ('operator', 'aa', 'old', 5);"
+        "INSERT INTO sandboxes VALUES ('i1', 'base', '', 'running', 1, 2, '', 'token', 1, 256,"
+        " 4096, 'emulated', 'operator', '{}', '');"
+        "INSERT INTO templates VALUES ('t1', 'app', 0, 1, 1, 'operator');"));
+  }
+  auto opened = open_sqlite_store(path);
+  ASSERT_TRUE(opened) << opened.error().message();
+  Store& store = *opened.value();
+  EXPECT_EQ(store.find_key("aa").value()->clearance, "public");
+  auto found = store.find_sandbox("i1").value();
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->access_token, "token");
+  EXPECT_EQ(found->label, "public");
+  EXPECT_EQ(found->egress, "");
+  EXPECT_EQ(store.templates().find_template("app").value()->label, "public");
+  EXPECT_TRUE(store.links().all_links().value().empty());
 }
 
 TEST(Migrations, AreDoneOnce) {

@@ -1,0 +1,76 @@
+// What goes out of sandboxes that run: changes of their rules, labels that rise, links.
+#pragma once
+
+#include "api/egress_policy.h"
+#include "api/sandboxes.h"
+#include "base/async/turn_queue.h"
+
+namespace hako::api {
+
+/// A link as it was asked for. Empty name: "<to>.box".
+struct LinkRequest {
+  std::string from;
+  std::string to;
+  uint16_t port = 0;
+  std::string name;
+};
+
+/// {from, to, port, name?}. invalid_argument names the field.
+Result<LinkRequest> parse_link(std::string_view body);
+
+/// Changes are made one after another, as labels and links concern two sandboxes at once. What a
+/// change forbids is cut at the gate before the change is written down, and before it is answered:
+/// a crash in between leaves a sandbox with less than its record says, until push_all().
+/// Errors of all calls are fit for the user, as those of Sandboxes; permission_denied and
+/// failed_precondition name the rule. Thread: one executor.
+class EgressControl {
+ public:
+  static constexpr size_t kMostLinks = 64;  ///< from one sandbox
+
+  EgressControl(const policy::EgressPlatform& platform, store::AsyncStore& store, NodeLink& node,
+                Sandboxes& sandboxes)
+      : platform_(platform), store_(store), node_(node), sandboxes_(sandboxes) {}
+
+  /// Takes over new rules for what goes out of it; `body` as update_network() of sandbox_options.h
+  /// reads it. permission_denied if they ask for what its label or the operator forbids.
+  Task<Result<void>> update_network(std::string id, Principal who, std::string body);
+
+  /// Data with this label is about to go in. Closes what the label forbids, links included, then
+  /// writes the label down. The record as it is then.
+  /// failed_precondition: it has a higher label (unless `at_least`), or somebody without clearance
+  /// for the new one may hold its access token.
+  Task<Result<store::SandboxRecord>> raise_label(std::string id, Principal who, policy::Label label,
+                                                 bool at_least);
+
+  /// Works at once. permission_denied for sandboxes of two owners, or with two labels;
+  /// already_exists; resource_exhausted.
+  Task<Result<store::LinkRecord>> add_link(LinkRequest request, Principal who);
+  /// Of sandboxes that exist for `who`.
+  Task<Result<std::vector<store::LinkRecord>>> list_links(Principal who);
+  Task<Result<void>> remove_link(std::string link, Principal who);
+
+  /// Tells the node each sandbox's policy as it follows from the record and the configuration of
+  /// today. Errors are logged.
+  Task<void> push_all();
+
+ private:
+  using Links = std::vector<store::LinkRecord>;
+  Task<Result<void>> check_readers(const store::SandboxRecord& record, policy::Label label);
+  Task<Result<Links>> links_of(std::string id);
+  Task<Result<void>> drop(std::string link);
+  /// Makes node and record agree with what the record and `links` come to.
+  Task<Result<void>> settle(store::SandboxRecord record, const Links& links);
+  /// The same for the sandbox that `link` leads from, as if it were not there.
+  Task<Result<void>> settle_without(store::LinkRecord link);
+  Task<Result<void>> tell_node(std::string id, const policy::EgressPolicy& policy,
+                               boost::json::object ingress = {});
+  Task<Result<void>> write(const store::SandboxRecord& record);
+
+  const policy::EgressPlatform& platform_;
+  store::AsyncStore& store_;
+  NodeLink& node_;
+  Sandboxes& sandboxes_;
+  TurnQueue changes_;
+};
+
+}  // namespace hako::api

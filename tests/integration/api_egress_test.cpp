@@ -1,0 +1,515 @@
+// What goes out of sandboxes and who may read them, as the API's clients see it.
+#include <gtest/gtest.h>
+
+#include "api/keys.h"
+#include "store/store.h"
+#include "support/api_lab.h"
+#include "support/run_task.h"
+
+namespace hako::test {
+namespace {
+
+using http::Verb;
+using policy::EgressLevel;
+using namespace std::chrono_literals;
+
+class ApiEgressTest : public ::testing::Test {
+ protected:
+  ApiEgressTest() { lab_.config.egress.ceiling = EgressLevel::internet; }
+  void with_api(Task<void> (*body)(ApiLab&)) { run_on(lab_.loop, started(body)); }
+
+  ApiLab lab_;
+
+ private:
+  Task<void> started(Task<void> (*body)(ApiLab&)) {
+    co_await lab_.start();
+    std::exception_ptr fault;
+    try {
+      co_await body(lab_);
+    } catch (...) {
+      fault = std::current_exception();
+    }
+    co_await lab_.stop();
+    if (fault) std::rethrow_exception(fault);
+  }
+};
+
+void expect_refusal(const Reply& reply, unsigned status, std::string_view part) {
+  EXPECT_EQ(reply.status, status) << reply.message();
+  ASSERT_TRUE(reply.body.is_object());
+  EXPECT_EQ(reply.body.at("code").to_number<unsigned>(), status);
+  EXPECT_NE(reply.message().find(part), std::string::npos) << reply.message();
+}
+
+std::string box_with(const std::string& members) {
+  return R"({"templateID":"base")" + (members.empty() ? "" : "," + members) + "}";
+}
+
+/// Another key, with less clearance than the operator's.
+std::string add_key(ApiLab& lab, const std::string& clearance) {
+  std::string key = api::make_api_key();
+  auto store = store::open_sqlite_store(lab.config.database());
+  EXPECT_TRUE(store.value()->put_key({"key-" + clearance, api::hash_api_key(key), "", 1, clearance}));
+  return key;
+}
+
+bool reaches(const policy::EgressPolicy& policy, const char* name) {
+  return policy::may_connect(policy, {.name = name, .port = 443}).allowed;
+}
+
+TEST_F(ApiEgressTest, ASandboxGetsWhatItsLabelAndTheOperatorAllow) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string open = co_await lab.create(box_with(R"("egress":"internet")"));
+    EXPECT_TRUE(reaches(lab.node.policy_of(open), "a.example"));
+    auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + open);
+    EXPECT_EQ(detail.body.at("allowInternetAccess"), true);
+    EXPECT_EQ(detail.body.at("label"), "public");
+    EXPECT_EQ(detail.body.at("egress").at("level"), "internet");
+
+    std::string listed = co_await lab.create(
+        box_with(R"("metadata":{"hako/label":"internal","hako/allow":"a.example"})"));
+    EXPECT_TRUE(reaches(lab.node.policy_of(listed), "a.example"));
+    EXPECT_FALSE(reaches(lab.node.policy_of(listed), "b.example"));
+    detail = co_await lab.ask(Verb::get, "/sandboxes/" + listed);
+    EXPECT_EQ(detail.body.at("allowInternetAccess"), false);
+    EXPECT_EQ(detail.body.at("label"), "internal");
+    EXPECT_EQ(detail.body.at("egress").at("level"), "allow");
+    auto list = co_await lab.ask(Verb::get, "/v2/sandboxes");
+    EXPECT_EQ(list.body.at(0).at("label"), "internal");
+
+    // As E2B's SDK asks, who knows no labels: it gets what there is.
+    std::string capped = co_await lab.create(
+        box_with(R"("label":"confidential","allow_internet_access":true)"));
+    EXPECT_FALSE(reaches(lab.node.policy_of(capped), "a.example"));
+    std::string nothing = co_await lab.create();
+    EXPECT_FALSE(reaches(lab.node.policy_of(nothing), "a.example"));
+  });
+}
+
+TEST_F(ApiEgressTest, ConfidentialAndTheInternetIsRefused) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    for (const char* label : {"internal", "confidential", "secret"}) {
+      std::string body = R"("egress":"internet","label":")" + std::string(label) + "\"";
+      auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", box_with(body));
+      expect_refusal(reply, 403, std::string("(rule label.") + label);
+    }
+    EXPECT_TRUE(lab.node.boxes.empty());
+    auto unread = co_await lab.ask(Verb::post, "/v2/sandboxes", box_with(R"("label":"top")"));
+    expect_refusal(unread, 400, "label must be");
+  });
+}
+
+TEST_F(ApiEgressTest, TheOperatorsCeilingIsAboveAll) {
+  lab_.config.egress.ceiling = EgressLevel::none;
+  with_api([](ApiLab& lab) -> Task<void> {
+    auto reply = co_await lab.ask(Verb::post, "/v2/sandboxes", box_with(R"("egress":"internet")"));
+    expect_refusal(reply, 403, "(rule platform.ceiling)");
+    std::string id = co_await lab.create(box_with(R"("allow_internet_access":true)"));
+    EXPECT_FALSE(reaches(lab.node.policy_of(id), "a.example"));
+  });
+}
+
+TEST_F(ApiEgressTest, NewRulesHoldBeforeTheyAreAnswered) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string id = co_await lab.create(box_with(R"("allow_internet_access":true)"));
+    std::string path = "/sandboxes/" + id + "/network";
+    auto changed = co_await lab.ask(
+        Verb::put, path, R"({"allowOut":["a.example"],"denyOut":["0.0.0.0/0"]})");
+    EXPECT_EQ(changed.status, 204u);
+    EXPECT_EQ(lab.node.calls.back(), "box.egress");
+    EXPECT_TRUE(reaches(lab.node.policy_of(id), "a.example"));
+    EXPECT_FALSE(reaches(lab.node.policy_of(id), "b.example"));
+    auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(detail.body.at("allowInternetAccess"), false);
+    EXPECT_EQ(detail.body.at("network").at("allowOut").at(0), "a.example");
+
+    // What the node could not do has not been done.
+    lab.node.before = [](const std::string& method, const json::object&) {
+      std::optional<FakeNode::Answer> answer;
+      if (method == "box.egress") answer = Error(ErrorCode::unavailable, "no gate at /run/x");
+      return answer;
+    };
+    expect_refusal(co_await lab.ask(Verb::put, path, "{}"), 503, "not available");
+    detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(detail.body.at("network").at("allowOut").at(0), "a.example");
+    lab.node.before = nullptr;
+
+    std::string labelled = co_await lab.create(box_with(R"("label":"secret")"));
+    expect_refusal(co_await lab.ask(Verb::put, "/sandboxes/" + labelled + "/network",
+                                    R"({"egress":"internet"})"),
+                   403, "(rule label.secret)");
+    expect_refusal(co_await lab.ask(Verb::put, path, R"({"egressProxy":{"address":"p:1"}})"), 501,
+                   "egressProxy");
+    lab.node.boxes.erase(id);
+    expect_refusal(co_await lab.ask(Verb::put, path, "{}"), 404, id);
+  });
+}
+
+TEST_F(ApiEgressTest, ALabelRisesOnlyAndClosesFirst) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string id = co_await lab.create(box_with(R"("egress":"internet")"));
+    std::string path = "/v1/sandboxes/" + id + "/label";
+    lab.node.before = [](const std::string& method, const json::object&) {
+      std::optional<FakeNode::Answer> answer;
+      if (method == "box.egress") answer = Error(ErrorCode::timed_out, "no answer");
+      return answer;
+    };
+    auto failed = co_await lab.ask(Verb::post, path, R"({"label":"confidential"})");
+    EXPECT_EQ(failed.status, 504u);
+    auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(detail.body.at("label"), "public");
+
+    lab.node.before = nullptr;
+    auto raised = co_await lab.ask(Verb::post, path, R"({"label":"confidential"})");
+    EXPECT_EQ(raised.status, 200u) << raised.message();
+    EXPECT_EQ(raised.body.at("label"), "confidential");
+    EXPECT_FALSE(reaches(lab.node.policy_of(id), "a.example"));
+    detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(detail.body.at("label"), "confidential");
+    EXPECT_EQ(detail.body.at("egress").at("level"), "none");
+    // Its ports were open to whoever knew its name.
+    json::value token = raised.body.at("trafficAccessToken");
+    EXPECT_EQ(lab.node.egress.at(id).at("ingress").at("traffic_token"), token);
+    EXPECT_EQ(detail.body.at("network").at("allowPublicTraffic"), false);
+
+    expect_refusal(co_await lab.ask(Verb::post, path, R"({"label":"internal"})"), 409,
+                   "(rule label.falls)");
+    auto at_least = co_await lab.ask(Verb::post, path, R"({"label":"internal","atLeast":true})");
+    EXPECT_EQ(at_least.status, 200u);
+    EXPECT_EQ(at_least.body.at("label"), "confidential");
+    expect_refusal(co_await lab.ask(Verb::post, path, "{}"), 400, "label is required");
+    expect_refusal(
+        co_await lab.ask(Verb::post, "/v1/sandboxes/inone/label", R"({"label":"secret"})"), 404,
+        "inone");
+    // Asking for the internet again does not bring it back.
+    auto again = co_await lab.ask(Verb::put, "/sandboxes/" + id + "/network",
+                                  R"({"allow_internet_access":true,"egress":"none"})");
+    EXPECT_EQ(again.status, 204u);
+    EXPECT_FALSE(reaches(lab.node.policy_of(id), "a.example"));
+  });
+}
+
+TEST_F(ApiEgressTest, WhatIsLabelledIsOpenToNobody) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    auto made = co_await lab.ask(Verb::post, "/sandboxes", box_with(R"("label":"internal")"));
+    EXPECT_EQ(made.status, 201u);
+    EXPECT_TRUE(made.body.as_object().contains("envdAccessToken"));
+    EXPECT_EQ(lab.node.last_create.at("ingress").at("traffic_token"),
+              made.body.at("trafficAccessToken"));
+    // One without a token cannot get a label: whoever reaches the gate could read it.
+    auto open = co_await lab.ask(Verb::post, "/sandboxes", box_with(""));
+    std::string id(open.body.at("sandboxID").as_string());
+    expect_refusal(
+        co_await lab.ask(Verb::post, "/v1/sandboxes/" + id + "/label", R"({"label":"internal"})"),
+        409, "(rule label.token)");
+  });
+}
+
+TEST_F(ApiEgressTest, AKeyWithoutClearanceSeesNothing) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string id = co_await lab.create(box_with(R"("label":"confidential")"));
+    std::string low = add_key(lab, "internal");
+    for (const char* path : {"/sandboxes/", "/v1/sandboxes/"}) {
+      for (const char* what : {"", "/metrics", "/logs", "/egress"}) {
+        auto reply = co_await lab.ask_with_key(Verb::get, path + id + what, "", low);
+        EXPECT_EQ(reply.status, 404u) << path << what;
+      }
+    }
+    auto connect = co_await lab.ask_with_key(Verb::post, "/sandboxes/" + id + "/connect",
+                                             R"({"timeout":1})", low);
+    EXPECT_EQ(connect.status, 404u);
+    EXPECT_EQ(json::serialize(connect.body).find("Token"), std::string::npos);
+    for (const char* path : {"/v2/sandboxes", "/sandboxes"}) {
+      auto list = co_await lab.ask_with_key(Verb::get, path, "", low);
+      EXPECT_TRUE(list.body.as_array().empty()) << path;
+    }
+    auto all = co_await lab.ask_with_key(Verb::get, "/sandboxes/metrics?sandbox_ids=" + id, "", low);
+    EXPECT_TRUE(all.body.at("sandboxes").as_object().empty());
+    auto killed = co_await lab.ask_with_key(Verb::delete_, "/sandboxes/" + id, "", low);
+    EXPECT_EQ(killed.status, 404u);
+    EXPECT_TRUE(lab.node.boxes.contains(id));
+    auto own = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes",
+                                         box_with(R"("label":"secret")"), low);
+    expect_refusal(own, 403, "(rule label.clearance)");
+    auto theirs = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(theirs.status, 200u);
+  });
+}
+
+TEST_F(ApiEgressTest, ALabelDoesNotRiseAboveThoseWhoMayHoldTheToken) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string id = co_await lab.create();
+    std::string secret = co_await lab.create(box_with(R"("label":"confidential")"));
+    (void)add_key(lab, "internal");
+    std::string path = "/v1/sandboxes/" + id + "/label";
+    // A key cleared for internal was able to ask for the token, and still may.
+    EXPECT_EQ((co_await lab.ask(Verb::post, path, R"({"label":"internal"})")).status, 200u);
+    expect_refusal(co_await lab.ask(Verb::post, path, R"({"label":"confidential"})"), 409,
+                   "(rule label.token)");
+    // That one it has never seen.
+    auto higher = co_await lab.ask(Verb::post, "/v1/sandboxes/" + secret + "/label",
+                                   R"({"label":"secret"})");
+    EXPECT_EQ(higher.status, 200u);
+  });
+}
+
+TEST_F(ApiEgressTest, LinksLeadFromOneToTheOther) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string a = co_await lab.create(), b = co_await lab.create();
+    auto body = [](const std::string& from, const std::string& to, const std::string& more) {
+      return R"({"from":")" + from + R"(","to":")" + to + R"(","port":8080)" + more + "}";
+    };
+    auto made = co_await lab.ask(Verb::post, "/v1/links", body(a, b, R"(,"name":"target.box")"));
+    EXPECT_EQ(made.status, 201u) << made.message();
+    std::vector<policy::EgressLink> links = lab.node.policy_of(a).links;
+    CO_ASSERT_TRUE(links.size() == 1);
+    EXPECT_EQ(links[0], (policy::EgressLink{"target.box", b, 8080}));
+    EXPECT_TRUE(lab.node.policy_of(b).links.empty());
+    auto twin = co_await lab.ask(Verb::post, "/v1/links", body(a, b, R"(,"name":"target.box")"));
+    expect_refusal(twin, 409, "target.box");
+    auto second = co_await lab.ask(Verb::post, "/v1/links", body(a, b, ""));
+    EXPECT_EQ(second.body.at("name"), json::value(b + ".box"));
+    // Other rules leave them as they are.
+    (void)co_await lab.ask(Verb::put, "/sandboxes/" + a + "/network", "{}");
+    EXPECT_EQ(lab.node.policy_of(a).links.size(), 2u);
+    auto checked = co_await lab.ask(
+        Verb::post, "/v1/policy/check",
+        R"({"box":")" + a + R"(","destination":{"name":"target.box","port":8080}})");
+    EXPECT_EQ(checked.body.at("allowed"), true);
+
+    std::string id(made.body.at("linkID").as_string());
+    auto gone = co_await lab.ask(Verb::delete_, "/v1/links/" + id);
+    EXPECT_EQ(gone.status, 204u);
+    EXPECT_EQ(lab.node.policy_of(a).links.size(), 1u);
+    expect_refusal(co_await lab.ask(Verb::delete_, "/v1/links/" + id), 404, id);
+    (void)co_await lab.ask(Verb::delete_, "/sandboxes/" + b);
+    auto list = co_await lab.ask(Verb::get, "/v1/links");
+    EXPECT_TRUE(list.body.at("links").as_array().empty());
+
+    expect_refusal(co_await lab.ask(Verb::post, "/v1/links", body(a, a, "")), 400, "another");
+    expect_refusal(co_await lab.ask(Verb::post, "/v1/links", body(a, "inone", "")), 404, "inone");
+    for (const char* name : {"target", ".box", "a..box", "A.box", "a.box:80", "*.box", "a.boxes"}) {
+      auto bad = co_await lab.ask(Verb::post, "/v1/links",
+                                  body(a, b, ",\"name\":\"" + std::string(name) + "\""));
+      expect_refusal(bad, 400, "name");
+    }
+  });
+}
+
+TEST_F(ApiEgressTest, DataDoesNotFlowDownALink) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string a = co_await lab.create(), b = co_await lab.create();
+    std::string high = co_await lab.create(box_with(R"("label":"internal")"));
+    auto link = [&](const std::string& from, const std::string& to) {
+      std::string body = R"({"from":")" + from + R"(","to":")" + to + R"(","port":1})";
+      return lab.ask(Verb::post, "/v1/links", std::move(body));
+    };
+    expect_refusal(co_await link(a, high), 403, "(rule link.label)");
+    expect_refusal(co_await link(high, a), 403, "(rule link.label)");
+    EXPECT_EQ((co_await link(a, b)).status, 201u);
+    EXPECT_EQ((co_await link(b, a)).status, 201u);
+    auto raised =
+        co_await lab.ask(Verb::post, "/v1/sandboxes/" + b + "/label", R"({"label":"internal"})");
+    EXPECT_EQ(raised.status, 200u);
+    EXPECT_TRUE(lab.node.policy_of(a).links.empty());
+    EXPECT_TRUE(lab.node.policy_of(b).links.empty());
+    auto list = co_await lab.ask(Verb::get, "/v1/links");
+    EXPECT_TRUE(list.body.at("links").as_array().empty());
+    EXPECT_EQ((co_await link(b, high)).status, 201u);
+    // A link between what somebody may not see does not exist for them.
+    std::string low = add_key(lab, "public");
+    list = co_await lab.ask_with_key(Verb::get, "/v1/links", "", low);
+    EXPECT_TRUE(list.body.at("links").as_array().empty());
+  });
+}
+
+TEST_F(ApiEgressTest, DecisionsOfTheGateCanBeReadAndWaitedFor) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string id = co_await lab.create();
+    json::array records{json::parse(
+        R"({"time_ms":1500,"kind":"dns","name":"a\u001b[1m.example","address":"","port":0,
+            "verdict":"denied","rule":"egress.none","reason":"nothing goes out","bytes_out":0,
+            "bytes_in":0,"count":2,"connection":0})")};
+    records.push_back(7);  // not a record: left out
+    lab.node.tell_egress(id, records);
+    std::string path = "/v1/sandboxes/" + id + "/egress";
+    auto read = co_await lab.ask(Verb::get, path + "?wait_ms=5000");
+    CO_ASSERT_TRUE(read.status == 200);
+    CO_ASSERT_TRUE(read.body.at("records").as_array().size() == 1);
+    const json::value& record = read.body.at("records").at(0);
+    EXPECT_EQ(record.at("name"), "a[1m.example");
+    EXPECT_EQ(record.at("count"), 2);
+    EXPECT_EQ(read.body.at("next"), record.at("sequence"));
+    std::string after = "?after=" + std::to_string(read.body.at("next").to_number<int64_t>());
+    auto none = co_await lab.ask(Verb::get, path + after);
+    EXPECT_TRUE(none.body.at("records").as_array().empty());
+    EXPECT_EQ(none.body.at("next"), read.body.at("next"));
+
+    asio::steady_timer soon(lab.loop, 20ms);
+    soon.async_wait([&](auto) { lab.node.tell_egress(id, records); });
+    auto waited = co_await lab.ask(Verb::get, path + after + "&wait_ms=10000");
+    EXPECT_EQ(waited.body.at("records").as_array().size(), 1u);
+    // A sandbox that ends while it is waited for is gone.
+    soon.expires_after(20ms);
+    soon.async_wait([&](auto) { lab.node.tell_gone(id, "died"); });
+    after = "?after=" + std::to_string(waited.body.at("next").to_number<int64_t>());
+    auto gone = co_await lab.ask(Verb::get, path + after + "&wait_ms=10000");
+    if (gone.status == 200) gone = co_await lab.ask(Verb::get, path + after);
+    EXPECT_TRUE(gone.status == 404 || co_await lab.eventually_status(path, 404));
+    expect_refusal(co_await lab.ask(Verb::get, path + "?wait_ms=99999"), 400, "wait_ms");
+  });
+}
+
+TEST_F(ApiEgressTest, APolicyIsExplained) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    auto ask = [&](std::string body) {
+      return lab.ask(Verb::post, "/v1/policy/check", std::move(body));
+    };
+    auto denied = co_await ask(
+        R"({"label":"secret","egress":"internet","destination":{"name":"a.example","port":443}})");
+    EXPECT_EQ(denied.body.at("allowed"), false);
+    EXPECT_EQ(denied.body.at("rule"), "label.secret");
+    EXPECT_FALSE(denied.body.at("remedy").as_string().empty());
+    auto allowed = co_await ask(
+        R"({"network":{"allowOut":["1.1.1.1"],"denyOut":["0.0.0.0/0"]},
+            "destination":{"address":"1.1.1.1","port":443}})");
+    EXPECT_EQ(allowed.body.at("allowed"), true);
+    std::string id = co_await lab.create(box_with(R"("egress":"internet")"));
+    std::string low = add_key(lab, "public");
+    std::string secret = co_await lab.create(box_with(R"("label":"secret")"));
+    auto of_box = co_await ask(R"({"box":")" + id + R"(","label":"secret",
+                                  "destination":{"name":"a.example","port":443}})");
+    EXPECT_EQ(of_box.body.at("allowed"), false);
+    auto hidden = co_await lab.ask_with_key(
+        Verb::post, "/v1/policy/check",
+        R"({"box":")" + secret + R"(","destination":{"name":"a","port":1}})", low);
+    EXPECT_EQ(hidden.status, 404u);
+  });
+}
+
+TEST_F(ApiEgressTest, AnUploadWithALabelRaisesFirst) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    lab.config.gate_port = 1;  // unused: the gate is not there, and refuses after the label has risen
+    auto made = co_await lab.ask(Verb::post, "/v2/sandboxes", box_with(""));
+    std::string id(made.body.at("sandboxID").as_string());
+    std::string token(made.body.at("envdAccessToken").as_string());
+    struct Upload {
+      static Task<unsigned> send(ApiLab& lab, std::string id, std::string label, std::string token) {
+        auto stream = co_await http::connect_tcp("127.0.0.1", lab.port, 5s);
+        http::Client client(std::move(stream.value()));
+        http::Request request;
+        request.method = Verb::post;
+        request.target = "/files?path=x";
+        request.fields.set(http::Field::host, "127.0.0.1");
+        request.fields.set("E2b-Sandbox-Id", id);
+        request.fields.set("X-Hako-Label", label);
+        if (!token.empty()) request.fields.set("X-Access-Token", token);
+        request.body = "data";
+        auto response = co_await client.exchange(std::move(request));
+        co_return response.value().status;
+      }
+    };
+    EXPECT_EQ(co_await Upload::send(lab, id, "secret", ""), 401u);
+    EXPECT_EQ(co_await Upload::send(lab, id, "secret", "guess"), 401u);
+    EXPECT_EQ(co_await Upload::send(lab, id, "top", token), 400u);
+    EXPECT_EQ(co_await Upload::send(lab, "inone", "secret", token), 401u);
+    auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(detail.body.at("label"), "public");
+    EXPECT_EQ(co_await Upload::send(lab, id, "internal", token), 503u);
+    detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(detail.body.at("label"), "internal");
+    // Lower ones change nothing.
+    EXPECT_EQ(co_await Upload::send(lab, id, "public", token), 503u);
+    detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(detail.body.at("label"), "internal");
+  });
+}
+
+TEST_F(ApiEgressTest, TemplatesCarryTheirLabel) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    auto made = co_await lab.ask(Verb::post, "/v3/templates",
+                                 R"({"name":"app","label":"internal"})");
+    EXPECT_EQ(made.status, 202u);
+    std::string low = add_key(lab, "public");
+    auto lowered = co_await lab.ask(Verb::patch, "/v2/templates/app", R"({"label":"public"})");
+    expect_refusal(lowered, 409, "(rule label.falls)");
+    auto shown = co_await lab.ask(Verb::get, "/templates/app");
+    EXPECT_EQ(shown.body.at("label"), "internal");
+    expect_refusal(co_await lab.ask_with_key(Verb::get, "/templates/app", "", low), 404, "not found");
+    auto again = co_await lab.ask_with_key(Verb::post, "/v3/templates", R"({"name":"app"})", low);
+    expect_refusal(again, 409, "taken");
+    auto listed = co_await lab.ask_with_key(Verb::get, "/templates", "", low);
+    EXPECT_EQ(listed.body.as_array().size(), 1u);
+    auto higher = co_await lab.ask_with_key(Verb::post, "/v3/templates",
+                                            R"({"name":"mine","label":"secret"})", low);
+    expect_refusal(higher, 403, "(rule label.clearance)");
+
+    // As if its build had come to an end.
+    std::string build(made.body.at("buildID").as_string());
+    std::string id(made.body.at("templateID").as_string());
+    auto store = store::open_sqlite_store(lab.config.database());
+    EXPECT_TRUE(store.value()->templates().set_tags(id, build, {"default"}, 1));
+    lab.node.before = [](const std::string& method, const json::object& body) {
+      std::optional<FakeNode::Answer> answer;
+      if (method != "box.create") return answer;
+      EXPECT_NE(body.at("template"), "base");
+      json::object started{{"started_ms", 5}, {"vcpus", 1}, {"memory_mib", 256}, {"disk_mib", 1},
+                           {"isolation", "emulated"}};
+      answer = started;
+      return answer;
+    };
+    auto box = co_await lab.ask(Verb::post, "/v2/sandboxes", R"({"templateID":"app"})");
+    EXPECT_EQ(box.status, 201u) << box.message();
+    auto list = co_await lab.ask(Verb::get, "/v2/sandboxes");
+    EXPECT_EQ(list.body.at(0).at("label"), "internal");
+    auto refused =
+        co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", R"({"templateID":"app"})", low);
+    EXPECT_EQ(refused.status, 404u);
+
+    // What is built on it has its label, too, before anything has gone in.
+    lab.node.before = [build](const std::string& method, const json::object&) {
+      std::optional<FakeNode::Answer> answer;
+      if (method != "template.list") return answer;
+      json::object facts{{"name", build}, {"state", "ready"}};
+      json::array list;
+      list.push_back(std::move(facts));
+      json::object listed;
+      listed["templates"] = std::move(list);
+      answer = listed;
+      return answer;
+    };
+    auto next = co_await lab.ask(Verb::post, "/v3/templates", R"({"name":"next"})");
+    std::string start = "/v2/templates/" + std::string(next.body.at("templateID").as_string()) +
+                        "/builds/" + std::string(next.body.at("buildID").as_string());
+    auto begun = co_await lab.ask(Verb::post, start, R"({"fromTemplate":"app","steps":[]})");
+    EXPECT_EQ(begun.status, 202u);
+    std::function<bool()> asked = [&lab] { return lab.node.calls.back() == "build.abort"; };
+    EXPECT_TRUE(co_await lab.eventually(std::move(asked)));
+    shown = co_await lab.ask(Verb::get, "/templates/next");
+    EXPECT_EQ(shown.body.at("label"), "internal");
+  });
+}
+
+/// The operator has closed what was open; whoever ran is told so when the API is back.
+TEST_F(ApiEgressTest, APolicyFollowsTheConfiguration) {
+  run_on(lab_.loop, [](ApiLab& lab) -> Task<void> {
+    co_await lab.start();
+    std::string id = co_await lab.create(box_with(R"("egress":"internet")"));
+    EXPECT_TRUE(reaches(lab.node.policy_of(id), "a.example"));
+    co_await lab.stop_api();
+    lab.config.egress.ceiling = EgressLevel::none;
+    EXPECT_TRUE(co_await lab.start_api());
+    std::function<bool()> closed = [&lab, id] {
+      return !reaches(lab.node.policy_of(id), "a.example");
+    };
+    EXPECT_TRUE(co_await lab.eventually(std::move(closed)));
+    std::function<bool()> told = [&lab] { return lab.node.calls.back() != "box.egress"; };
+    EXPECT_TRUE(co_await lab.eventually(std::move(told)));
+    auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);
+    EXPECT_EQ(detail.body.at("egress").at("level"), "none");
+    co_await lab.stop();
+  }(lab_));
+}
+
+}  // namespace
+}  // namespace hako::test
