@@ -50,7 +50,8 @@ class OpenBox:
                         "ip -6 route add default via fd00:68::1"):
             namespaces.run_inside(pid, command)
         # As hako's boxes have it; else claims by ARP spoil what is tried after them.
-        mac = namespaces.run_inside(pid, "cat /sys/class/net/eth0/address").strip()
+        link = namespaces.run_inside(pid, "ip -oneline link show dev eth0")
+        mac = link.split("link/ether ")[1].split()[0]
         run(f"ip neighbour replace {GUEST} lladdr {mac} nud permanent dev {LINK}")
         namespaces.nft(RULES)
         self.recorder = Recorder(LINK)

@@ -1,12 +1,12 @@
 """From what the box saw and what arrived outside to a verdict, and to a report."""
 
 import collections
-import ipaddress
 import json
 import os
-import subprocess
 import sys
 import zipfile
+
+from recorder import needles
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOOD = ("refused", "passed", "skipped")
@@ -41,6 +41,11 @@ def convict(results, arrived):
             result["verdict"] = "LEAKED"
             result["how"] = f"arrived at {', '.join(sorted(places)[:3])}; {result['how']}"
     return results
+
+
+def attacks_in(text):
+    """The attacks whose words are in `text`."""
+    return needles(text.encode())
 
 
 def bad(results):

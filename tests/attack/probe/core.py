@@ -133,7 +133,7 @@ def attempt(function):
 def wanted(each, plan):
     if plan.get("only") is not None and each.id not in plan["only"]:
         return False
-    if any(need not in plan for need in each.needs):
+    if each.id in plan.get("skip", ()) or any(need not in plan for need in each.needs):
         return False
     return plan["level"] in each.attack + each.legitimate
 

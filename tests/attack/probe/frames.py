@@ -1,7 +1,6 @@
 """Packets made by hand, and the link that they go out on."""
 
 import fcntl
-import os
 import socket
 import struct
 
@@ -17,13 +16,13 @@ class Link:
     """The one interface of the box."""
 
     def __init__(self, gateway):
-        self.name = next(n for n in sorted(os.listdir("/sys/class/net")) if n != "lo")
-        with open(f"/sys/class/net/{self.name}/address") as file:
-            self.mac = file.read().strip()
+        self.name = next(name for _, name in socket.if_nameindex() if name != "lo")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             request = struct.pack("256s", self.name.encode())
-            answer = fcntl.ioctl(any_socket, 0x8915, request)  # SIOCGIFADDR
-        self.address = socket.inet_ntoa(answer[20:24])
+            address = fcntl.ioctl(any_socket, 0x8915, request)  # SIOCGIFADDR
+            hardware = fcntl.ioctl(any_socket, 0x8927, request)  # SIOCGIFHWADDR
+        self.address = socket.inet_ntoa(address[20:24])
+        self.mac = hardware[18:24].hex(":")
         self.gateway = gateway
         self.gateway_mac = self._neighbour(gateway)
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
