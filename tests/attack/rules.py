@@ -12,6 +12,7 @@ resolvers = ["{zone.RESOLVER}"]
 private_networks = ["10.20.0.0/16:8080"]
 connects_per_second = 400
 [labels]
+confidential = "allow"
 confidential_allow = ["vault.test:443"]
 """
 
