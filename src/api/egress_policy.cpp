@@ -10,7 +10,6 @@ using policy::EgressLevel;
 using policy::EgressPlan;
 using policy::EgressPlatform;
 using policy::EgressPolicy;
-using policy::EgressRequest;
 
 namespace {
 
@@ -22,27 +21,6 @@ json::array texts_of(const std::vector<policy::Target>& targets) {
   json::array texts;
   for (const policy::Target& target : targets) texts.emplace_back(policy::to_string(target));
   return texts;
-}
-
-/// `request` without what is denied: the highest level that is not, and the targets that are not
-/// when they are asked for alone.
-EgressRequest capped(const EgressPlatform& platform, policy::Label label, EgressRequest request) {
-  auto granted = [&](std::optional<EgressLevel> level, std::vector<policy::Target> allow) {
-    EgressRequest part;
-    part.level = level;
-    part.allow_internet_access = request.allow_internet_access;
-    part.allow_out = std::move(allow);
-    return policy::plan_egress(platform, label, part).decision.allowed;
-  };
-  for (EgressLevel lower : {EgressLevel::allow, EgressLevel::none}) {
-    if (request.level && *request.level > lower && !granted(request.level, {})) {
-      request.level = lower;
-    }
-  }
-  std::erase_if(request.allow_out, [&](const policy::Target& target) {
-    return !granted(request.level, {target});
-  });
-  return request;
 }
 
 }  // namespace
@@ -57,10 +35,8 @@ EgressPolicy capped_policy(const EgressPlatform& platform, policy::Label label,
                            const SandboxOptions& options) {
   auto request = egress_request(options);
   if (!request) return {};
-  EgressPlan plan = policy::plan_egress(platform, label, request.value());
-  if (plan.decision.allowed) return std::move(plan.policy);
-  plan = policy::plan_egress(platform, label, capped(platform, label, std::move(request.value())));
-  return plan.decision.allowed ? std::move(plan.policy) : EgressPolicy();
+  // Of one that is denied, the plan holds what is left.
+  return policy::plan_egress(platform, label, request.value()).policy;
 }
 
 void add_links(EgressPolicy& policy, const std::string& id,

@@ -95,6 +95,7 @@ Error error_for_user(const Error& error, std::string_view what) {
     case ErrorCode::invalid_argument:
     case ErrorCode::failed_precondition:
     case ErrorCode::resource_exhausted:
+    case ErrorCode::too_large:
       return error;
     default:
       break;

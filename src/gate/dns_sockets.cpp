@@ -18,6 +18,7 @@ constexpr size_t kLongestMessage = 4096;
 constexpr size_t kShortestMessage = 12;
 constexpr int kMessagesPerTurn = 32;
 constexpr Duration kMessageTime = 10s;
+constexpr Duration kErrorPause = 10ms;
 
 /// One datagram: its bytes, who sent it and which address it was sent to.
 struct Datagram {
@@ -115,8 +116,12 @@ Task<void> serve_dns_datagrams(SharedSocket socket, AnswerDns answer) {
       co_await socket->async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
       continue;
     }
-    // Others are those of an answer that did not arrive.
-    if (os_error == 0 && datagram->size > 0) {
+    if (os_error != 0) {
+      // That of an answer that did not arrive, or a socket of no use.
+      co_await sleep_for(kErrorPause);
+      continue;
+    }
+    if (datagram->size > 0) {
       auto said = answer(std::span(datagram->bytes.data(), datagram->size));
       if (!said.empty()) reply(socket->native_handle(), *datagram, said);
     }

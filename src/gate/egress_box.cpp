@@ -22,12 +22,7 @@ constexpr Duration kIdleTime = 10min;
 constexpr int kAcceptsPerTurn = 32;
 /// Whoever floods waits so long for the next reset.
 constexpr Duration kFloodPause = 20ms;
-/// When no descriptor is left.
-constexpr Duration kExhaustedPause = 50ms;
-
-bool is_exhaustion(int os_error) {
-  return os_error == EMFILE || os_error == ENFILE || os_error == ENOBUFS || os_error == ENOMEM;
-}
+constexpr Duration kTroublePause = 50ms;
 
 /// What the policy would be without the walls that a test has taken away.
 policy::EgressPolicy as_walls_stand(policy::EgressPolicy policy) {
@@ -45,6 +40,15 @@ policy::EgressPolicy everything() {
   return policy;
 }
 
+/// As many as may be open may be opened at once.
+double connect_burst(const policy::EgressLimits& limits) {
+  return std::max(1, limits.connections > 0 ? limits.connections : limits.connects_per_second);
+}
+
+double question_burst(const policy::EgressLimits& limits) {
+  return std::max(1, limits.names_per_second);
+}
+
 SharedSocket share(asio::any_io_executor executor, Fd socket) {
   if (!socket) return nullptr;
   return std::make_shared<asio::posix::stream_descriptor>(executor, socket.release());
@@ -59,7 +63,12 @@ void close_socket(SharedSocket& socket) {
 }  // namespace
 
 EgressBox::EgressBox(asio::any_io_executor executor, EgressCommons& commons, std::string machine)
-    : executor_(executor), commons_(commons), machine_(std::move(machine)), tasks_(executor) {}
+    : executor_(executor),
+      commons_(commons),
+      machine_(std::move(machine)),
+      connects_(policy_.limits.connects_per_second, connect_burst(policy_.limits)),
+      questions_(policy_.limits.names_per_second, question_burst(policy_.limits)),
+      tasks_(executor) {}
 
 void EgressBox::listen(EgressSockets sockets) {
   if (closed_) return;
@@ -79,9 +88,8 @@ void EgressBox::set_policy(std::string box, policy::EgressPolicy policy) {
   policy_ = as_walls_stand(std::move(policy));
   const auto& limits = policy_.limits;
   traffic_.set_limits(limits);
-  int burst = limits.connections > 0 ? limits.connections : limits.connects_per_second;
-  connects_.change(Clock::now(), limits.connects_per_second, std::max(1, burst));
-  questions_.change(Clock::now(), limits.names_per_second, std::max(1, limits.names_per_second));
+  connects_.change(Clock::now(), limits.connects_per_second, connect_burst(limits));
+  questions_.change(Clock::now(), limits.names_per_second, question_burst(limits));
   for (Passage* passage : passages_) passage->judge_again();
 }
 
@@ -111,13 +119,7 @@ policy::Decision EgressBox::may_connect(const policy::Destination& destination) 
 }
 
 Task<Result<Addresses>> EgressBox::resolve(std::string name) {
-  if (resolving_ >= kMostResolving)
-    co_return Error(ErrorCode::resource_exhausted, "too many names are asked for at once");
-  struct Count {
-    size_t& number;
-    explicit Count(size_t& counted) : number(counted) { ++number; }
-    ~Count() { --number; }
-  } count(resolving_);
+  auto turn = co_await resolving_.take();
   co_return co_await commons_.resolver.resolve(std::move(name));
 }
 
@@ -210,6 +212,7 @@ Task<void> EgressBox::pass(std::shared_ptr<EgressBox> box, http::Stream client) 
 
 Task<void> EgressBox::accept_all(SharedSocket listener) {
   int taken = 0, refused = 0;
+  bool in_trouble = false;
   while (listener->is_open()) {
     int accepted = ::accept4(listener->native_handle(), nullptr, nullptr,
                              SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -223,15 +226,14 @@ Task<void> EgressBox::accept_all(SharedSocket listener) {
         co_await asio::post(executor_, asio::use_awaitable);
     } else if (os_error == EAGAIN) {
       taken = refused = 0;
+      in_trouble = false;
       co_await listener->async_wait(asio::posix::stream_descriptor::wait_read,
                                     asio::use_awaitable);
-    } else if (is_exhaustion(os_error)) {
-      log_warn("egress_exhausted", {{"error", Error::from_errno(os_error, "accept").message()}});
-      co_await sleep_for(kExhaustedPause);
-    } else if (os_error == EBADF || os_error == EINVAL || os_error == ENOTSOCK) {
-      // Not a listener: whoever sent it made a mistake.
-      log_error("egress_no_listener", {{"machine", machine_}});
-      co_return;
+    } else if (os_error != ECONNABORTED && os_error != EINTR) {
+      // No descriptor is left, most likely.
+      if (!std::exchange(in_trouble, true))
+        log_warn("egress_accept_failed", {{"machine", machine_}, {"errno", os_error}});
+      co_await sleep_for(kTroublePause);
     }
   }
 }

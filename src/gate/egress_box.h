@@ -27,7 +27,7 @@ struct EgressCommons {
   PipePool pipes{};
   size_t most_open = 0;         ///< passages of all boxes
   size_t open = 0;              ///< passages of all boxes
-  uint64_t last_connection = 0;  ///< number of the last that was allowed
+  uint64_t last_connection = 0;  ///< number of the last that was allowed; never given twice
 };
 
 /// Until it has a policy nothing passes. Thread: one executor.
@@ -35,7 +35,7 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
  public:
   /// Open at once in one box when its policy sets no limit, and at most.
   static constexpr size_t kMostOpen = 4096;
-  static constexpr size_t kMostResolving = 32;
+  static constexpr int kMostResolving = 8;
 
   EgressBox(asio::any_io_executor executor, EgressCommons& commons, std::string machine);
 
@@ -57,7 +57,7 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   const policy::EgressPolicy& policy() const { return policy_; }
   /// policy::may_connect(), and once there is an address, whether it is not this host's own.
   policy::Decision may_connect(const policy::Destination& destination) const;
-  /// resource_exhausted: this box asks for too many at once; those of Resolver.
+  /// Errors: those of Resolver. Of one box only some are asked for at once; others wait.
   Task<Result<Addresses>> resolve(std::string name);
   std::vector<uint8_t> answer(std::span<const uint8_t> question);
   void record(EgressRecord record);
@@ -78,8 +78,8 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   policy::EgressPolicy policy_;
   BoxTraffic traffic_;
   Names names_;
-  TokenBucket connects_{1, 1}, questions_{1, 1};
-  size_t resolving_ = 0;
+  TokenBucket connects_, questions_;
+  TurnQueue resolving_{kMostResolving};
   SharedSocket listener_, dns_;
   std::set<Passage*> passages_;
   bool closed_ = false;

@@ -1,11 +1,13 @@
 #include "gate/machine_table.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 
 #include "base/log.h"
 #include "gate/guest_connection.h"
+#include "wire/routing.h"
 
 namespace hako::gate {
 namespace {
@@ -19,6 +21,15 @@ constexpr auto kSocketPatience = std::chrono::seconds(5);
 /// After a refusal nobody asks again for so long.
 constexpr auto kRefusalPause = std::chrono::milliseconds(500);
 constexpr auto kSweepInterval = std::chrono::seconds(5);
+
+/// Of the guest that a socket leads to; 0 while it is not connected.
+uint16_t remote_port(int fd) {
+  sockaddr_in peer{};
+  socklen_t size = sizeof peer;
+  // SAFETY: the kernel writes at most `size` bytes of an address.
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return 0;
+  return ntohs(peer.sin_port);
+}
 
 }  // namespace
 
@@ -89,6 +100,14 @@ Result<void> MachineTable::publish(const std::string& id, const std::string& box
   machine->ingress = std::move(ingress);
   boxes_[box] = machine;
   return ok();
+}
+
+void MachineTable::change_ingress(Machine& machine, Ingress ingress) {
+  bool other_token = ingress.traffic_token != machine.ingress.traffic_token;
+  machine.ingress = std::move(ingress);
+  if (!other_token) return;
+  for (int fd : machine.live)
+    if (remote_port(fd) != wire::kDaemonPort) reset_socket(fd);
 }
 
 MachineRef MachineTable::find(const std::string& id) const {

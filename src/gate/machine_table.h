@@ -64,6 +64,9 @@ class MachineTable {
   /// Requests for `box` go to machine `id` from now on. not_found.
   Result<void> publish(const std::string& id, const std::string& box, std::string access_token,
                        Ingress ingress = {});
+  /// Resets connections to its ports if another token is asked for from now on; not the daemon's,
+  /// whose token is the same.
+  static void change_ingress(Machine& machine, Ingress ingress);
   Result<void> add_sockets(const std::string& id, std::vector<Fd> sockets);
 
   MachineRef find(const std::string& id) const;

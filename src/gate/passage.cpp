@@ -32,6 +32,11 @@ Fd handle_of(http::Stream& stream) {
   return Fd(::fcntl(stream.native_handle(), F_DUPFD_CLOEXEC, 0));
 }
 
+std::string why_unread(const Error& error) {
+  if (error.code() == ErrorCode::timed_out) return "the client did not say for whom in time";
+  return error.message();
+}
+
 }  // namespace
 
 Passage::Passage(EgressBox& box, http::Stream client)
@@ -82,7 +87,8 @@ Task<void> Passage::go() {
     const std::string* name = box_.names().name_of(address.to_v4());
     if (!name) {
       destination_.address = address;
-      co_return co_await refuse({"egress.name", "no name has this address: ask DNS first"});
+      Refusal unknown{"egress.name", "no name has this address: ask DNS first"};
+      co_return co_await refuse(std::move(unknown));
     }
     destination_.name = *name;
     for (const auto& link : box_.policy().links)
@@ -99,13 +105,16 @@ Task<void> Passage::go_by_link(policy::EgressLink link) {
   link_ = link;
   // The daemon and the relay to the loopback address are the node's and the gate's.
   bool reserved = link.port == wire::kDaemonPort || link.port == wire::kLoopbackRelayPort;
-  if (link.port != destination_.port || reserved)
-    co_return co_await refuse({"link.port", "no link leads to this port"});
   auto machine = box_.commons().table.find_box(link.box);
-  if (!machine) co_return co_await refuse({"link.box", "the box that is linked is not running"});
+  std::optional<Refusal> refusal;
+  if (link.port != destination_.port || reserved)
+    refusal = {"link.port", "no link leads to this port"};
+  else if (!machine)
+    refusal = {"link.box", "the box that is linked is not running"};
+  if (refusal) co_return co_await refuse(std::move(*refusal));
   judged_ = true;
-  auto decision = policy::Decision::allow("link", "a link to box " + link.box);
-  note_allowed(decision);
+  allowed_by_ = policy::Decision::allow("link", "a link to box " + link.box);
+  note_allowed();
   DialPlan plan;
   plan.port = link.port;
   plan.patience = kConnectTime;
@@ -124,8 +133,12 @@ Task<void> Passage::go_by_link(policy::EgressLink link) {
 
 Task<void> Passage::go_by_policy() {
   auto decision = box_.may_connect(destination_);
-  if (!decision.allowed) co_return co_await refuse({decision.rule, decision.reason});
+  if (!decision.allowed) {
+    Refusal refusal{decision.rule, decision.reason};
+    co_return co_await refuse(std::move(refusal));
+  }
   judged_ = true;
+  allowed_by_ = std::move(decision);
   auto addresses = co_await find_addresses();
   if (addresses.empty() || cut_) co_return;
   destination_.address = addresses.front();
@@ -149,7 +162,7 @@ Task<Addresses> Passage::find_addresses() {
     auto resolved = co_await box_.resolve(destination_.name);
     if (cut_) co_return Addresses();
     if (!resolved) {
-      note_allowed(box_.may_connect(destination_));
+      note_allowed();
       end_reason_ = resolved.error().message();
       co_return Addresses();
     }
@@ -160,10 +173,12 @@ Task<Addresses> Passage::find_addresses() {
   for (const auto& address : all) {
     policy::Destination there{destination_.name, address, destination_.port};
     auto decision = box_.may_connect(there);
-    if (decision.allowed)
+    if (decision.allowed) {
       permitted.push_back(address);
-    else
+      allowed_by_ = std::move(decision);
+    } else {
       refusal = {decision.rule, decision.reason};
+    }
   }
   if (permitted.empty()) {
     if (!all.empty()) destination_.address = all.front();
@@ -173,10 +188,14 @@ Task<Addresses> Passage::find_addresses() {
 }
 
 Task<Result<void>> Passage::connect(Addresses addresses) {
-  if (connection_ == 0) note_allowed(box_.may_connect(destination_));
-  std::function<bool()> give_up = [this] { return cut_; };
+  if (connection_ == 0) note_allowed();
+  // Asked again for each: a policy may have changed since.
+  MayTry may_try = [this](const asio::ip::address& address) {
+    policy::Destination there{destination_.name, address, destination_.port};
+    return !cut_ && box_.may_connect(there).allowed;
+  };
   auto connected = co_await connect_out(upstream_, std::move(addresses), destination_.port,
-                                        kConnectTime, give_up);
+                                        kConnectTime, may_try);
   if (cut_) co_return Error(ErrorCode::cancelled, end_reason_);
   if (!connected) {
     end_reason_ = connected.error().message();
@@ -207,13 +226,12 @@ Task<void> Passage::pass_tls(Addresses addresses) {
   auto reading = read_opening(judge_tls);
   auto opening = co_await with_deadline(kOpeningTime, std::move(reading));
   if (cut_) co_return;
-  if (!opening) {
-    bool late = opening.error().code() == ErrorCode::timed_out;
-    co_return co_await refuse(
-        {kSniRule, late ? "the client did not say for whom in time" : opening.error().message()});
-  }
-  if (opening.value().kind == Opening::Kind::refused)
-    co_return co_await refuse({opening.value().rule, opening.value().reason});
+  std::optional<Refusal> refusal;
+  if (!opening)
+    refusal = {kSniRule, why_unread(opening.error())};
+  else if (opening.value().kind == Opening::Kind::refused)
+    refusal = {opening.value().rule, opening.value().reason};
+  if (refusal) co_return co_await refuse(std::move(*refusal));
   if (!co_await connect(std::move(addresses))) co_return;
   if (!co_await send_pending()) co_return;
   co_await relay(*upstream_);
@@ -259,9 +277,10 @@ Task<Result<void>> Passage::pass_out_watched(const Addresses& addresses) {
   if (read)
     opening = std::move(read).value();
   else if (read.error().code() == ErrorCode::timed_out)
-    opening = {Opening::Kind::refused, kHostRule, "the client did not say for whom in time"};
+    opening = {Opening::Kind::refused, kHostRule, why_unread(read.error())};
   if (opening.kind == Opening::Kind::refused) {
-    note_denied({opening.rule, opening.reason});
+    Refusal refusal{opening.rule, opening.reason};
+    note_denied(refusal);
     co_return Error(ErrorCode::permission_denied, opening.reason);
   }
   if (opening.kind != Opening::Kind::http) {
@@ -279,7 +298,8 @@ Task<Result<void>> Passage::pass_out_watched(const Addresses& addresses) {
 }
 
 Task<void> Passage::pass_http(Addresses addresses) {
-  note_allowed(box_.may_connect(destination_));
+  note_allowed();
+  relaying_ = true;
   co_await serve_http(std::move(addresses));
   ended_well_ = !cut_;
   if (!cut_) end_reason_ = "both sides have ended";
@@ -292,7 +312,6 @@ Task<void> Passage::serve_http(Addresses addresses) {
   way.expected = expected();
   way.connect = [this, addresses] { return connect_for_http(addresses); };
   way.refused = [this](const std::string& reason) { note_denied({kHostRule, reason}); };
-  relaying_ = false;  // the server has deadlines of its own
   co_await relay_http(std::move(client_), std::move(way));
 }
 
@@ -389,11 +408,11 @@ EgressRecord Passage::record(std::string_view verdict) const {
   return record;
 }
 
-void Passage::note_allowed(const policy::Decision& decision) {
+void Passage::note_allowed() {
   connection_ = ++box_.commons().last_connection;
   auto allowed = record("allowed");
-  allowed.rule = decision.rule;
-  allowed.reason = decision.reason;
+  allowed.rule = allowed_by_.rule;
+  allowed.reason = allowed_by_.reason;
   allowed.connection = connection_;
   box_.record(std::move(allowed));
 }

@@ -68,7 +68,7 @@ class Passage {
 
   std::optional<Refusal> objection() const;
   Task<void> refuse(Refusal refusal);
-  void note_allowed(const policy::Decision& decision);
+  void note_allowed();
   void note_denied(const Refusal& refusal);
   void note_end();
   EgressRecord record(std::string_view verdict) const;
@@ -80,6 +80,7 @@ class Passage {
   Meter meter_;
   policy::Destination destination_;
   std::optional<policy::EgressLink> link_;
+  policy::Decision allowed_by_;
   std::string pending_;        ///< read from the client and not sent yet
   bool judged_ = false;        ///< a policy has let it pass so far
   bool agrees_ = false;        ///< what is said on it is compared with its name, or will be

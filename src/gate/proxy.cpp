@@ -177,6 +177,7 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
     co_return co_await answer(exchange, std::move(response));
   }
   bool daemon = target.port == wire::kDaemonPort;
+  std::string token = machine->ingress.traffic_token;
   bool repeatable = !head.has_body();
   http::HeadEdit edit;
   if (daemon) edit = [](http::ResponseHead& response) { allow_origins(response.fields); };
@@ -186,6 +187,11 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
       auto response = machine->removed ? no_sandbox(head, target)
                                        : connect_problem(head, target, connection.error());
       co_return co_await answer(exchange, std::move(response));
+    }
+    // Its ports may have been closed to this request while the connection was made.
+    if (!daemon && machine->ingress.traffic_token != token) {
+      if (auto refused = refusal(head, target, machine->ingress))
+        co_return co_await answer(exchange, std::move(*refused));
     }
     bool reused = connection.value().reused();
     auto outcome = co_await http::relay(exchange, head, connection.value().client(), edit);

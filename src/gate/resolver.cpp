@@ -8,7 +8,7 @@
 #include <array>
 
 #include "base/fd.h"
-#include "gate/dns_channel.h"
+#include "gate/dns_lookup.h"
 
 namespace hako::gate {
 namespace {
@@ -17,6 +17,8 @@ namespace {
 constexpr int kMostAddresses = 16;
 /// Before the deadline, so that what was found by then is not lost.
 constexpr std::chrono::milliseconds kPatience{4800};
+/// For IPv6 where IPv4 is known: there are servers that do not answer such questions.
+constexpr std::chrono::milliseconds kPatienceForMore{250};
 
 struct Found {
   Addresses addresses;
@@ -152,12 +154,15 @@ Task<Result<Addresses>> Resolver::find(std::string name) {
 }
 
 Task<Result<Addresses>> Resolver::ask(std::string name) {
-  HAKO_CO_TRY(auto channel, DnsChannel::open(executor_, servers_, kPatience));
-  const DnsReply& of_ipv4 = channel->ask(name, ns_t_a);
-  const DnsReply* of_ipv6 = has_ipv6() ? &channel->ask(name, ns_t_aaaa) : nullptr;
-  co_await channel->wait();
+  DnsLookup lookup(executor_, servers_, kPatience);
+  const DnsReply& of_ipv4 = lookup.ask(name, ns_t_a);
+  const DnsReply* of_ipv6 = has_ipv6() ? &lookup.ask(name, ns_t_aaaa) : nullptr;
+  co_await lookup.wait(of_ipv4);
   auto found = read_reply(of_ipv4, ns_t_a);
-  if (of_ipv6) found = join(std::move(found), read_reply(*of_ipv6, ns_t_aaaa));
+  if (of_ipv6) {
+    co_await lookup.wait(*of_ipv6, found ? now() + kPatienceForMore : NameCache::Time::max());
+    if (of_ipv6->done) found = join(std::move(found), read_reply(*of_ipv6, ns_t_aaaa));
+  }
   if (found) {
     Addresses addresses = std::move(found.value().addresses);
     cache_.put(name, addresses, found.value().ttl, now());

@@ -27,11 +27,12 @@ Task<Result<void>> connect_to(http::Stream& stream,
 Task<Result<asio::ip::address>> connect_out(std::optional<http::Stream>& into,
                                             std::vector<asio::ip::address> addresses,
                                             uint16_t port, Duration patience,
-                                            const std::function<bool()>& give_up) {
+                                            const MayTry& may_try) {
   auto executor = co_await asio::this_coro::executor;
   auto end = Clock::now() + patience;
   Error problem(ErrorCode::unavailable, "no address to connect to");
-  for (size_t i = 0; i < addresses.size() && !give_up(); ++i) {
+  for (size_t i = 0; i < addresses.size(); ++i) {
+    if (!may_try(addresses[i])) continue;
     asio::generic::stream_protocol::endpoint endpoint(asio::ip::tcp::endpoint(addresses[i], port));
     into.emplace(executor);
     error_code error;

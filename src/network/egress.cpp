@@ -45,7 +45,8 @@ Result<EgressSockets> make_egress_sockets() {
   HAKO_TRY(sockets.listener, bound_socket(SOCK_STREAM, kEgressPort, {kReusePort, kTransparent}));
   if (::listen(sockets.listener.get(), kBacklog) < 0)
     return Error::from_errno(errno, "listen for egress");
-  HAKO_TRY(sockets.dns, bound_socket(SOCK_DGRAM, kDnsPort, {kReusePort, kTransparent, kPacketInfo}));
+  HAKO_TRY(sockets.dns,
+           bound_socket(SOCK_DGRAM, kDnsPort, {kReusePort, kTransparent, kPacketInfo}));
   return sockets;
 }
 

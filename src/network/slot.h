@@ -32,10 +32,11 @@ struct Slot {
 /// permanent neighbour entry for the guest, no route but the link's own, IPv6 off, forwarding off
 /// and forwarded packets dropped. Every other address is the namespace's own: what the guest sends
 /// to any is for the sockets of open_egress(), if it is TCP or DNS, and is refused at once by ICMP
-/// or a reset if it is not, or while these are not open. `directory` is made if missing. A slot that has its name is
-/// whole: an interrupted call leaves at most an empty file, which the next one replaces. Blocking
-/// (a few ms); different slots may be made by several threads at once. Errors: already_exists;
-/// permission_denied (needs root); the one of /dev/net/tun, naming it.
+/// or a reset if it is not, or while these are not open. `directory` is made if missing. A slot that
+/// has its name is whole: an interrupted call leaves at most an empty file, which the next one
+/// replaces. Blocking (a few ms); different slots may be made by several threads at once. Errors:
+/// already_exists; permission_denied (needs root); the one of /dev/net/tun, naming it; unsupported
+/// where the kernel lacks what the walls need.
 Result<Slot> create_slot(const std::string& directory, int number);
 /// Opens a slot that an earlier run made. Where an earlier version made it with other walls, they
 /// become those of this one: what runs in it goes on. not_found if there is none. Blocking (1 ms;

@@ -254,19 +254,24 @@ Result<void> Boxes::set_end(const std::string& id, WallTime ends) {
   return found->second.vm->update_record([ends](VmRecord& record) { record.ends = ends; });
 }
 
-Task<Result<void>> Boxes::set_egress(std::string id, boost::json::object egress) {
-  return run_to_end(set_egress_to_end(std::move(id), std::move(egress)));
+Task<Result<void>> Boxes::set_egress(std::string id, boost::json::object egress,
+                                     std::optional<boost::json::object> ingress) {
+  return run_to_end(set_egress_to_end(std::move(id), std::move(egress), std::move(ingress)));
 }
 
-Task<Result<void>> Boxes::set_egress_to_end(std::string id, boost::json::object egress) {
+Task<Result<void>> Boxes::set_egress_to_end(std::string id, boost::json::object egress,
+                                            std::optional<boost::json::object> ingress) {
   HAKO_CO_TRYV(check_egress(egress));
   auto found = boxes_.find(id);
   if (found == boxes_.end() || found->second.ending)
     co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
   auto vm = found->second.vm;
-  Result<void> written = vm->update_record([&](VmRecord& record) { record.egress = egress; });
+  Result<void> written = vm->update_record([&](VmRecord& record) {
+    record.egress = egress;
+    if (ingress) record.ingress = *ingress;
+  });
   if (!written) co_return written.error();
-  co_return co_await context_.gate.set_egress(vm->record().machine, egress);
+  co_return co_await context_.gate.set_egress(vm->record().machine, egress, ingress);
 }
 
 bool Boxes::is_machine_of(const std::string& machine, const std::string& box) const {

@@ -48,7 +48,8 @@ class Boxes {
   /// What the box may reach from now on. Written down first: on an error it holds from the gate's
   /// next connection on at the latest, but what it forbids may go on till then. Errors: not_found,
   /// too_large (nothing has changed); unavailable, timed_out, the gate's.
-  Task<Result<void>> set_egress(std::string box, boost::json::object egress);
+  Task<Result<void>> set_egress(std::string box, boost::json::object egress,
+                                std::optional<boost::json::object> ingress = std::nullopt);
   /// Whether `machine` is, or was until a moment ago, the machine of `box`.
   bool is_machine_of(const std::string& machine, const std::string& box) const;
   std::vector<VmRecord> list() const;
@@ -77,7 +78,8 @@ class Boxes {
   Result<void> check_room() const;
   Task<Result<Created>> create_to_end(CreateBox request);
   Task<Result<void>> destroy_to_end(std::string box, EndReason reason, std::string detail);
-  Task<Result<void>> set_egress_to_end(std::string box, boost::json::object egress);
+  Task<Result<void>> set_egress_to_end(std::string box, boost::json::object egress,
+                                       std::optional<boost::json::object> ingress);
   /// A built template gets a pool with its second box: most are used once, or never.
   void open_pool_if_used(const std::string& template_name);
   Task<void> open_pool_to_end(std::string template_name);

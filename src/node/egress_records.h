@@ -14,7 +14,7 @@ inline constexpr size_t kMostEgressRecords = 512;  ///< in one message
 /// One message's content: what one box has tried, and what has become of it.
 struct EgressRecords {
   std::string machine;
-  std::string box;             ///< as the gate says; whether it is the machine's is not checked here
+  std::string box;             ///< as the gate says; nobody has checked that it is the machine's
   boost::json::array records;  ///< each with all members of docs/internal-messages.md, and no other
 };
 

@@ -176,7 +176,8 @@ Task<Result<void>> GateLink::publish(const std::string& machine, const std::stri
 }
 
 Task<Result<void>> GateLink::set_egress(const std::string& machine,
-                                        const boost::json::object& egress) {
+                                        const boost::json::object& egress,
+                                        const std::optional<boost::json::object>& ingress) {
   // One that connects later hears of it with everything else. A call that waited for it could come
   // behind a newer one.
   auto peer = peer_;
@@ -184,6 +185,7 @@ Task<Result<void>> GateLink::set_egress(const std::string& machine,
   rpc::Payload payload;
   payload.body = {{"machine", machine}};
   payload.body["egress"] = egress;
+  if (ingress) payload.body["ingress"] = *ingress;
   auto answer = co_await peer->call("machine.egress", std::move(payload), kCutTime);
   if (!answer && answer.error().code() != ErrorCode::not_found) co_return answer.error();
   co_return ok();

@@ -57,10 +57,11 @@ class GateLink {
   Task<Result<void>> publish(const std::string& machine, const std::string& box,
                              const std::string& access_token, const boost::json::object& ingress,
                              const boost::json::object& egress);
-  /// What the machine may reach from now on; returns when every connection that this forbids has
-  /// been cut. A gate that has not been told of the machine yet lets nothing of it pass: that is
+  /// What the machine may reach from now on, and who may reach it if that changes, too; returns when
+  /// every connection that this forbids has been cut. A gate that has not been told of the machine yet lets nothing of it pass: that is
   /// success. Does not wait for a gate: unavailable. timed_out after 10 s.
-  Task<Result<void>> set_egress(const std::string& machine, const boost::json::object& egress);
+  Task<Result<void>> set_egress(const std::string& machine, const boost::json::object& egress,
+                                const std::optional<boost::json::object>& ingress = std::nullopt);
   /// The certificate with its chain, and the key, both PEM. invalid_argument if they do not fit.
   Task<Result<void>> use_certificate(const std::string& certificate, const std::string& key);
 

@@ -152,8 +152,10 @@ Service::Answer Service::set_egress(rpc::Payload request) {
   Fields fields(request.body);
   std::string box = fields.text("box");
   boost::json::object egress = fields.object("egress");
+  std::optional<boost::json::object> ingress;
+  if (request.body.contains("ingress")) ingress = fields.object("ingress");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
-  HAKO_CO_TRYV(co_await boxes_.set_egress(std::move(box), std::move(egress)));
+  HAKO_CO_TRYV(co_await boxes_.set_egress(std::move(box), std::move(egress), std::move(ingress)));
   co_return payload({});
 }
 

@@ -11,6 +11,7 @@ namespace {
 constexpr size_t kHeaderBytes = 12;
 constexpr size_t kLongestWireName = 255;
 constexpr size_t kLongestText = 200;
+constexpr uint8_t kPointer = 0xc0;  ///< of a name that goes on elsewhere, in its first byte
 constexpr uint16_t kTypeOpt = 41;
 constexpr uint16_t kOptionExtendedError = 15;
 /// What a path of any kind carries in one piece (dnsflagday.net/2020).
@@ -46,23 +47,23 @@ Result<std::string> read_name(ByteReader& in) {
   }
 }
 
-/// Past the name of a record, wherever it goes on.
-void skip_name(ByteReader& in) {
+/// Past the name of a record, wherever it goes on. False for labels of kinds that are history.
+bool skip_name(ByteReader& in) {
   for (;;) {
     uint8_t length = in.u8();
-    if (length == 0) return;
-    if (length >= 0xc0) {
+    if (length == 0) return true;
+    if (length >= kPointer) {
       in.u8();
-      return;
+      return true;
     }
-    // Labels of other kinds exist on paper only; the length then is past any message of ours.
+    if (length > kLongestLabel) return false;
     in.take(length);
   }
 }
 
 Result<void> read_additional(ByteReader& in, Query& query) {
   size_t name_at = in.position();
-  skip_name(in);
+  if (!skip_name(in)) return unreadable("an unknown label");
   size_t name_bytes = in.position() - name_at;
   uint16_t type = in.u16();
   uint16_t klass = in.u16();
@@ -156,7 +157,7 @@ Result<Query> parse_query(std::span<const uint8_t> message) {
 std::vector<uint8_t> answer_address(const Query& query, std::array<uint8_t, 4> address,
                                     uint32_t ttl) {
   auto out = begin_answer(query, Rcode::no_error, 1);
-  put_u16(out, 0xc000 | kHeaderBytes);  // the name is the question's
+  put_u16(out, kPointer << 8 | kHeaderBytes);  // the name is the question's
   put_u16(out, kTypeA);
   put_u16(out, kClassIn);
   put_u32(out, ttl);

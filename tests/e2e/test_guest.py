@@ -112,6 +112,11 @@ class GuestTest(unittest.TestCase):
         self.call("Remove", {"path": "/home/user/watched"})
         self.assertTrue(ended.wait(30))
 
+    def test_its_way_out_and_its_name_server_are_the_host(self):
+        told = self.hako.exec(self.id, "sh", "-c", "ip route show default; cat /etc/resolv.conf")
+        self.assertEqual(told.stdout.split("\n")[:2],
+                         ["default via 169.254.0.22 dev eth0 ", "nameserver 169.254.0.22"])
+
     def test_the_host_reaches_services_on_the_loopback_address(self):
         self.hako.exec(self.id, "sh", "-c",
                        f"mkdir served && cd served && echo {self.id} > mine && "

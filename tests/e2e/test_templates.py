@@ -238,6 +238,9 @@ class TemplatesTest(unittest.TestCase):
             image.programs(tar)
             for name in ("old", "emptied/lower", "data/kept"):
                 image.file(tar, name, name)
+            # As images of systems with systemd have it; a box has no such service.
+            image.file(tar, "etc/resolv.conf", link="../run/systemd/resolve/stub-resolv.conf",
+                       kind=tarfile.SYMTYPE)
             # An absolute link means the image's own folder, also while it is unpacked.
             image.file(tar, "linked", link="/data", kind=tarfile.SYMTYPE)
 
@@ -259,6 +262,8 @@ class TemplatesTest(unittest.TestCase):
                                    "2>/dev/null; true")
         self.assertEqual(told.split("\n"), ["user", "/work", "yes", "/data:", "kept", "through", "",
                                             "/emptied:", "upper", "data/kept"])
+        self.assertEqual(self.shell(sandbox, "cat /etc/resolv.conf").split("\n")[0],
+                         "nameserver 169.254.0.22")
         # Its root is shared by all boxes, not copied for each.
         scratch = os.path.join(self.hako.state, "node", "vms",
                                self.hako.record_of(sandbox["sandboxID"])["machine"], "scratch.raw")

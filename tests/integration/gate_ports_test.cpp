@@ -75,6 +75,51 @@ GATE_TEST(asks_for_the_traffic_token_on_all_but_the_daemons_port) {
   EXPECT_EQ(relayed.status, 403u);
 }
 
+GATE_TEST(ports_that_are_closed_lose_their_connections_and_the_daemon_keeps_its) {
+  auto to_service = co_await this->client();
+  auto to_hidden = co_await this->client();
+  auto to_daemon = co_await this->client();
+  auto service = request("/hang", "box1", kService);
+  CO_ASSERT_TRUE(co_await to_service.start(std::move(service)));
+  auto hidden = request("/hang", "box1", kHidden);
+  CO_ASSERT_TRUE(co_await to_hidden.start(std::move(hidden)));
+  auto daemon = request("/hang");
+  CO_ASSERT_TRUE(co_await to_daemon.start(std::move(daemon)));
+
+  boost::json::object closed{{"machine", "m1-1"}};
+  closed["egress"] = boost::json::object();
+  closed["ingress"] = boost::json::object{{"traffic_token", "let-me-in"}};
+  auto order = node_->order("machine.egress", std::move(closed));
+  CO_ASSERT_TRUE(co_await std::move(order));
+  char buffer[64];
+  for (auto* client : {&to_service, &to_hidden}) {
+    auto rest = co_await client->read_some(asio::buffer(buffer));
+    while (rest && rest.value() > 0) rest = co_await client->read_some(asio::buffer(buffer));
+    EXPECT_FALSE(rest);  // cut, not ended
+  }
+  EXPECT_EQ(guest_->established_connections(49983), 1);
+  auto without = request("/seen", "box1", kService);
+  auto refused = co_await ask(std::move(without));
+  EXPECT_EQ(refused.status, 403u);
+}
+
+GATE_TEST(uploads_with_a_label_are_sent_to_the_api) {
+  for (const char* target : {"/files?path=a", "/files?label=secret&path=a", "/echo"}) {
+    auto upload = request(target);
+    upload.method = http::Verb::post;
+    upload.body = "data";
+    bool in_query = std::string_view(target).find("label") != std::string_view::npos;
+    if (!in_query) upload.fields.set("X-Hako-Label", "secret");
+    auto refused = co_await ask(std::move(upload));
+    EXPECT_EQ(refused.status, 400u) << target;
+    EXPECT_THAT(refused.body, HasSubstr("API's port")) << target;
+  }
+  // A service may mean something else by it.
+  auto service = request("/x?label=y", "box1", kService);
+  auto served = co_await ask(std::move(service));
+  EXPECT_EQ(served.status, 200u);
+}
+
 GATE_TEST(masks_the_host_towards_services) {
   boost::json::object ingress;
   ingress["mask_host"] = "localhost:${PORT}";

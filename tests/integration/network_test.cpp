@@ -141,9 +141,9 @@ TEST_F(SlotTest, EachRuleThatIsMissingShowsInTheInspection) {
 TEST_F(SlotTest, ASlotOfAnEarlierVersionGetsTheWallsOfThisOne) {
   Slot slot = make(0);
   ASSERT_TRUE(in_namespace(slot.netns.get(), []() -> Result<void> {
-    if (shell("ip route del local default table main && nft flush ruleset && nft 'table inet hako { chain "
-              "forward { type filter hook forward priority 0; policy drop; }; }' && "
-              "sysctl -q net.ipv4.icmp_ratemask=6168") != 0)
+    if (shell("ip route del local default table main && nft flush ruleset && "
+              "nft 'table inet hako { chain forward { type filter hook forward priority 0; "
+              "policy drop; }; }' && sysctl -q net.ipv4.icmp_ratemask=6168") != 0)
       return Error(ErrorCode::internal, "the shell failed");
     return ok();
   }));

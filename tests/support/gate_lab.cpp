@@ -108,6 +108,7 @@ Task<void> daemon(http::Exchange& exchange) {
 
 Task<void> service(http::Exchange& exchange) {
   const http::RequestHead& head = exchange.head();
+  if (head.path() == "/hang") co_return co_await hang(exchange);
   if (head.path() == "/seen") {
     std::string seen;
     for (const char* name : {"Host", "X-Forwarded-Host", "e2b-traffic-access-token"})
@@ -254,6 +255,7 @@ Task<void> TestNode::accept(Fd connection) {
       std::make_shared<rpc::Peer>(co_await asio::this_coro::executor, std::move(connection));
   peer->on("sockets.want",
            [this](rpc::Payload request) { return give_sockets(std::move(request)); });
+  peer->on("egress.records", [this](rpc::Payload told) { return take_records(std::move(told)); });
   peer_ = peer;
   ++connections_;
   co_await peer->run();
@@ -273,6 +275,16 @@ Task<Result<rpc::Payload>> TestNode::give_sockets(rpc::Payload request) {
 
 Task<void> TestNode::wait_for_gate() {
   while (!peer_) co_await sleep_for(1ms);
+}
+
+Task<Result<rpc::Payload>> TestNode::take_records(rpc::Payload told) {
+  for (const auto& value : told.body.at("records").as_array()) {
+    boost::json::object record = value.as_object();
+    record["machine"] = told.body.at("machine");
+    record["box"] = told.body.at("box");
+    records_.push_back(std::move(record));
+  }
+  co_return rpc::Payload();
 }
 
 void TestNode::disconnect() {
@@ -299,29 +311,49 @@ Task<Result<boost::json::object>> TestNode::add(std::string machine, const Scrip
   co_return co_await std::move(order);
 }
 
+Task<Result<boost::json::object>> TestNode::add_egress(std::string machine,
+                                                       const network::Slot& slot) {
+  auto sockets = network::open_egress(slot);
+  if (!sockets) co_return sockets.error();
+  boost::json::object body;
+  body["machine"] = machine;
+  body["address"] = network::kGuestAddress;
+  body["sockets"] = 0;
+  body["egress"] = true;
+  std::vector<Fd> fds;
+  fds.push_back(std::move(sockets.value().listener));
+  fds.push_back(std::move(sockets.value().dns));
+  auto order = this->order("machine.add", std::move(body), std::move(fds));
+  co_return co_await std::move(order);
+}
+
 Task<Result<boost::json::object>> TestNode::publish(std::string machine, std::string box,
                                                     std::string token,
-                                                    boost::json::object ingress) {
+                                                    boost::json::object ingress,
+                                                    boost::json::object egress) {
   boost::json::object body;
   body["machine"] = machine;
   body["box"] = box;
   if (!token.empty()) body["access_token"] = token;
   if (!ingress.empty()) body["ingress"] = std::move(ingress);
+  if (!egress.empty()) body["egress"] = std::move(egress);
   auto order = this->order("machine.publish", std::move(body));
   co_return co_await std::move(order);
 }
 
 GateProcess::GateProcess(asio::any_io_executor executor, const std::string& directory,
-                         const std::string& gate_settings) {
+                         const std::string& settings, std::string program,
+                         std::vector<std::string> variables) {
   std::string config = directory + "/hako.toml";
   (void)write_file_atomically(
-      config, "[paths]\nrun = \"" + directory + "\"\n[gate]\n" + gate_settings, 0644);
+      config, "[paths]\nrun = \"" + directory + "\"\n[gate]\n" + settings, 0644);
   Fd listener = http::listen_tcp("127.0.0.1", 0).value();
   port_ = http::local_port(listener);
   ProcessSpec spec;
-  spec.path = HAKO_GATE_PROGRAM;
+  spec.path = std::move(program);
   spec.argv = {"hako-gate", "--config", config, "--listen-fd", "3"};
-  spec.env = {"PATH=/usr/bin:/bin"};
+  spec.env = std::move(variables);
+  spec.env.push_back("PATH=/usr/bin:/bin");
   spec.fds = {{2, 2}, {listener.get(), 3}};
   process_.emplace(spawn(executor, spec).value());
 }

@@ -54,19 +54,26 @@ class TestNode {
   Task<Result<boost::json::object>> order(std::string method, boost::json::object body,
                                           std::vector<Fd> fds = {});
   Task<Result<boost::json::object>> add(std::string machine, const ScriptedGuest& guest);
+  /// A machine without a guest's daemon, whose egress comes to sockets in `slot`.
+  Task<Result<boost::json::object>> add_egress(std::string machine, const network::Slot& slot);
   Task<Result<boost::json::object>> publish(std::string machine, std::string box,
                                             std::string token = {},
-                                            boost::json::object ingress = {});
+                                            boost::json::object ingress = {},
+                                            boost::json::object egress = {});
   int sockets_given() const { return given_; }
+  /// What the gate has told about what left boxes; each with "machine" and "box".
+  std::vector<boost::json::object>& egress_records() { return records_; }
 
  private:
   Task<void> accept(Fd connection);
   Task<Result<rpc::Payload>> give_sockets(rpc::Payload request);
+  Task<Result<rpc::Payload>> take_records(rpc::Payload told);
 
   Fd listener_;
   uid_t gate_;
   std::shared_ptr<rpc::Peer> peer_;
   std::map<std::string, const ScriptedGuest*> guests_;
+  std::vector<boost::json::object> records_;
   int given_ = 0;
   int connections_ = 0;
 };
@@ -74,8 +81,10 @@ class TestNode {
 /// The gate's process, its port and its folder.
 class GateProcess {
  public:
+  /// `settings`: what follows "[gate]" in its configuration. `variables`: of its environment.
   GateProcess(asio::any_io_executor executor, const std::string& directory,
-              const std::string& gate_settings);
+              const std::string& settings, std::string program = HAKO_GATE_PROGRAM,
+              std::vector<std::string> variables = {});
   uint16_t port() const { return port_; }
   Process& process() { return *process_; }
 

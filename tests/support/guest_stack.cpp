@@ -59,7 +59,8 @@ Result<Fd> open_wire() {
 uint16_t checksum(const void* data, size_t size) {
   uint32_t sum = 0;
   auto bytes = static_cast<const unsigned char*>(data);
-  for (size_t i = 0; i + 1 < size; i += 2) sum += static_cast<uint32_t>(bytes[i] << 8 | bytes[i + 1]);
+  for (size_t i = 0; i + 1 < size; i += 2)
+    sum += static_cast<uint32_t>(bytes[i] << 8 | bytes[i + 1]);
   while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
   return htons(static_cast<uint16_t>(~sum));
 }

@@ -10,8 +10,8 @@
 
 namespace hako::test {
 
-/// A namespace whose eth0 is joined to the slot's tap by a thread that carries frames both ways, set
-/// up as a guest sets itself up. Throws std::runtime_error if that fails.
+/// A namespace whose eth0 is joined to the slot's tap by a thread that carries frames both ways,
+/// and set up as a guest's is. Throws std::runtime_error if that fails.
 class GuestStack {
  public:
   explicit GuestStack(const network::Slot& slot);
