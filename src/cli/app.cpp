@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/duration.h"
+#include "cli/egress_commands.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 
@@ -33,6 +34,7 @@ struct Parsed {
   LogsOptions logs;
   TemplateBuildOptions build;
   TemplateImportOptions image;
+  EgressCommandOptions egress;
   std::vector<std::string> ids, names;
   std::string id;
   std::vector<std::string> behind_dashes;
@@ -85,6 +87,7 @@ void add_box_options(CLI::App* app, BoxOptions& box, bool with_environment) {
   add_number(app, "--memory", box.memory_mib, 1 << 20, "Memory in MiB");
   add_number(app, "--cpu", box.vcpus, 256, "Virtual CPUs");
   add_duration(app, "--ttl", box.ttl, "Destroy the box after this time, like 30s, 5m or 2h");
+  add_confinement(app, box.confinement);
 }
 
 void add_command_options(CLI::App* app, CommandOptions& command, bool with_command) {
@@ -187,6 +190,7 @@ void add_boxes(CLI::App& app, Parsed& parsed, int& status) {
   copy->add_option("source", parsed.copy.source, "PATH or ID:PATH")->required()->type_name("FROM");
   copy->add_option("target", parsed.copy.target, "ID:PATH or PATH")->required()->type_name("TO");
   copy->add_option("-u,--user", parsed.copy.user, "User in the box")->type_name("NAME");
+  add_label_option(copy, parsed.copy.label, "Raise the box's label first to that of what goes in");
   copy->add_flag("-q,--quiet", parsed.copy.quiet, "Say nothing when it went well");
   copy->callback([&] { status = copy_files(parsed.global, parsed.copy); });
 }
@@ -213,6 +217,7 @@ void add_templates(CLI::App& app, Parsed& parsed, int& status) {
       ->type_name("COMMAND")
       ->expected(1)
       ->take_all();
+  add_label_option(build, parsed.build.label, "How confidential what goes into it is");
   add_json(build, parsed.global);
   build->callback([&] { status = build_template(parsed.global, parsed.build); });
 
@@ -227,6 +232,7 @@ void add_templates(CLI::App& app, Parsed& parsed, int& status) {
       ->type_name("PATH");
   add_number(image, "--memory", parsed.image.memory_mib, 1 << 20, "Memory in MiB");
   add_number(image, "--cpu", parsed.image.vcpus, 256, "Virtual CPUs");
+  add_label_option(image, parsed.image.label, "How confidential the image is");
   image->callback([&] { status = import_template(parsed.global, parsed.image); });
 
   auto* remove = group->add_subcommand("rm", "Remove templates");
@@ -266,6 +272,7 @@ int run(int argc, char** argv) {
   add_running(app, parsed, status);
   add_boxes(app, parsed, status);
   add_templates(app, parsed, status);
+  add_egress_commands(app, parsed.global, parsed.egress, status);
   add_service(app, parsed, status);
   // What stands behind -- is the command's, whatever it looks like.
   int own = 1;

@@ -62,10 +62,10 @@ Task<int> list_command(const GlobalOptions& global) {
     co_return 0;
   }
   std::vector<std::vector<std::string>> rows;
-  rows.push_back({"ID", "TEMPLATE", "STATE", "AGE", "ENDS IN", "MEMORY", "CPUS"});
+  rows.push_back({"ID", "TEMPLATE", "STATE", "LABEL", "AGE", "ENDS IN", "MEMORY", "CPUS"});
   for (const auto& box : boxes.value())
     rows.push_back({field(box, "sandboxID"), template_of(box), field(box, "state"),
-                    span_text(text_member(box, "startedAt"), false),
+                    field(box, "label"), span_text(text_member(box, "startedAt"), false),
                     span_text(text_member(box, "endAt"), true),
                     std::to_string(number_member(box, "memoryMB")) + " MiB",
                     std::to_string(number_member(box, "cpuCount"))});
@@ -97,6 +97,10 @@ Task<int> info_command(const GlobalOptions& global, const std::string& id) {
   rows.push_back({"state", field(box, "state")});
   if (std::string isolation = text_member(box, "isolation"); !isolation.empty())
     rows.push_back({"isolation", printable_field(isolation)});
+  if (std::string label = text_member(box, "label"); !label.empty())
+    rows.push_back({"label", printable_field(label)});
+  if (const auto* egress = box.get_object().if_contains("egress"))
+    rows.push_back({"egress", field(*egress, "level")});
   rows.push_back({"started", field(box, "startedAt")});
   rows.push_back(
       {"ends", field(box, "endAt") + " (in " + span_text(text_member(box, "endAt"), true) + ")"});

@@ -25,6 +25,14 @@ int build_template(const GlobalOptions& global, const TemplateBuildOptions& opti
 int import_template(const GlobalOptions& global, const TemplateImportOptions& options);
 int remove_templates(const GlobalOptions& global, const std::vector<std::string>& names);
 
+// egress.cpp
+int raise_label(const GlobalOptions& global, const LabelOptions& options);
+int check_policy(const GlobalOptions& global, const PolicyCheckOptions& options);
+int show_egress_log(const GlobalOptions& global, const EgressLogOptions& options);
+int add_link(const GlobalOptions& global, const LinkAddOptions& options);
+int list_links(const GlobalOptions& global);
+int remove_links(const GlobalOptions& global, const std::vector<std::string>& ids);
+
 // service.cpp
 int start_service(const GlobalOptions& global, bool foreground);
 int stop_service(const GlobalOptions& global, bool keep_boxes);

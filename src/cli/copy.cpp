@@ -260,12 +260,19 @@ Task<int> copy_command(const GlobalOptions& global, const CopyOptions& options) 
                          from.value().box.empty()
                              ? "neither place is in a box: write one of them as ID:PATH"
                              : "both places are in boxes: copy to this machine first"));
+  if (!options.label.empty() && to.value().box.empty())
+    co_return fail(Error(ErrorCode::invalid_argument,
+                         "--label is for what goes into a box; this comes out of one"));
   auto access = find_api(global);
   if (!access) co_return fail(access.error());
   Api api(access.value());
   bool in = from.value().box.empty();
   auto box = co_await find_box(api, in ? to.value().box : from.value().box);
   if (!box) co_return fail(box.error());
+  if (!options.label.empty()) {
+    auto raised = co_await raise_to_at_least(api, box.value().id, options.label);
+    if (!raised) co_return fail(raised.error());
+  }
   BoxClient client(box.value(), options.user);
   std::vector<std::string> skipped;
   auto copying = in ? copy_in(client, from.value().path, to.value().path, skipped)

@@ -3,6 +3,7 @@
 #include "base/async/task_group.h"
 #include "base/async/turn_queue.h"
 #include "base/encoding.h"
+#include "cli/egress_text.h"
 
 namespace hako::cli {
 namespace json = boost::json;
@@ -42,6 +43,7 @@ Task<Result<json::value>> create(Api& api, BoxOptions options, std::string fallb
     for (const auto& [name, value] : options.env) variables[name] = value;
     request["envVars"] = std::move(variables);
   }
+  put_confinement(request, options.confinement);
   json::value body = std::move(request);
   co_return co_await api.call(http::Verb::post, "/v2/sandboxes", std::move(body), kBoxTime);
 }

@@ -11,6 +11,8 @@ inline constexpr std::chrono::seconds kLease{300};
 /// Creates a box. `fallback_template` where the options name none.
 Task<Result<boost::json::value>> create(Api& api, BoxOptions options,
                                         std::string fallback_template);
+/// Raises a box's label, unless it is that high already: data with this label is about to go in.
+Task<Result<void>> raise_to_at_least(Api& api, std::string id, std::string label);
 /// Destroys a box; one that has gone already is fine.
 Task<Result<void>> destroy(Api& api, std::string id);
 /// Every box the key may see, page by page.

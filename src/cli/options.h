@@ -22,12 +22,20 @@ struct GlobalOptions {
   bool json = false;
 };
 
+/// What may leave a box, and how confidential what it holds is. What is empty is not asked for.
+struct Confinement {
+  std::string label;
+  std::string egress;
+  std::vector<std::string> allow, deny;
+};
+
 struct BoxOptions {
   std::string template_name;  ///< empty: the configured default
   Variables env;
   std::optional<int> memory_mib;
   std::optional<int> vcpus;
   std::optional<std::chrono::seconds> ttl;
+  Confinement confinement;
 };
 
 struct CommandOptions {
@@ -54,6 +62,7 @@ struct ExecOptions {
 struct CopyOptions {
   std::string source, target;
   std::string user;
+  std::string label;  ///< of what is copied into the box; empty: none
   bool quiet = false;
 };
 
@@ -68,6 +77,7 @@ struct TemplateBuildOptions {
   std::optional<int> memory_mib;
   std::optional<int> vcpus;
   std::vector<std::string> steps;
+  std::string label;
 };
 
 struct TemplateImportOptions {
@@ -75,6 +85,29 @@ struct TemplateImportOptions {
   std::string path;
   std::optional<int> memory_mib;
   std::optional<int> vcpus;
+  std::string label;
+};
+
+struct LabelOptions {
+  std::string id;
+  std::string label;
+};
+
+struct PolicyCheckOptions {
+  Confinement confinement;
+  std::string box;
+  std::string destination;
+};
+
+struct EgressLogOptions {
+  std::string id;
+  bool follow = false;
+};
+
+struct LinkAddOptions {
+  std::string from, to;
+  int port = 0;
+  std::string name;
 };
 
 }  // namespace hako::cli

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kBrokenPipe = 128 + SIGPIPE;
 /// What a command gets to end by itself after Ctrl-C.
-constexpr std::chrono::seconds kGrace{3};
+constexpr std::chrono::seconds kCommandGrace{3};
 
 /// What becomes of the command when hako is told to stop.
 enum class WhenStopped {
@@ -57,7 +57,7 @@ Task<void> end_when_stopped(Session& session, Interrupts& interrupts) {
   auto asked = co_await session.send_signal("SIGNAL_SIGTERM");
   static_cast<void>(asked);
   auto again = interrupts.wait_again();
-  auto grace = sleep_for(kGrace);
+  auto grace = sleep_for(kCommandGrace);
   co_await (std::move(again) || std::move(grace));
   auto made = co_await session.send_signal("SIGNAL_SIGKILL");
   static_cast<void>(made);

@@ -100,6 +100,7 @@ Task<Result<void>> import_image(const ApiAccess& access, const TemplateImportOpt
   wanted["name"] = options.name;
   if (options.memory_mib) wanted["memoryMB"] = *options.memory_mib;
   if (options.vcpus) wanted["cpuCount"] = *options.vcpus;
+  if (!options.label.empty()) wanted["label"] = options.label;
   json::value body = std::move(wanted);
   HAKO_CO_TRY(auto made, co_await api.call(http::Verb::post, "/v3/templates", std::move(body)));
   std::string id = percent_encode(text_member(made, "templateID"));

@@ -57,6 +57,7 @@ Task<int> build_command(const GlobalOptions& global, const TemplateBuildOptions&
   if (!options.from.empty()) wanted["from"] = options.from;
   if (options.memory_mib) wanted["memoryMB"] = *options.memory_mib;
   if (options.vcpus) wanted["cpuCount"] = *options.vcpus;
+  if (!options.label.empty()) wanted["label"] = options.label;
   wanted["steps"] = std::move(steps);
   json::value body = std::move(wanted);
   auto built = co_await api.call(http::Verb::post, "/v1/templates", std::move(body), kLongestBuild);

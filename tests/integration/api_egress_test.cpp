@@ -74,7 +74,7 @@ TEST_F(ApiEgressTest, ASandboxGetsWhatItsLabelAndTheOperatorAllow) {
     EXPECT_EQ(detail.body.at("allowInternetAccess"), false);
     EXPECT_EQ(detail.body.at("label"), "internal");
     EXPECT_EQ(detail.body.at("egress").at("level"), "allow");
-    auto list = co_await lab.ask(Verb::get, "/v2/sandboxes");
+    auto list = co_await lab.ask(Verb::get, "/v2/sandboxes?metadata=hako%252Flabel%3Dinternal");
     EXPECT_EQ(list.body.at(0).at("label"), "internal");
 
     // As E2B's SDK asks, who knows no labels: it gets what there is.

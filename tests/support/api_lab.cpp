@@ -201,9 +201,14 @@ Task<void> ApiLab::start() {
   if (!co_await start_api()) throw std::runtime_error("the API does not start");
   for (;;) {
     auto reply = co_await ask(http::Verb::get, "/health");
-    if (reply.body.at("node") == "connected") co_return;
+    if (reply.body.at("node") == "connected") break;
     co_await sleep_for(5ms);
   }
+  // The last of what it asks a node that it has found.
+  std::function<bool()> settled = [this] {
+    return std::find(node.calls.begin(), node.calls.end(), "template.list") != node.calls.end();
+  };
+  co_await eventually(std::move(settled));
 }
 
 Task<void> ApiLab::stop() {

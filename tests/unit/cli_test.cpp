@@ -11,6 +11,7 @@
 #include "base/process.h"
 #include "cli/copy_path.h"
 #include "cli/duration.h"
+#include "cli/egress_text.h"
 #include "cli/endpoint.h"
 #include "cli/extraction.h"
 #include "cli/log_tail.h"
@@ -93,6 +94,54 @@ TEST(EndpointTest, RefusesTheRest) {
                           "http://x:", "http://x:0", "http://x:70000", "http://x:1a", "http://u@x",
                           "http://x y", "http://[::1", "http://x?q", "http://x\r\nA: b"})
     EXPECT_FALSE(parse_endpoint(url)) << url;
+}
+
+TEST(EgressText, ReadsDestinations) {
+  auto read = [](const char* text) {
+    return boost::json::serialize(destination_json(text).value());
+  };
+  EXPECT_EQ(read("a.example:443"), R"({"name":"a.example","port":443})");
+  EXPECT_EQ(read("192.0.2.1:80"), R"({"address":"192.0.2.1","port":80})");
+  EXPECT_EQ(read("[2001:db8::1]:80"), R"({"address":"2001:db8::1","port":80})");
+  for (const char* text : {"", "a", "a:", ":80", "a:0", "a:70000", "a:8x", "2001:db8::1:80",
+                           "[a]:80", "[]:80"})
+    EXPECT_FALSE(destination_json(text)) << text;
+}
+
+TEST(EgressText, AsksOnlyForWhatWasSaid) {
+  boost::json::object body;
+  put_confinement(body, {});
+  EXPECT_TRUE(body.empty());
+  Confinement all{"internal", "allow", {"a.example:443"}, {"b.example"}};
+  put_confinement(body, all);
+  EXPECT_EQ(boost::json::serialize(body),
+            R"({"label":"internal","egress":"allow","allow":["a.example:443"],)"
+            R"("deny":["b.example"]})");
+}
+
+TEST(EgressText, ADecisionSaysWhyAndWhatWouldHelp) {
+  auto denied = boost::json::parse(R"({"rule":"egress.none","reason":"nothing goes out",
+                                       "remedy":"ask for less"})");
+  EXPECT_EQ(decision_text(denied, false),
+            "denied: nothing goes out (rule egress.none)\nto allow it: ask for less\n");
+  auto allowed = boost::json::parse(R"({"rule":"link","reason":"a link leads there","remedy":""})");
+  EXPECT_EQ(decision_text(allowed, true), "allowed: a link leads there (rule link)\n");
+}
+
+TEST(EgressText, ARecordIsOneLineWhateverABoxHasPutIntoIt) {
+  auto denied = boost::json::parse(
+      R"({"timestamp":"2026-01-01T00:00:00.000Z","kind":"dns","name":"a\u001b[2J\n.example",
+          "address":"","port":0,"verdict":"denied","rule":"egress.none","reason":"no\r\nway",
+          "bytesOut":0,"bytesIn":0,"count":3,"connection":0})");
+  EXPECT_EQ(record_line(denied),
+            "2026-01-01T00:00:00.000Z  denied    dns   a\\x1b[2J\\x0a.example"
+            "  no\\x0d\\x0away (rule egress.none)  3 times");
+  auto ended = boost::json::parse(
+      R"({"timestamp":"t","kind":"tcp","name":"a.example","address":"2001:db8::1","port":443,
+          "verdict":"ended","rule":"","reason":"","bytesOut":10,"bytesIn":2048,"count":1})");
+  EXPECT_EQ(record_line(ended),
+            "t  ended     tcp   a.example ([2001:db8::1]):443  out 10 B, in 2.0 KiB");
+  EXPECT_EQ(record_line(boost::json::parse("[]")).find('\n'), std::string::npos);
 }
 
 TEST(CopyPathTest, TellsBoxesFromFiles) {
