@@ -88,7 +88,7 @@ def scan(box, address, ports, at_once, deadline):
             connection, port, _, spoken = open_ones[number]
             try:
                 if not spoken:
-                    connection.send(word)
+                    connection.send(get(box.evil) if port == 80 else word)
                     open_ones[number][3] = True
                     events.modify(connection, select.POLLIN)
                     continue
@@ -155,8 +155,9 @@ def ipv6(name, address):
     def send6(box):
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
             try:
-                sender.sendto(box.evil.encode(), (address, 7777))
-                sender.settimeout(0.3)
+                sender.connect((address, 7777))
+                sender.send(box.evil.encode())
+                sender.settimeout(0.5)
                 return reached(repr(sender.recv(100)))
             except OSError as error:
                 return outcome_of(error)

@@ -109,7 +109,8 @@ for _name, _address in SERVERS.items():
 
 @trial("dns-spoken-53", "speaks something else on port 53", attack=ALL)
 def not_dns(box):
-    return say(box, "8.8.8.8", 53, b"\0\x20" + box.evil.encode().ljust(32, b"\0"))
+    message = box.evil.encode().ljust(64, b"\0")
+    return outcome(ask(box, None, server="8.8.8.8", message=message, transport="tcp"))
 
 
 @trial("dns-udp-53", "sends something else to port 53", attack=ALL, quiet=True)

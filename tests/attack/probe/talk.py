@@ -70,6 +70,8 @@ def answer_on(box, connection, enough=None):
             return refusal_in(box, data, enough) or refused("closed")
         if enough(data) if enough else not maybe_refusal(box, data):
             return reached(repr(data[:60]))
+        if is_whole(data) and not enough:
+            return refusal_in(box, data, enough)
     return refusal_in(box, data, enough) or silent(repr(data[:60]) if data else "no answer")
 
 
@@ -77,6 +79,14 @@ def maybe_refusal(box, data):
     """Whether this can be the beginning of an answer of the gate's own."""
     return not box.is_marked(data) and (
         data.startswith(b"HTTP/1.") and data[9:10] in (b"", b"4", b"5") or data[0] == 0x15)
+
+
+def is_whole(data):
+    """Whether this is a response of HTTP with all of its body."""
+    head, end, body = data.partition(b"\r\n\r\n")
+    sizes = [int(line[15:]) for line in head.lower().split(b"\r\n")
+             if line.startswith(b"content-length:")]
+    return bool(end) and bool(sizes) and len(body) >= sizes[0]
 
 
 def refusal_in(box, data, enough):
