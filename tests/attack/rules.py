@@ -63,7 +63,8 @@ def strays(level, arrived):
         if entry["kind"] == "dns" and not _may_be_asked(level, entry):
             found[f"the question for {entry['name']}, type {entry['type']}"] += 1
         if entry["kind"] == "http" and level == "allow" and not _may_be_named(entry["host"]):
-            found[f"HTTP for {entry['host']!r} at {entry['address']}"] += 1
+            found[f"{entry['method']} {entry['target']} for {entry['host']!r} at "
+                  f"{entry['address']} port {entry['port']}"] += 1
         if entry["kind"] == "tls" and level == "allow" and not _may_be_named(entry["sni"]):
             found[f"TLS for {entry['sni']!r} at {entry['address']}"] += 1
     return [f"{what} ({count} times)" for what, count in found.items()]

@@ -59,7 +59,7 @@ def _fields(lines):
 
 def _host(target, fields):
     """Who is meant: the request's target, else the most evil of the fields that might say it."""
-    if "://" in target:
+    if re.match("[a-z]+://", target):
         return urllib.parse.urlsplit(target).netloc
     named = [value for name, value in fields if name in ("host", ":authority")]
     evil = [value for value in named if "evil" in value]

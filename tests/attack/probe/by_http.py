@@ -43,8 +43,6 @@ TRICKS = {
     "host-user": ("names a user before the host", lambda good, evil: get(f"{good}@{evil}")),
     "host-folded": ("folds the host into two lines", lambda good, evil: text(
         "GET / HTTP/1.1", "Host: " + good, " " + evil)),
-    "host-in-fold": ("hides the host in a folded line", lambda good, evil: text(
-        "GET / HTTP/1.1", "X: y", " Host: " + evil, "Host: " + good)),
     "host-tab": ("has a tab before the host's line", lambda good, evil: text(
         "GET / HTTP/1.1", "\tHost: " + evil, "Host: " + good)),
     "host-space": ("has a space behind the word Host", lambda good, evil: text(
@@ -146,6 +144,8 @@ def second_of(box, port, data, then=None):
             else:
                 # The end of what we say lets the servers end, when all has been answered.
                 connection.shutdown(socket.SHUT_WR)
+            if then:
+                return answer_on(box, connection)
             result = answer_on(box, connection, enough=other_host)
             return refused("only the first is answered") if result.what == "silent" and box.is_marked(
                 result.how.encode()) else result
@@ -164,6 +164,15 @@ def second(box):
 def second_absolute(box):
     return second_of(box, 80, get(SHARED), text(f"GET http://{box.evil}/ HTTP/1.1",
                                                 "Host: " + SHARED))
+
+
+@trial("http-folded", "hides another host in a folded line, which makes it harmless",
+       legitimate="allow", needs="world")
+def folded(box):
+    """The world outside tells whom it took the request to be for; that it be the other is refused
+    there, as any host that is not on the list."""
+    return by_name(box, SHARED, 80, text("GET / HTTP/1.1", "X: y", " Host: hidden.denied.test",
+                                         "Host: " + SHARED))
 
 
 @trial("http-upgraded", "asks for another host behind a switch of protocols", attack="allow",
@@ -315,4 +324,4 @@ def ssh_port(box):
 @trial("other-dual", "connects to a name with addresses of both kinds",
        legitimate="allow internet", needs="world")
 def dual(box):
-    return by_name(box, "dual.test", 7777, b"hello")
+    return by_name(box, "dual.test", 7777, b"hello\n")

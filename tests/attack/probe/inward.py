@@ -154,7 +154,7 @@ def follow(box, target):
 @trial("opened", "connects to a private address that the operator has opened", legitimate=OPEN,
        needs="world")
 def opened(box):
-    return by_name(box, "opened.test", 8080, b"hello")
+    return by_name(box, "opened.test", 8080, b"hello\n")
 
 
 @trial("opened-port", "connects to another port of it", attack=ALL, needs="world")
