@@ -74,11 +74,11 @@ std::optional<std::string> host_of(std::string_view authority, uint16_t port) {
   return lower(authority);
 }
 
-/// Nothing for a target in origin form.
+/// Nothing for a target in origin form; empty for one that is neither that nor absolute.
 std::optional<std::string_view> authority_of(std::string_view target) {
   if (target.starts_with('/') || target == "*") return std::nullopt;
   size_t scheme = target.find("://");
-  if (scheme == target.npos) return target;
+  if (scheme == target.npos) return std::string_view();
   std::string_view rest = target.substr(scheme + 3);
   return rest.substr(0, rest.find_first_of("/?#"));
 }

@@ -5,11 +5,11 @@
 namespace hako::gate {
 namespace {
 
-/// A reason may quote what the box has sent.
-constexpr size_t kLongestText = 512;
+/// What the node takes. A reason may quote what the box has sent.
+constexpr size_t kLongestName = 255, kLongestRule = 512, kLongestReason = 1024;
 
-std::string bounded(const std::string& text) {
-  return valid_utf8(text.substr(0, kLongestText));
+std::string bounded(const std::string& text, size_t longest) {
+  return valid_utf8(text.substr(0, longest));
 }
 
 bool alike(const EgressRecord& a, const EgressRecord& b) {
@@ -21,7 +21,6 @@ bool alike(const EgressRecord& a, const EgressRecord& b) {
 EgressRecord dropped_record(int64_t count) {
   EgressRecord record;
   record.time = WallClock::now();
-  record.kind = "tcp";
   record.verdict = "dropped";
   record.reason = "more happened than is kept";
   record.count = count;
@@ -34,12 +33,12 @@ boost::json::object to_json(const EgressRecord& record) {
   boost::json::object json;
   json["time_ms"] = to_unix_ms(record.time);
   json["kind"] = record.kind;
-  json["name"] = bounded(record.name);
+  json["name"] = bounded(record.name, kLongestName);
   json["address"] = record.address;
   json["port"] = record.port;
   json["verdict"] = record.verdict;
-  json["rule"] = bounded(record.rule);
-  json["reason"] = bounded(record.reason);
+  json["rule"] = bounded(record.rule, kLongestRule);
+  json["reason"] = bounded(record.reason, kLongestReason);
   json["bytes_out"] = record.bytes_out;
   json["bytes_in"] = record.bytes_in;
   json["count"] = record.count;

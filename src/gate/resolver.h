@@ -23,8 +23,6 @@ struct DnsServer {
 
 /// The servers that the text of a resolv.conf(5) names, at most 3. None: it names none.
 std::vector<DnsServer> resolvers_from(std::string_view resolv_conf);
-/// "192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:5353". invalid_argument.
-Result<DnsServer> parse_dns_server(std::string_view text);
 
 /// Asks DNS servers and nobody else: no hosts file, no search list, no numbers as names. Needs no
 /// files, so it works in a confined gate. Answers are kept (NameCache), and one question is asked

@@ -112,6 +112,22 @@ TEST(ConfineTest, OnlyTheSocketsOfItsWork) {
             0);
 }
 
+TEST(ConfineTest, BytesPassThroughPipesInsideTheKernel) {
+  EXPECT_EQ(in_child([] {
+              if (!confine_gate()) return 1;
+              int pipe[2], ends[2];
+              if (::pipe2(pipe, O_CLOEXEC | O_NONBLOCK) != 0) return 2;
+              if (::fcntl(pipe[1], F_SETPIPE_SZ, 256 << 10) < 0) return 3;
+              if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return 4;
+              if (::write(ends[0], "hello", 5) != 5) return 5;
+              if (::splice(ends[1], nullptr, pipe[1], nullptr, 5, SPLICE_F_NONBLOCK) != 5) return 6;
+              if (::splice(pipe[0], nullptr, ends[1], nullptr, 5, SPLICE_F_NONBLOCK) != 5) return 7;
+              char text[5];
+              return ::read(ends[0], text, 5) == 5 ? 0 : 8;
+            }),
+            0);
+}
+
 TEST(ConfineTest, NothingBecomesExecutable) {
   auto map = [] {
     return ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -100,24 +100,63 @@ void expect_whole(const Bytes& bytes, std::string_view name) {
   }
 }
 
-/// What OpenSSL's client says first.
-Bytes said_by_openssl(const char* name, int version, bool many_ciphers = false) {
-  std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()),
-                                                            SSL_CTX_free);
+using Context = std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)>;
+using Ssl = std::unique_ptr<SSL, decltype(&SSL_free)>;
+
+Context client_context(int version) {
+  Context context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
   SSL_CTX_set_security_level(context.get(), 0);
   SSL_CTX_set_min_proto_version(context.get(), TLS1_VERSION);
   SSL_CTX_set_max_proto_version(context.get(), version);
+  return context;
+}
+
+/// One that speaks through memory only.
+Ssl endpoint(const Context& context) {
+  Ssl ssl(SSL_new(context.get()), SSL_free);
+  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+  return ssl;
+}
+
+/// What it has said since the last time.
+Bytes said(const Ssl& ssl) {
+  Bytes bytes(64 << 10);
+  int length = BIO_read(SSL_get_wbio(ssl.get()), bytes.data(), static_cast<int>(bytes.size()));
+  bytes.resize(static_cast<size_t>(std::max(length, 0)));
+  return bytes;
+}
+
+void hear(const Ssl& ssl, const Bytes& bytes) {
+  BIO_write(SSL_get_rbio(ssl.get()), bytes.data(), static_cast<int>(bytes.size()));
+}
+
+/// What OpenSSL's client says first.
+Bytes said_by_openssl(const char* name, int version, bool many_ciphers = false) {
+  Context context = client_context(version);
   const uint8_t protocols[] = {2, 'h', '2', 8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   SSL_CTX_set_alpn_protos(context.get(), protocols, sizeof protocols);
   if (many_ciphers) SSL_CTX_set_cipher_list(context.get(), "ALL:COMPLEMENTOFALL");
-  std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), SSL_free);
+  Ssl ssl = endpoint(context);
   if (name) SSL_set_tlsext_host_name(ssl.get(), name);
-  BIO* out = BIO_new(BIO_s_mem());
-  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), out);
   SSL_connect(ssl.get());
-  char* data = nullptr;
-  long length = BIO_get_mem_data(out, &data);
-  return {data, data + length};
+  return said(ssl);
+}
+
+/// A server with a certificate of its own making, which takes keys of `group` only.
+Context server_context(const char* group) {
+  Context context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
+  EVP_PKEY* key = EVP_EC_gen("P-256");
+  X509* certificate = X509_new();
+  X509_gmtime_adj(X509_getm_notBefore(certificate), 0);
+  X509_gmtime_adj(X509_getm_notAfter(certificate), 3600);
+  X509_set_pubkey(certificate, key);
+  X509_sign(certificate, key, EVP_sha256());
+  SSL_CTX_use_certificate(context.get(), certificate);
+  SSL_CTX_use_PrivateKey(context.get(), key);
+  X509_free(certificate);
+  EVP_PKEY_free(key);
+  SSL_CTX_set1_groups_list(context.get(), group);
+  return context;
 }
 
 TEST(ClientHello, OfOpenSsl) {
@@ -229,6 +268,75 @@ TEST(ClientHello, InTheFormOfSsl2) {
   EXPECT_EQ(read_client_hello(std::span(hello).first(2)).state, State::incomplete);
   EXPECT_EQ(read_client_hello(hello).state, State::malformed);
   EXPECT_EQ(read_client_hello(Bytes{0x80, 0x2e, 0x02}).state, State::no_tls);
+}
+
+TEST(ClientHello, ASecondOneAfterARetry) {
+  Context clients = client_context(TLS1_3_VERSION);
+  SSL_CTX_set1_groups_list(clients.get(), "X25519:P-384");
+  Context servers = server_context("P-384");
+  Ssl client = endpoint(clients);
+  Ssl server = endpoint(servers);
+  SSL_set_tlsext_host_name(client.get(), "first.example");
+  SSL_connect(client.get());
+  Bytes first = said(client);
+  EXPECT_EQ(read_client_hello(first).server_name, "first.example");
+  hear(server, first);
+  SSL_accept(server.get());
+  Bytes reply = said(server);
+  // The server's record of the hello, and a change of ciphers behind it.
+  Bytes retry(reply.begin(), reply.end() - 6);
+  EXPECT_EQ(read_hello_reply(reply), HelloReply::retry);
+  EXPECT_EQ(read_hello_reply(retry), HelloReply::retry);
+  for (size_t length = 0; length < retry.size(); ++length)
+    EXPECT_EQ(read_hello_reply(std::span(retry).first(length)), HelloReply::incomplete);
+  hear(client, reply);
+  // A client may name somebody else now, and the server goes by that.
+  SSL_set_tlsext_host_name(client.get(), "second.example");
+  SSL_connect(client.get());
+  Bytes second = said(client);
+  for (size_t length = 0; length < second.size(); ++length)
+    ASSERT_EQ(read_second_hello(std::span(second).first(length)).state, State::incomplete);
+  auto hello = read_second_hello(second);
+  EXPECT_EQ(hello.state, State::whole);
+  EXPECT_EQ(hello.server_name, "second.example");
+  EXPECT_EQ(hello.size, second.size());
+  // Some clients leave the change of ciphers out.
+  hello = read_second_hello(std::span(second).subspan(6));
+  EXPECT_EQ(hello.server_name, "second.example");
+  hear(server, second);
+  SSL_accept(server.get());
+  EXPECT_STREQ(SSL_get_servername(server.get(), TLSEXT_NAMETYPE_host_name), "second.example");
+}
+
+TEST(ClientHello, OtherReplies) {
+  for (int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    Context servers = server_context("P-384");
+    Ssl server = endpoint(servers);
+    Context clients = client_context(version);
+    SSL_CTX_set1_groups_list(clients.get(), "P-384");
+    Ssl client = endpoint(clients);
+    SSL_connect(client.get());
+    hear(server, said(client));
+    SSL_accept(server.get());
+    EXPECT_EQ(read_hello_reply(said(server)), HelloReply::other);
+  }
+  EXPECT_EQ(read_hello_reply({}), HelloReply::incomplete);
+  EXPECT_EQ(read_hello_reply(Bytes{21, 3, 1, 0, 2, 2, 40}), HelloReply::other);  // an alert
+  EXPECT_EQ(read_hello_reply(Bytes{'H', 'T', 'T', 'P'}), HelloReply::other);
+  EXPECT_EQ(read_second_hello(Bytes{23, 3, 3, 0, 1, 0}).state, State::malformed);
+}
+
+TEST(ClientHello, ItsEnd) {
+  Bytes bytes = in_records(hello_message({server_name("a.example")}), 50);
+  size_t size = bytes.size();
+  put(bytes, {22, 3, 1, 0, 1, 1});
+  EXPECT_EQ(read_client_hello(bytes).size, size);
+  // A second message in its last record, which might be another hello.
+  Bytes two = hello_message({server_name("a.example")});
+  put_all(two, hello_message({server_name("b.example")}));
+  Bytes record = in_records(two);
+  EXPECT_EQ(read_client_hello(record).state, State::malformed);
+  EXPECT_EQ(read_client_hello(std::span(record).first(record.size() - 80)).state, State::malformed);
 }
 
 TEST(ClientHello, IsBounded) {
