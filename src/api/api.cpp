@@ -145,7 +145,9 @@ class Api {
   Task<void> reconcile_now_and_then() {
     for (;;) {
       co_await sleep_for(kReconcileEvery);
-      if (node_.connected()) co_await sandboxes_.reconcile();
+      if (!node_.connected()) continue;
+      co_await sandboxes_.reconcile();
+      co_await egress_.push_doubtful();
     }
   }
 

@@ -79,7 +79,7 @@ Task<Result<void>> EgressControl::update_network(std::string id, Principal who, 
   if (!plan.decision.allowed) co_return refused_by(plan.decision);
   HAKO_CO_TRY(auto links, co_await links_of(id));
   add_links(plan.policy, id, links);
-  HAKO_CO_TRYV(co_await tell_node(id, plan.policy));
+  HAKO_CO_TRYV(co_await tell_node(record, plan.policy));
   record.options = write_options(options);
   record.egress = write_policy(plan.policy);
   HAKO_CO_TRYV(co_await write(record));
@@ -112,7 +112,7 @@ Task<Result<SandboxRecord>> EgressControl::raise_label(std::string id, Principal
     }
   }
   EgressPolicy policy = capped_policy(platform_, label, options);
-  HAKO_CO_TRYV(co_await tell_node(id, policy, ingress_json(record, options)));
+  HAKO_CO_TRYV(co_await tell_node(record, policy));
   record.egress = write_policy(policy);
   auto forget_links = [id](LinkStore& store) { return store.remove_links_of(id); };
   auto forgotten = co_await store_.with_links(std::move(forget_links));
@@ -148,8 +148,8 @@ Task<Result<LinkRecord>> EgressControl::add_link(LinkRequest request, Principal 
   HAKO_CO_TRY(auto from, co_await sandboxes_.find(request.from, who));
   HAKO_CO_TRY(auto to, co_await sandboxes_.find(request.to, who));
   if (from.key_id != to.key_id) {
-    auto other = policy::Decision::deny("link.owner", "the two sandboxes belong to different owners",
-                                        "link sandboxes of one owner");
+    auto other = policy::Decision::deny(
+        "link.owner", "the two sandboxes belong to different owners", "link sandboxes of one owner");
     co_return refused_by(other);
   }
   auto decision = policy::may_link(label_of(from.label), label_of(to.label));
@@ -239,22 +239,26 @@ Task<Result<void>> EgressControl::settle(SandboxRecord record, const Links& link
   EgressPolicy policy =
       capped_policy(platform_, label_of(record.label), parse_options(record.options));
   add_links(policy, record.id, links);
-  HAKO_CO_TRYV(co_await tell_node(record.id, policy));
+  HAKO_CO_TRYV(co_await tell_node(record, policy));
   std::string written = write_policy(policy);
   if (written == record.egress) co_return ok();
   record.egress = std::move(written);
   co_return co_await write(record);
 }
 
-Task<Result<void>> EgressControl::tell_node(std::string id, const EgressPolicy& policy,
-                                            json::object ingress) {
+Task<Result<void>> EgressControl::tell_node(const SandboxRecord& record,
+                                            const EgressPolicy& policy) {
+  std::string id = record.id;
   json::object body;
   body["box"] = id;
   body["egress"] = policy::to_json(policy);
-  if (!ingress.empty()) body["ingress"] = std::move(ingress);
+  // Always: a rise that has failed may have left another token there.
+  body["ingress"] = ingress_json(record, parse_options(record.options));
   auto answer = co_await node_.call("box.egress", std::move(body), kEgressDeadline);
+  doubtful_.erase(id);
   if (answer) co_return ok();
   if (answer.error().code() != ErrorCode::not_found) {
+    doubtful_.insert(id);
     co_return error_for_user(answer.error(), "egress not changed");
   }
   co_await sandboxes_.forget(id, "unknown to the node");
@@ -275,21 +279,39 @@ Task<Result<void>> EgressControl::write(const SandboxRecord& record) {
 Task<void> EgressControl::push_all() {
   auto records = co_await store_.all_sandboxes();
   if (!records) co_return;  // reconcile() has said so
-  for (const SandboxRecord& listed : records.value()) {
+  std::vector<std::string> ids;
+  for (SandboxRecord& record : records.value()) ids.push_back(std::move(record.id));
+  co_await push(std::move(ids));
+}
+
+Task<void> EgressControl::push_doubtful() {
+  std::vector<std::string> ids(doubtful_.begin(), doubtful_.end());
+  co_await push(std::move(ids));
+}
+
+Task<void> EgressControl::push(std::vector<std::string> ids) {
+  int failed = 0;
+  std::string error;
+  for (const std::string& id : ids) {
     auto turn = co_await changes_.take();
     // As it is now that it is its turn.
-    auto record = co_await store_.find_sandbox(listed.id);
-    if (!record || !record.value()) continue;
-    if (record.value()->state != store::SandboxState::running) continue;
-    auto links = co_await links_of(listed.id);
+    auto record = co_await store_.find_sandbox(id);
+    if (!record || !record.value() || record.value()->state != store::SandboxState::running) {
+      if (record) doubtful_.erase(id);
+      continue;
+    }
+    auto links = co_await links_of(id);
     if (!links) continue;
     auto settled = co_await settle(std::move(*record.value()), links.value());
     if (settled || settled.error().code() == ErrorCode::not_found) continue;
-    json::object fields;
-    fields["sandbox"] = listed.id;
-    fields["error"] = settled.error().message();
-    log_warn("egress not settled", std::move(fields));
+    ++failed;
+    error = settled.error().message();
   }
+  if (failed == 0) co_return;
+  json::object fields;
+  fields["sandboxes"] = failed;
+  fields["error"] = error;
+  log_warn("egress not settled yet", std::move(fields));
 }
 
 }  // namespace hako::api

@@ -52,9 +52,13 @@ class EgressControl {
   /// Tells the node each sandbox's policy as it follows from the record and the configuration of
   /// today. Errors are logged.
   Task<void> push_all();
+  /// The same for those of which the node has not said that it has done what it was last told: it
+  /// may have written that down all the same, and then do it when the gate is back.
+  Task<void> push_doubtful();
 
  private:
   using Links = std::vector<store::LinkRecord>;
+  Task<void> push(std::vector<std::string> ids);
   Task<Result<void>> check_readers(const store::SandboxRecord& record, policy::Label label);
   Task<Result<Links>> links_of(std::string id);
   Task<Result<void>> drop(std::string link);
@@ -62,8 +66,8 @@ class EgressControl {
   Task<Result<void>> settle(store::SandboxRecord record, const Links& links);
   /// The same for the sandbox that `link` leads from, as if it were not there.
   Task<Result<void>> settle_without(store::LinkRecord link);
-  Task<Result<void>> tell_node(std::string id, const policy::EgressPolicy& policy,
-                               boost::json::object ingress = {});
+  Task<Result<void>> tell_node(const store::SandboxRecord& record,
+                               const policy::EgressPolicy& policy);
   Task<Result<void>> write(const store::SandboxRecord& record);
 
   const policy::EgressPlatform& platform_;
@@ -71,6 +75,7 @@ class EgressControl {
   NodeLink& node_;
   Sandboxes& sandboxes_;
   TurnQueue changes_;
+  std::set<std::string> doubtful_;  ///< the node may not do what the record says
 };
 
 }  // namespace hako::api

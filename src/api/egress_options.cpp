@@ -1,5 +1,7 @@
 #include "api/egress_options.h"
 
+#include <algorithm>
+
 namespace hako::api {
 namespace json = boost::json;
 
@@ -124,7 +126,9 @@ json::object to_json(const EgressOptions& egress) {
 EgressOptions parse_egress_options(const json::object& fields) {
   FieldReader reader(fields);
   EgressOptions egress;
-  if (auto word = reader.text("level", kLongestWord)) egress.level = policy::egress_level_from(*word);
+  if (auto word = reader.text("level", kLongestWord)) {
+    egress.level = policy::egress_level_from(*word);
+  }
   read_own_list(reader, "allow", egress.allow);
   read_own_list(reader, "deny", egress.deny);
   return egress;

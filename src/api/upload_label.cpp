@@ -1,5 +1,9 @@
 #include "api/upload_label.h"
 
+#include <algorithm>
+#include <string>
+#include <vector>
+
 #include "base/encoding.h"
 #include "wire/routing.h"
 

@@ -169,7 +169,8 @@ std::optional<policy::Decision> EgressBox::over_limit() {
     return Decision::deny("limits.connects", "connections are opened too fast", "");
   if (traffic_.spent())
     return Decision::deny("limits.bytes", "the box has used up all bytes it may move", "");
-  if (commons_.open >= commons_.most_open)
+  // No box has more than what is left for all others, so there is always something left.
+  if (passages_.size() >= commons_.most_open - commons_.open)
     return Decision::deny("limits.gate", "the gate has no room for more connections", "");
   return std::nullopt;
 }

@@ -66,6 +66,8 @@ class Passage {
   Task<void> serve_http(Addresses addresses);
   Expected expected() const;
 
+  /// For cut(), before somebody else gets the stream. False if no descriptor is left for it.
+  bool keep_handle(Fd& into, http::Stream& stream);
   std::optional<Refusal> objection() const;
   Task<void> refuse(Refusal refusal);
   void note_allowed();

@@ -33,14 +33,14 @@ class EgressBytesTest : public EgressTest {
   Task<std::vector<http::Stream>> open_many(int most) {
     std::vector<http::Stream> open;
     for (int i = 0; i < most; ++i) {
-      auto stream = co_await connect(World::kWeb, World::kEcho);
-      co_await send(stream, "x");
-      char byte;
-      boost::system::error_code error;
-      co_await stream.async_read_some(asio::buffer(&byte, 1),
-                                      asio::redirect_error(asio::use_awaitable, error));
-      if (error) break;
-      open.push_back(std::move(stream));
+      try {
+        auto stream = co_await connect(World::kWeb, World::kEcho);
+        co_await send(stream, "x");
+        co_await receive(stream, 1);
+        open.push_back(std::move(stream));
+      } catch (const boost::system::system_error&) {
+        break;
+      }
     }
     co_return open;
   }
@@ -134,6 +134,33 @@ EGRESS_TEST_IN(EgressBytesTest, connections_are_limited_per_box) {
   EXPECT_EQ(again.size(), 1u);
 }
 
+/// The gate with few descriptors.
+class EgressRoomTest : public EgressBytesTest {
+ protected:
+  std::string gate_program() const override {
+    std::string script = directory_ + "/few-descriptors";
+    (void)write_file_atomically(
+        script, "#!/bin/sh\nulimit -n 600\nexec " + std::string(HAKO_GATE_PROGRAM) + " \"$@\"\n",
+        0755);
+    return script;
+  }
+};
+
+EGRESS_TEST_IN(EgressRoomTest, no_box_takes_all_room_of_the_gate) {
+  co_await set_policy(internet());
+  auto open = co_await open_many(100);
+  EXPECT_GT(open.size(), 20u);
+  EXPECT_LT(open.size(), 30u);
+  co_await record(R"({"verdict":"denied","rule":"limits.gate"})");
+  EXPECT_LT(descriptors(), 200u);
+  for (auto& stream : open) {
+    co_await send(stream, "y");
+    EXPECT_EQ(co_await receive(stream, 1), "y");
+  }
+  auto reply = co_await ask_dns("web.example");
+  EXPECT_EQ(reply.rcode, 0);
+}
+
 EGRESS_TEST_IN(EgressBytesTest, a_flood_of_connections_is_held_back_and_joined_in_one_record) {
   auto policy = internet();
   policy.limits.connections = 10;
@@ -141,13 +168,8 @@ EGRESS_TEST_IN(EgressBytesTest, a_flood_of_connections_is_held_back_and_joined_i
   co_await set_policy(policy);
   int reset = 0;
   for (int i = 0; i < 500; ++i) {
-    auto stream = co_await connect(World::kWeb, World::kEcho);
-    char byte;
-    boost::system::error_code error;
-    co_await send(stream, "x");
-    co_await stream.async_read_some(asio::buffer(&byte, 1),
-                                    asio::redirect_error(asio::use_awaitable, error));
-    if (error) ++reset;
+    auto open = co_await open_many(1);
+    if (open.empty()) ++reset;
   }
   EXPECT_GT(reset, 400);
   auto joined = co_await record(R"({"verdict":"denied","rule":"limits.connects"})");

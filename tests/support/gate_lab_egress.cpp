@@ -242,7 +242,8 @@ Task<std::string> EgressTest::talk(std::string address, uint16_t port, std::stri
       asio::ip::tcp::endpoint(asio::ip::make_address(address), port));
   error_code error;
   co_await stream.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
-  if (error) co_return "<refused>";
+  // A reset may come as fast as the end of the handshake.
+  if (error) co_return error == asio::error::connection_reset ? "<reset>" : "<refused>";
   if (!sent.empty()) co_await send(stream, std::move(sent));
   co_return co_await rest_of(stream);
 }

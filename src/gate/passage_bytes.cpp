@@ -1,0 +1,206 @@
+// The half of Passage that moves bytes: what a client says first, and what passes after that.
+#include "base/async/both.h"
+#include "gate/egress_box.h"
+#include "gate/metered_stream.h"
+#include "gate/passage.h"
+#include "gate/plain_http.h"
+#include "gate/upstream.h"
+
+namespace hako::gate {
+namespace {
+
+using namespace std::chrono_literals;
+using boost::system::error_code;
+
+/// By then a client has said whom it wants.
+constexpr Duration kOpeningTime = 10s;
+constexpr Duration kConnectPatience = 10s;
+constexpr Duration kSendTime = 30s;
+constexpr size_t kReadSize = 4 << 10;
+
+std::string why_unread(const Error& error) {
+  if (error.code() == ErrorCode::timed_out) return "the client did not say for whom in time";
+  return error.message();
+}
+
+}  // namespace
+
+Task<Result<void>> Passage::connect(Addresses addresses) {
+  if (connection_ == 0) note_allowed();
+  // Asked again for each: a policy may have changed since.
+  MayTry may_try = [this](const asio::ip::address& address) {
+    policy::Destination there{destination_.name, address, destination_.port};
+    return !cut_ && box_.may_connect(there).allowed;
+  };
+  auto connected = co_await connect_out(upstream_, std::move(addresses), destination_.port,
+                                        kConnectPatience, may_try);
+  if (cut_) co_return Error(ErrorCode::cancelled, end_reason_);
+  if (!connected) {
+    end_reason_ = connected.error().message();
+    co_return connected.error();
+  }
+  destination_.address = connected.value();
+  co_return ok();
+}
+
+Task<Result<Opening>> Passage::read_opening(Judge judge) {
+  for (;;) {
+    Opening opening = judge(pending_, expected());
+    if (opening.kind != Opening::Kind::incomplete) co_return opening;
+    size_t had = pending_.size();
+    pending_.resize(had + kReadSize);
+    error_code error;
+    size_t count = co_await client_.async_read_some(
+        asio::buffer(pending_.data() + had, kReadSize),
+        asio::redirect_error(asio::use_awaitable, error));
+    pending_.resize(had + count);
+    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+    if (error) co_return Error(ErrorCode::unavailable, "the client ended before it said for whom");
+    (void)meter_.count(Way::out, count);
+  }
+}
+
+Task<void> Passage::pass_tls(Addresses addresses) {
+  auto reading = read_opening(judge_tls);
+  auto opening = co_await with_deadline(kOpeningTime, std::move(reading));
+  if (cut_) co_return;
+  std::optional<Refusal> refusal;
+  if (!opening)
+    refusal = {kSniRule, why_unread(opening.error())};
+  else if (opening.value().kind == Opening::Kind::refused)
+    refusal = {opening.value().rule, opening.value().reason};
+  if (refusal) co_return co_await refuse(std::move(*refusal));
+  if (!co_await connect(std::move(addresses))) co_return;
+  if (!co_await send_pending()) co_return;
+  co_await relay(*upstream_);
+}
+
+Task<void> Passage::pass_watched(Addresses addresses) {
+  if (!co_await connect(addresses)) co_return;
+  relaying_ = true;
+  auto in = pass_in_until_http();
+  auto out = pass_out_watched(addresses);
+  auto ended = co_await both(std::move(out), std::move(in));
+  if (cut_ || ended_well_) co_return;
+  ended_well_ = ended.has_value() && end_reason_.empty();
+  if (end_reason_.empty())
+    end_reason_ = ended ? "both sides have ended" : ended.error().message();
+}
+
+Task<Result<void>> Passage::pass_in_until_http() {
+  struct Note {
+    bool& ended;
+    ~Note() { ended = true; }
+  } note{in_ended_};
+  Result<void> result = ok();
+  try {
+    result = co_await splice_one_way(*upstream_, client_, box_.commons().pipes, meter_, Way::in);
+  } catch (const boost::system::system_error&) {
+    if (!turns_to_http_) throw;
+  }
+  if (turns_to_http_) co_return ok();
+  co_return result;
+}
+
+Task<Result<void>> Passage::pass_out_watched(const Addresses& addresses) {
+  // Whoever lets the server speak first may take its time.
+  error_code error;
+  co_await client_.async_wait(http::Stream::wait_read,
+                              asio::redirect_error(asio::use_awaitable, error));
+  if (error) throw boost::system::system_error(error);
+  auto reading = read_opening(judge_opening);
+  auto read = co_await with_deadline(kOpeningTime, std::move(reading));
+  if (cut_) co_return Error(ErrorCode::cancelled, end_reason_);
+  // What has ended without being anything can become nothing.
+  Opening opening{Opening::Kind::other, {}, {}};
+  if (read)
+    opening = std::move(read).value();
+  else if (read.error().code() == ErrorCode::timed_out)
+    opening = {Opening::Kind::refused, kHostRule, why_unread(read.error())};
+  if (opening.kind == Opening::Kind::refused) {
+    Refusal refusal{opening.rule, opening.reason};
+    note_denied(refusal);
+    co_return Error(ErrorCode::permission_denied, opening.reason);
+  }
+  if (opening.kind != Opening::Kind::http) {
+    HAKO_CO_TRYV(co_await send_pending());
+    co_return co_await splice_one_way(client_, *upstream_, box_.commons().pipes, meter_, Way::out);
+  }
+  // The direction from the server ends without losing a byte if none has come, as it is with HTTP.
+  turns_to_http_ = true;
+  upstream_->cancel(error);
+  if (meter_.in() > 0) client_.cancel(error);
+  while (!in_ended_) co_await asio::post(client_.get_executor(), asio::use_awaitable);
+  if (meter_.in() > 0) upstream_.reset();
+  co_await serve_http(addresses);
+  co_return ok();
+}
+
+Task<void> Passage::pass_http(Addresses addresses) {
+  note_allowed();
+  relaying_ = true;
+  co_await serve_http(std::move(addresses));
+}
+
+Task<void> Passage::serve_http(Addresses addresses) {
+  if (!keep_handle(client_handle_, client_)) co_return;
+  meter_stream(client_, meter_, std::exchange(pending_, {}));
+  PlainHttp way;
+  way.expected = expected();
+  way.connect = [this, addresses] { return connect_for_http(addresses); };
+  way.refused = [this](const std::string& reason) { note_denied({kHostRule, reason}); };
+  co_await relay_http(std::move(client_), std::move(way));
+  ended_well_ = !cut_;
+  if (!cut_) end_reason_ = "both sides have ended";
+}
+
+Task<Result<http::Stream>> Passage::connect_for_http(Addresses addresses) {
+  if (!upstream_) {
+    HAKO_CO_TRYV(co_await connect(std::move(addresses)));
+  }
+  http::Stream stream = std::move(*upstream_);
+  upstream_.reset();
+  if (!keep_handle(upstream_handle_, stream))
+    co_return Error(ErrorCode::resource_exhausted, end_reason_);
+  co_return stream;
+}
+
+Task<Result<void>> Passage::send_pending() {
+  std::string bytes = std::exchange(pending_, {});
+  auto send = [](http::Stream& stream, const std::string& bytes) -> Task<Result<void>> {
+    error_code error;
+    co_await asio::async_write(stream, asio::buffer(bytes),
+                               asio::redirect_error(asio::use_awaitable, error));
+    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+    if (error) co_return Error::from_errno(error.value(), "send");
+    co_return ok();
+  };
+  auto sending = send(*upstream_, bytes);
+  auto sent = co_await with_deadline(kSendTime, std::move(sending));
+  if (!sent) end_reason_ = sent.error().message();
+  co_return sent;
+}
+
+Task<void> Passage::relay(http::Stream& upstream) {
+  relaying_ = true;
+  auto end = co_await relay_splice(client_, upstream, box_.commons().pipes, meter_);
+  if (cut_) co_return;
+  ended_well_ = end.orderly;
+  end_reason_ = std::move(end.reason);
+}
+
+Expected Passage::expected() const {
+  Expected expected;
+  expected.name = destination_.name;
+  expected.port = destination_.port;
+  const EgressBox& box = box_;
+  policy::Destination there = destination_;
+  expected.may_name = [&box, there](const std::string& said) {
+    if (said == there.address->to_string()) return true;
+    policy::Destination named{said, there.address, there.port};
+    return box.may_connect(named).allowed;
+  };
+  return expected;
+}
+
+}  // namespace hako::gate
