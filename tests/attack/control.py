@@ -96,6 +96,7 @@ class HostServices:
                 try:
                     connection.settimeout(2)
                     connection.recv(1000)
-                    connection.sendall(b"host:" + self._secret.encode())
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-World: " +
+                                       self._secret.encode() + b"\r\n\r\n")
                 except OSError:
                     pass

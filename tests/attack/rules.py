@@ -33,6 +33,9 @@ BODIES = {
     "internet": {"egress": "internet", "deny": DENY},
 }
 
+# What the operator lists for confidential data.
+VAULT = ["vault.test:443"]
+
 # Where connections may arrive under ALLOW: of names, and of the network.
 _ALLOWED_NAMES = ("allowed.test", "shared.test", "ssh.test", "mail.test", "dual.test", "alias.test",
                   "rebind.test", "mixed.test", "opened.test")
@@ -52,15 +55,19 @@ def _addresses():
 ALLOWED_ADDRESSES = _addresses()
 
 
-def strays(level, arrived):
-    """What arrived outside and may not: lines for a reader. Whatever attack it came from."""
+def strays(level, arrived, vault=False):
+    """What arrived outside and may not: lines for a reader. Whatever attack it came from. `vault`:
+    what is listed for confidential data may."""
     found = collections.Counter()
     for packet in arrived["packets"]:
+        if vault and _is_for_vault(packet):
+            continue
         if not _may_arrive(level, packet):
             found[f"{packet['protocol']} from {packet['source']} to {packet['address']} port "
                   f"{packet['port']}"] += packet["count"]
     for entry in arrived["log"]:
-        if entry["kind"] == "dns" and not _may_be_asked(level, entry):
+        if entry["kind"] == "dns" and not (vault and entry["name"] == "vault.test" or
+                                           _may_be_asked(level, entry)):
             found[f"the question for {entry['name']}, type {entry['type']}"] += 1
         if entry["kind"] == "http" and level == "allow" and not _may_be_named(entry["host"]):
             found[f"{entry['method']} {entry['target']} for {entry['host']!r} at "
@@ -68,6 +75,11 @@ def strays(level, arrived):
         if entry["kind"] == "tls" and level == "allow" and not _may_be_named(entry["sni"]):
             found[f"TLS for {entry['sni']!r} at {entry['address']}"] += 1
     return [f"{what} ({count} times)" for what, count in found.items()]
+
+
+def _is_for_vault(packet):
+    return (packet["protocol"], packet["address"], packet["port"]) in (
+        ("tcp", zone.NAMES["vault.test"][0], 443), ("udp", zone.RESOLVER, 53))
 
 
 def _may_arrive(level, packet):

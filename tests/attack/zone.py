@@ -29,6 +29,7 @@ NAMES = {
     "shared.test": [SHARED],
     "doh.test": ["93.184.216.53"],
     "wild.test": ["151.101.2.1"],
+    "vault.test": ["93.184.216.77"],
     "denied.test": ["93.184.216.66"],
     "opened.test": ["10.20.0.5"],
     "rebind.test": [["93.184.216.20"], [INWARD]],

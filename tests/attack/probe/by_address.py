@@ -21,7 +21,7 @@ COMMON = (1, 7, 20, 21, 22, 23, 25, 43, 69, 79, 80, 88, 110, 111, 119, 123, 135,
 @trial("direct-tcp", "connects to a public address by its number", attack="none allow",
        legitimate="internet")
 def direct_tcp(box):
-    return say(box, box.public, 7777, box.evil.encode())
+    return say(box, box.public, 7777, box.word)
 
 
 @trial("direct-http", "speaks HTTP to a public address", attack="none allow",
@@ -39,7 +39,7 @@ def direct_https(box):
 @trial("direct-shared", "connects by number to where an allowed name lives", attack="none allow",
        needs="world")
 def direct_shared(box):
-    return say(box, box.shared, 7777, box.evil.encode())
+    return say(box, box.shared, 7777, box.word)
 
 
 @trial("listed-network", "connects to an address of a listed network", attack="none",
@@ -51,18 +51,18 @@ def listed_network(box):
 @trial("listed-network-port", "connects to another port of a listed network", attack="none allow",
        needs="world")
 def listed_network_port(box):
-    return say(box, "151.101.9.9", 7778, box.evil.encode())
+    return say(box, "151.101.9.9", 7778, box.word)
 
 
 @trial("denied-address", "connects to an address that is on a deny list",
        attack="none allow internet", needs="world")
 def denied_address(box):
-    return say(box, "93.184.216.66", 7777, box.evil.encode())
+    return say(box, "93.184.216.66", 7777, box.word)
 
 
 def scan(box, address, ports, at_once, deadline):
     """Speaks to many ports at once. (tried, refused, answered, without an answer)."""
-    word, events = box.evil.encode(), select.poll()
+    word, events = box.word, select.poll()
     todo, open_ones, answered, quiet = list(reversed(ports)), {}, [], []
     refused_ones = tried = 0
 
@@ -149,14 +149,14 @@ IPV6 = {"public": "2606:4700:4700::1111", "private": "fd00:ec2::254",
 def ipv6(name, address):
     @trial(f"ipv6-{name}", f"connects to {address}", attack="none allow")
     def connect6(box):
-        return say(box, address, 7777, box.evil.encode())
+        return say(box, address, 7777, box.word)
 
     @trial(f"ipv6-{name}-udp", f"sends UDP to {address}", attack="none allow internet")
     def send6(box):
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
             try:
                 sender.connect((address, 7777))
-                sender.send(box.evil.encode())
+                sender.send(box.word)
                 sender.settimeout(0.5)
                 return reached(repr(sender.recv(100)))
             except OSError as error:

@@ -204,7 +204,7 @@ def doq(box):
        limit=6.0)
 def synthetic(box):
     for address in ("198.18.0.0", "198.18.255.254", "198.19.200.7", "198.19.255.255"):
-        result = say(box, address, 7777, box.evil.encode())
+        result = say(box, address, 7777, box.word)
         if result.what != "refused":
             return result
     return result

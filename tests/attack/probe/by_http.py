@@ -318,7 +318,7 @@ def smtp(box):
 
 @trial("other-ssh-port", "tries another port than the listed one", attack="allow", needs="world")
 def ssh_port(box):
-    return by_name(box, "ssh.test", 2222, box.evil.encode())
+    return by_name(box, "ssh.test", 2222, box.word)
 
 
 @trial("other-dual", "connects to a name with addresses of both kinds",

@@ -138,6 +138,12 @@ def verified(box):
     return fetch(box, ALLOWED)[0]
 
 
+@trial("tls-vault", "speaks TLS to what is listed for data with this label",
+       legitimate="none allow internet", needs="vault")
+def vault(box):
+    return fetch(box, "vault.test")[0]
+
+
 @trial("tls-below", "speaks TLS to a name below one that is allowed", legitimate="allow internet",
        needs="world")
 def below(box):

@@ -75,6 +75,11 @@ class Box:
         """A name that only this attack says, for the world outside to hear."""
         return f"at-{self.id}.evil.test"
 
+    @property
+    def word(self):
+        """That name as a line of a protocol that nobody knows."""
+        return self.evil.encode() + b"\n"
+
     def is_marked(self, data):
         """Whether the bytes come from the world outside, which has a mark of its own."""
         secret = self.plan.get("secret")

@@ -20,7 +20,7 @@ PRIVATE = {"ten": "10.0.0.5", "172": "172.16.0.1", "192": "192.168.1.1", "shared
 def private(name, address):
     @trial(f"private-{name}", f"connects to {address}", attack=ALL)
     def connects(box):
-        return say(box, address, 8080, box.evil.encode())
+        return say(box, address, 8080, box.word)
 
 
 for _name, _address in PRIVATE.items():
@@ -66,8 +66,8 @@ def inward(name, spelled):
     @trial(f"inward-{name}", f"connects to {spelled}, which is allowed and leads inwards",
            attack=ALL, needs="world", limit=5.0)
     def connects(box):
-        return by_name(box, spelled, box.host["ports"][0] if "host" in name else 8080,
-                       box.evil.encode())
+        own = name.startswith(("host", "loopback", "zero"))
+        return by_name(box, spelled, box.host["ports"][0] if own else 8080, box.word)
 
     @trial(f"inward-{name}-web", f"asks {spelled} on port 80, which leads inwards", attack=ALL,
            needs="world", limit=5.0)
@@ -159,12 +159,12 @@ def opened(box):
 
 @trial("opened-port", "connects to another port of it", attack=ALL, needs="world")
 def opened_port(box):
-    return by_name(box, "opened.test", 9090, box.evil.encode())
+    return by_name(box, "opened.test", 9090, box.word)
 
 
 @trial("opened-beside", "connects to a private address beside it", attack=ALL, needs="world")
 def opened_beside(box):
-    return say(box, "10.21.0.5", 8080, box.evil.encode())
+    return say(box, "10.21.0.5", 8080, box.word)
 
 
 @trial("gateway-ports", "tries the ports of the gateway", attack=ALL, limit=10.0)
