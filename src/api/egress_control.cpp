@@ -23,7 +23,7 @@ constexpr auto kEgressDeadline = 15s;
 constexpr size_t kLinkIdLength = 20;
 constexpr size_t kLongestSandboxId = 64;
 constexpr size_t kLongestLinkName = 253;
-constexpr std::string_view kLinkSuffix = ".box";
+using policy::kLinkSuffix;
 
 int64_t now() {
   return to_unix_ms(WallClock::now());

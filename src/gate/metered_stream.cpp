@@ -27,7 +27,10 @@ class MeteredLayer final : public http::Stream::Layer {
                                              asio::redirect_error(asio::use_awaitable, error));
     rethrow_cancelled(error);
     if (error) co_return error;
-    co_return co_await account(Way::in, sent);
+    Duration pause = meter_.count(Way::in, sent);
+    if (meter_.spent()) co_return used_up();
+    if (pause > Duration::zero()) co_await sleep_for(pause);
+    co_return error_code();
   }
 
   Task<error_code> receive(http::Stream::Socket& socket, asio::mutable_buffer into,
@@ -43,7 +46,16 @@ class MeteredLayer final : public http::Stream::Layer {
     count = co_await socket.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
     rethrow_cancelled(error);
     if (error) co_return error;
-    co_return co_await account(Way::out, count);
+    Duration pause = meter_.count(Way::out, count);
+    if (meter_.spent()) co_return used_up();
+    if (pause > Duration::zero()) {
+      // What has been read is the next one's if this wait is cancelled.
+      pending_.assign(static_cast<const char*>(into.data()), count);
+      taken_ = 0;
+      co_await sleep_for(pause);
+      taken_ = pending_.size();
+    }
+    co_return error_code();
   }
 
   Task<void> finish(http::Stream::Socket& socket) override {
@@ -53,13 +65,6 @@ class MeteredLayer final : public http::Stream::Layer {
   }
 
  private:
-  Task<error_code> account(Way way, size_t bytes) {
-    Duration pause = meter_.count(way, bytes);
-    if (meter_.spent()) co_return used_up();
-    if (pause > Duration::zero()) co_await sleep_for(pause);
-    co_return error_code();
-  }
-
   Meter& meter_;
   std::string pending_;
   size_t taken_ = 0;

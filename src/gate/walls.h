@@ -8,6 +8,7 @@ enum class Wall {
   sni,             ///< what a TLS client names must be what allowed the connection
   dns_names,       ///< only names that the policy allows are answered
   private_ranges,  ///< addresses that are not public are refused
+  own_addresses,   ///< addresses of this host are refused
   host_header,     ///< what an HTTP request names must be what allowed the connection
 };
 

@@ -60,7 +60,7 @@ Task<void> Connection::run(const Handler& handler) {
       judge_fault(fault, state.cancelled() != asio::cancellation_type::none);
     }
     if (taken_) co_return;
-    if (stage_ == Stage::waiting && !broken_)
+    if (stage_ == Stage::waiting && !is_broken())
       co_await answer_fault();
     else if (fault || stage_ == Stage::streaming)
       abort();
@@ -142,7 +142,7 @@ Task<void> Connection::answer_fault() {
 }
 
 Task<bool> Connection::finish_exchange() {
-  if (broken_) co_return false;
+  if (is_broken()) co_return false;
   bool whole = inbound_.body_done();
   if (!close_after_ && !whole) close_after_ = !co_await drain_request();
   if (!close_after_) co_return true;
@@ -228,13 +228,14 @@ void Connection::compose_head(unsigned status, const Fields& fields,
 }
 
 Task<Result<void>> Connection::send(std::span<const asio::const_buffer> pieces) {
-  if (broken_ || taken_) co_return Error(ErrorCode::unavailable, "connection closed");
-  broken_ = true;  // holds if cancelled half-way
+  if (is_broken() || taken_) co_return Error(ErrorCode::unavailable, "connection closed");
+  sending_ = true;  // holds if cancelled half-way
   watchdog_.allow(limits_.stall);
   error_code error = co_await send_all(stream_, pieces);
   watchdog_.relax();
+  broken_ = bool(error);
+  sending_ = false;
   if (error) co_return detail::broken(error);
-  broken_ = false;
   co_return ok();
 }
 

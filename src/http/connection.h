@@ -46,6 +46,7 @@ class Connection final : public Exchange {
   void compose_head(unsigned status, const Fields& fields, std::optional<uint64_t> length);
   Task<Result<void>> send(std::span<const asio::const_buffer> pieces);
   Result<void> count(size_t bytes);
+  bool is_broken() const { return broken_ || sending_; }
   bool expects_continue() const { return expects_continue_ && !sent_continue_; }
 
   Stream stream_;
@@ -62,7 +63,8 @@ class Connection final : public Exchange {
   Body body_ = Body::none;
   uint64_t left_ = 0;  ///< of a counted body
   bool close_after_ = false;
-  bool broken_ = false;  ///< nothing more can be sent
+  bool broken_ = false;   ///< nothing more can be sent
+  bool sending_ = false;  ///< something is on its way; for ever, if that was cancelled half-way
   bool taken_ = false;
 };
 

@@ -150,6 +150,16 @@ Decision no_name(std::string_view name) {
                         "use labels of letters, digits, '-' and '_'");
 }
 
+/// There are such names outside, too; a link that has been taken away must not lead to a stranger.
+bool belongs_to_links(std::string_view name) {
+  return name.ends_with(kLinkSuffix);
+}
+
+Decision no_link(std::string_view name) {
+  return Decision::deny("egress.link", "no link to another box is called " + in_quotes(name),
+                        "have a link with this name granted");
+}
+
 bool is_opened(const Targets& networks, const Destination& to) {
   return std::any_of(networks.begin(), networks.end(), [&](const Target& network) {
     return matches_port(network, to.port) && matches_address(network, *to.address);
@@ -195,6 +205,7 @@ Decision may_resolve(const EgressPolicy& policy, std::string_view name) {
   for (const EgressLink& link : policy.links) {
     if (link.name == name) return Decision::allow("link", "a link to another box has this name");
   }
+  if (belongs_to_links(name)) return no_link(name);
   Asked asked;
   asked.name = name;
   asked.shown = name;
@@ -206,6 +217,7 @@ Decision may_connect(const EgressPolicy& policy, const Destination& destination)
   if (named ? !can_be_name(destination.name) : !destination.address) {
     return no_name(destination.name);
   }
+  if (belongs_to_links(destination.name)) return no_link(destination.name);
   Asked asked;
   asked.name = destination.name;
   asked.address = destination.address ? &*destination.address : nullptr;

@@ -60,6 +60,9 @@ struct EgressLayer {
   bool operator==(const EgressLayer&) const = default;
 };
 
+/// Names that end so stand for links alone, whatever else a policy allows.
+inline constexpr std::string_view kLinkSuffix = ".box";
+
 /// A port of another box, reached under a name of its own ("target.box").
 struct EgressLink {
   std::string name;
@@ -101,8 +104,9 @@ std::string to_string(const Destination& destination);
 
 /// Whether DNS may answer for `name`: some port of it might be allowed. Links' names are allowed.
 /// Rules: "egress.none", "<layer>.level", "<layer>.deny <target>", "<layer>.allow",
-/// "egress.name" (not a name that can exist: labels of letters, digits, '-' and '_', the last one
-/// not a number). Of an allowed one: "<layer>.allow <target>", "<layer>.level", "link".
+/// "egress.link" (a name for links, and no link has it), "egress.name" (not a name that can exist:
+/// labels of letters, digits, '-' and '_', the last one not a number). Of an allowed one:
+/// "<layer>.allow <target>", "<layer>.level", "link".
 Decision may_resolve(const EgressPolicy& policy, std::string_view name);
 
 /// Whether a connection may be tried. With a name and no address: before the name is resolved.

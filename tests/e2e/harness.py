@@ -35,9 +35,12 @@ def uids_of(pid):
 
 
 class Hako:
-    """`hako up` with a configuration of its own. Use as a context manager."""
+    """`hako up` with a configuration of its own. Use as a context manager.
 
-    def __init__(self, pool=2, settings="", images=IMAGES, prefix=()):
+    `gate`: a program to take for hako-gate. `variables` are added to the environment, and may be
+    changed: they hold from the next start."""
+
+    def __init__(self, pool=2, settings="", images=IMAGES, prefix=(), gate=None, variables=None):
         global _next_uid_base
         self.uid_base = _next_uid_base
         _next_uid_base += 20_000
@@ -51,6 +54,8 @@ class Hako:
         self.pool = pool
         self.images = images
         self.prefix = prefix
+        self.variables = variables or {}
+        self.program = self._programs_with(gate) if gate else HAKO
         self.write_config(settings)
 
     def write_config(self, settings=""):
@@ -81,11 +86,19 @@ class Hako:
         clean = {k: v for k, v in os.environ.items()
                  if not k.startswith(("HAKO_", "E2B_"))}
         clean["HAKO_CONFIG"] = self.config
-        return clean
+        return {**clean, **self.variables}
+
+    def _programs_with(self, gate):
+        """Copies of the programs, as each finds the others beside itself. The path of `hako`."""
+        folder = os.path.join(self.state, "bin")
+        os.mkdir(folder)
+        for name, path in (("hako", HAKO), ("hakod", HAKOD), ("hako-gate", gate)):
+            shutil.copy(path, os.path.join(folder, name))
+        return os.path.join(folder, "hako")
 
     def cli(self, *words, check=True, input=None, timeout=120, text=True, prefix=()):
         """Runs `hako WORDS`, through the command `prefix` if there is one; the finished process."""
-        done = subprocess.run([*prefix, HAKO, *words], env=self.environment(), input=input,
+        done = subprocess.run([*prefix, self.program, *words], env=self.environment(), input=input,
                               capture_output=True, text=text, timeout=timeout)
         if check and done.returncode != 0:
             raise AssertionError(f"hako {' '.join(words)}: status {done.returncode}\n"
@@ -93,7 +106,7 @@ class Hako:
         return done
 
     def popen(self, *words, **options):
-        return subprocess.Popen([HAKO, *words], env=self.environment(), **options)
+        return subprocess.Popen([self.program, *words], env=self.environment(), **options)
 
     def start(self):
         self.cli("up", timeout=180, prefix=self.prefix)

@@ -99,6 +99,21 @@ HTTP_TEST(passes_on_a_hundred_mebibytes_without_gathering_them) {
   EXPECT_LT(peak_memory() - before, 30'000);
 }
 
+HTTP_TEST(a_request_may_come_while_the_last_answer_is_sent) {
+  auto connected = co_await connect_tcp("127.0.0.1", relay_port_, 5s);
+  Stream stream = std::move(connected).value();
+  std::string first = "GET /big?mib=16 HTTP/1.1\r\n\r\n";
+  std::string second = "GET /echo HTTP/1.1\r\nConnection: close\r\n\r\n";
+  co_await asio::async_write(stream, asio::buffer(first), asio::use_awaitable);
+  // Nobody reads, so that the relay waits in the middle of its answer.
+  co_await sleep_for(100ms);
+  co_await asio::async_write(stream, asio::buffer(second), asio::use_awaitable);
+  co_await sleep_for(50ms);
+  auto text = co_await rest_of(stream);
+  EXPECT_GT(text.size(), 16u << 20);
+  EXPECT_THAT(text.substr(text.size() - 4), "GET:");
+}
+
 HTTP_TEST(cuts_the_client_when_upstream_is_cut) {
   auto text = co_await talk(relay_port_, "GET /abort HTTP/1.1\r\n\r\n");
   EXPECT_THAT(text, EndsWith("4\r\npart\r\n<reset>"));

@@ -178,8 +178,12 @@ TEST(MayResolve, LinksHaveNames) {
   policy.links = {{"target.box", "b1", 8080}};
   EXPECT_EQ(may_resolve(policy, "target.box").rule, "link");
   EXPECT_TRUE(may_resolve(policy, "target.box").allowed);
-  EXPECT_FALSE(may_resolve(policy, "other.box").allowed);
+  EXPECT_EQ(may_resolve(policy, "other.box").rule, "egress.link");
   EXPECT_FALSE(may_connect(policy, to_name("target.box", 8080)).allowed) << "not asked about here";
+  // There is a .box outside, too: what was a link must not become a stranger.
+  policy.layers = {{.name = "request", .level = EgressLevel::internet}};
+  EXPECT_EQ(may_connect(policy, to_name("other.box", 8080)).rule, "egress.link");
+  EXPECT_TRUE(may_resolve(policy, "other.boxes").allowed);
 }
 
 TEST(MustAgree, WhereTheAnswerHangsOnTheName) {

@@ -1,0 +1,166 @@
+"""What an attack is, how it can end, and how all of them are run."""
+
+import dataclasses
+import inspect
+import json
+import time
+import traceback
+
+LEVELS = ("none", "allow", "internet")
+REFUSED, REACHED, SILENT, SKIPPED = "refused", "reached", "silent", "skipped"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How it ended: `what` is one of the words above, `how` says it to a reader."""
+    what: str
+    how: str = ""
+
+
+def refused(how):
+    return Outcome(REFUSED, how)
+
+
+def reached(how):
+    return Outcome(REACHED, how)
+
+
+def silent(how="no answer"):
+    return Outcome(SILENT, how)
+
+
+@dataclasses.dataclass
+class Trial:
+    id: str
+    title: str
+    act: object
+    attack: tuple       # levels at which it must be refused
+    legitimate: tuple   # levels at which it must pass
+    needs: tuple        # members that the plan must have
+    quiet: bool         # that nothing answers is refusal enough: there is nobody to be told
+    limit: float        # seconds in which it must have been refused
+    last: bool          # comes when all others have gone
+
+
+TRIALS = []
+
+
+def trial(id, title, *, attack="", legitimate="", needs="", quiet=False, limit=3.0, last=False):
+    """Registers a function of a Box that gives an Outcome. One that yields is resumed when all the
+    others have been run."""
+    def register(act):
+        TRIALS.append(Trial(id, title, act, tuple(attack.split()), tuple(legitimate.split()),
+                            tuple(needs.split()), quiet, limit, last))
+        return act
+    return register
+
+
+class Box:
+    """What an attack knows: the plan, and its own name for what it says."""
+
+    def __init__(self, plan):
+        self.plan = plan
+        self.level = plan["level"]
+        self.limit = 3.0
+        self.id = ""
+
+    def __getattr__(self, name):
+        try:
+            return self.plan[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def evil(self):
+        """A name that only this attack says, for the world outside to hear."""
+        return f"at-{self.id}.evil.test"
+
+    @property
+    def word(self):
+        """That name as a line of a protocol that nobody knows."""
+        return self.evil.encode() + b"\n"
+
+    def is_marked(self, data):
+        """Whether the bytes come from the world outside, which has a mark of its own."""
+        secret = self.plan.get("secret")
+        return bool(secret) and secret.encode() in data
+
+
+def run(plan, say):
+    """Runs what the plan wants and says each result, a dictionary."""
+    box = Box(plan)
+    chosen = [t for t in TRIALS if wanted(t, plan)]
+    waiting = []
+    for each in sorted(chosen, key=lambda t: t.last):
+        if each.last and waiting:
+            waiting = finish(box, waiting, say)
+        box.id, box.limit = each.id, each.limit
+        begun = time.monotonic()
+        result = attempt(lambda: each.act(box))
+        if inspect.isgenerator(result):
+            begin = attempt(lambda: next(result))
+            if isinstance(begin, Outcome):
+                say(judge(box, each, begin, time.monotonic() - begun))
+            else:
+                waiting.append((each, result))
+            continue
+        say(judge(box, each, result, time.monotonic() - begun))
+    finish(box, waiting, say)
+
+
+def finish(box, waiting, say):
+    for each, generator in waiting:
+        box.id, box.limit = each.id, each.limit
+        begun = time.monotonic()
+        result = attempt(lambda: conclude(generator))
+        say(judge(box, each, result, time.monotonic() - begun))
+    return []
+
+
+def conclude(generator):
+    """A generator returns its outcome when it is resumed; pauses of its own do not count."""
+    try:
+        next(generator)
+    except StopIteration as end:
+        return end.value
+    return Outcome("failed", "it never ended")
+
+
+def attempt(function):
+    try:
+        return function()
+    except StopIteration as end:
+        return end.value
+    except Exception:
+        return Outcome("failed", traceback.format_exc(limit=-2).replace("\n", " | "))
+
+
+def wanted(each, plan):
+    if plan.get("only") is not None and each.id not in plan["only"]:
+        return False
+    if each.id in plan.get("skip", ()) or any(need not in plan for need in each.needs):
+        return False
+    return plan["level"] in each.attack + each.legitimate
+
+
+def judge(box, each, outcome, seconds):
+    """The result, with a verdict: refused, passed, LEAKED, HUNG, FALSELY REFUSED or FAILED."""
+    kind = "attack" if box.level in each.attack else "legitimate"
+    if outcome.what == SKIPPED:
+        verdict = "skipped"
+    elif outcome.what not in (REFUSED, REACHED, SILENT):
+        verdict = "FAILED"
+    elif kind == "legitimate":
+        verdict = "passed" if outcome.what == REACHED else "FALSELY REFUSED"
+    elif outcome.what == REACHED:
+        verdict = "LEAKED"
+    elif outcome.what == SILENT and not each.quiet or seconds > each.limit:
+        verdict = "HUNG"
+    else:
+        verdict = "refused"
+    return {"id": each.id, "title": each.title, "kind": kind, "verdict": verdict,
+            "how": outcome.how, "seconds": round(seconds, 3)}
+
+
+def main(plan):
+    run(plan, lambda result: print(json.dumps(result), flush=True))
