@@ -16,11 +16,12 @@ set_target_properties(gate_test_program PROPERTIES
 hako_defaults(gate_test_program)
 hako_link(gate_test_program gate)
 hako_precompile(gate_test_program)
-hako_test(gate_egress_test LABELS integration TIMEOUT 180 DEPENDS gate network
+hako_test(gate_egress_test LABELS integration TIMEOUT 180 DEPENDS gate network OpenSSL::SSL
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_names_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_bytes_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_links_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_retry_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_walls_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/gate_lab.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/gate_lab_egress.cpp

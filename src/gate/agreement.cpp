@@ -42,17 +42,18 @@ bool agrees(const std::string& said, const Expected& expected) {
 }
 
 Opening judge_hello(const wire::ClientHello& hello, const Expected& expected) {
-  if (!stands(Wall::sni)) return {Kind::agreed, {}, {}};
+  Opening agreed{Kind::agreed, {}, {}, hello.size};
+  if (!stands(Wall::sni)) return agreed;
   if (hello.encrypted)
     return refuse(kSniRule, "TLS with an encrypted hello hides which name it is for");
   if (hello.server_name.empty()) {
-    if (expected.name.empty()) return {Kind::agreed, {}, {}};
+    if (expected.name.empty()) return agreed;
     return refuse(kSniRule, "TLS without a server name");
   }
   if (!agrees(hello.server_name, expected))
     return refuse(kSniRule, "TLS for " + in_quotes(hello.server_name) + " on a connection to " +
                                 who(expected));
-  return {Kind::agreed, {}, {}};
+  return agreed;
 }
 
 std::span<const uint8_t> octets(std::string_view bytes) {
@@ -115,6 +116,14 @@ Opening judge_opening(std::string_view bytes, const Expected& expected) {
   if (bytes.starts_with("PRI ") && stands(Wall::host_header))
     return refuse(kHostRule, "HTTP/2 without TLS: whom its requests are for cannot be seen");
   return {Kind::http, {}, {}};
+}
+
+Opening judge_second_hello(std::string_view bytes, const Expected& expected) {
+  auto hello = wire::read_second_hello(octets(bytes));
+  if (hello.state == wire::ClientHello::State::whole) return judge_hello(hello, expected);
+  if (hello.state == wire::ClientHello::State::incomplete && bytes.size() < kLongestOpening)
+    return {};
+  return refuse(kSniRule, "what the TLS client says when it begins again is malformed");
 }
 
 std::optional<std::string> request_refusal(const http::RequestHead& head,

@@ -25,6 +25,7 @@ struct Opening {
   Kind kind = Kind::incomplete;
   std::string rule;    ///< of refused: kSniRule, kHostRule
   std::string reason;  ///< of refused
+  size_t size = 0;     ///< of agreed: what was judged, bytes; the rest may be another hello
 };
 
 /// Whom what is said on a connection may be for.
@@ -42,6 +43,9 @@ inline constexpr size_t kLongestOpening = 20 << 10;
 Opening judge_tls(std::string_view bytes, const Expected& expected);
 /// On any other port.
 Opening judge_opening(std::string_view bytes, const Expected& expected);
+/// What a TLS client says when the server has asked it to begin again: from the first byte behind
+/// the first hello. Never http or other.
+Opening judge_second_hello(std::string_view bytes, const Expected& expected);
 
 /// Why a request is refused; nothing if it may pass: if Host, and the authority of an absolute
 /// target, are as expected, with the connection's port or none.

@@ -1,6 +1,8 @@
 // The way of one TCP connection out of a box.
 #pragma once
 
+#include <vector>
+
 #include "gate/agreement.h"
 #include "gate/egress_records.h"
 #include "gate/name_cache.h"
@@ -41,6 +43,10 @@ class Passage {
   };
   using Judge = Opening (*)(std::string_view bytes, const Expected& expected);
 
+  /// By then a client has said whom it wants.
+  static constexpr Duration kOpeningTime = std::chrono::seconds(10);
+  static constexpr char kLateOpening[] = "the client did not say for whom in time";
+
   Task<void> go();
   Task<void> go_by_link(policy::EgressLink link);
   Task<void> go_by_policy();
@@ -52,15 +58,28 @@ class Passage {
   Task<void> pass_http(Addresses addresses);
   /// At once; what the client says first is looked at when it comes.
   Task<void> pass_watched(Addresses addresses);
-  Task<Result<void>> pass_in_until_http();
+  Task<Result<void>> pass_in();
+  Task<Result<void>> pass_in_until_stopped();
   Task<Result<void>> pass_out_watched(const Addresses& addresses);
+  /// Nothing more passes from the server; what has passed or was under way is counted.
+  Task<void> stop_in();
 
   /// Reads until the bytes say what they are. unavailable: the connection has ended before.
   Task<Result<Opening>> read_opening(Judge judge);
+  /// Sends the first hello, which has been judged and is the first `size` bytes of what is
+  /// pending, and nothing behind it before it is known that no other name can follow. What is left
+  /// to do is relay().
+  Task<Result<void>> begin_tls(size_t size);
+  /// Passes the server's answer to a hello on, as it comes: whether it wants another one.
+  Task<Result<bool>> pass_hello_reply();
+  static std::optional<Refusal> refusal_of_tls(const Result<Opening>& opening);
   /// What is known is enough to go on; notes it and connects.
   Task<Result<void>> connect(Addresses addresses);
   Task<Result<http::Stream>> connect_for_http(Addresses addresses);
   Task<Result<void>> send_pending();
+  /// Some bytes from the server to the client, put behind `seen`, too. How many; 0: the server has
+  /// ended.
+  Task<Result<size_t>> pass_piece_in(std::vector<uint8_t>& seen);
   /// Both ways, to the end.
   Task<void> relay(http::Stream& upstream);
   Task<void> serve_http(Addresses addresses);
@@ -83,15 +102,16 @@ class Passage {
   policy::Destination destination_;
   std::optional<policy::EgressLink> link_;
   policy::Decision allowed_by_;
-  std::string pending_;        ///< read from the client and not sent yet
-  bool judged_ = false;        ///< a policy has let it pass so far
-  bool agrees_ = false;        ///< what is said on it is compared with its name, or will be
+  std::string pending_;  ///< read from the client and not sent yet
+  bool judged_ = false;  ///< a policy has let it pass so far
+  bool agrees_ = false;  ///< what is said on it is compared with its name, or will be
   bool relaying_ = false;
   bool cut_ = false;
   bool ended_well_ = false;
-  bool turns_to_http_ = false;  ///< it was relayed until the client spoke HTTP
+  /// Runs out when nothing more may pass from the server before the client has been judged.
+  asio::steady_timer in_may_pass_{client_.get_executor(), Clock::time_point::max()};
   bool in_ended_ = false;
-  uint64_t connection_ = 0;     ///< its number, once it was allowed
+  uint64_t connection_ = 0;  ///< its number, once it was allowed
   std::string end_reason_;
 };
 

@@ -1,5 +1,6 @@
 // The half of Passage that moves bytes: what a client says first, and what passes after that.
 #include "base/async/both.h"
+#include "base/async/run_until.h"
 #include "gate/egress_box.h"
 #include "gate/metered_stream.h"
 #include "gate/passage.h"
@@ -12,15 +13,21 @@ namespace {
 using namespace std::chrono_literals;
 using boost::system::error_code;
 
-/// By then a client has said whom it wants.
-constexpr Duration kOpeningTime = 10s;
 constexpr Duration kConnectPatience = 10s;
 constexpr Duration kSendTime = 30s;
 constexpr size_t kReadSize = 4 << 10;
 
-std::string why_unread(const Error& error) {
-  if (error.code() == ErrorCode::timed_out) return "the client did not say for whom in time";
-  return error.message();
+Task<Result<void>> send_all(http::Stream& stream, asio::const_buffer bytes) {
+  error_code error;
+  co_await asio::async_write(stream, bytes, asio::redirect_error(asio::use_awaitable, error));
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+  if (error) co_return Error::from_errno(error.value(), "send");
+  co_return ok();
+}
+
+Task<void> end_of(asio::steady_timer& timer) {
+  error_code ignored;
+  co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
 }
 
 }  // namespace
@@ -60,25 +67,10 @@ Task<Result<Opening>> Passage::read_opening(Judge judge) {
   }
 }
 
-Task<void> Passage::pass_tls(Addresses addresses) {
-  auto reading = read_opening(judge_tls);
-  auto opening = co_await with_deadline(kOpeningTime, std::move(reading));
-  if (cut_) co_return;
-  std::optional<Refusal> refusal;
-  if (!opening)
-    refusal = {kSniRule, why_unread(opening.error())};
-  else if (opening.value().kind == Opening::Kind::refused)
-    refusal = {opening.value().rule, opening.value().reason};
-  if (refusal) co_return co_await refuse(std::move(*refusal));
-  if (!co_await connect(std::move(addresses))) co_return;
-  if (!co_await send_pending()) co_return;
-  co_await relay(*upstream_);
-}
-
 Task<void> Passage::pass_watched(Addresses addresses) {
   if (!co_await connect(addresses)) co_return;
   relaying_ = true;
-  auto in = pass_in_until_http();
+  auto in = pass_in_until_stopped();
   auto out = pass_out_watched(addresses);
   auto ended = co_await both(std::move(out), std::move(in));
   if (cut_ || ended_well_) co_return;
@@ -87,19 +79,29 @@ Task<void> Passage::pass_watched(Addresses addresses) {
     end_reason_ = ended ? "both sides have ended" : ended.error().message();
 }
 
-Task<Result<void>> Passage::pass_in_until_http() {
+Task<Result<void>> Passage::pass_in() {
+  // The first piece is counted as it is taken, so that stop_in() leaves no doubt whether the
+  // server has spoken.
+  std::vector<uint8_t> first;
+  HAKO_CO_TRYV(co_await pass_piece_in(first));
+  co_return co_await splice_one_way(*upstream_, client_, box_.commons().pipes, meter_, Way::in);
+}
+
+Task<Result<void>> Passage::pass_in_until_stopped() {
   struct Note {
     bool& ended;
     ~Note() { ended = true; }
   } note{in_ended_};
-  Result<void> result = ok();
-  try {
-    result = co_await splice_one_way(*upstream_, client_, box_.commons().pipes, meter_, Way::in);
-  } catch (const boost::system::system_error&) {
-    if (!turns_to_http_) throw;
-  }
-  if (turns_to_http_) co_return ok();
-  co_return result;
+  auto passing = pass_in();
+  auto stop = end_of(in_may_pass_);
+  auto ended = co_await run_until(std::move(stop), std::move(passing));
+  if (ended) co_return std::move(*ended);
+  co_return ok();
+}
+
+Task<void> Passage::stop_in() {
+  in_may_pass_.expires_at(Clock::time_point::min());
+  while (!in_ended_) co_await asio::post(client_.get_executor(), asio::use_awaitable);
 }
 
 Task<Result<void>> Passage::pass_out_watched(const Addresses& addresses) {
@@ -112,25 +114,31 @@ Task<Result<void>> Passage::pass_out_watched(const Addresses& addresses) {
   auto read = co_await with_deadline(kOpeningTime, std::move(reading));
   if (cut_) co_return Error(ErrorCode::cancelled, end_reason_);
   // What has ended without being anything can become nothing.
-  Opening opening{Opening::Kind::other, {}, {}};
+  Opening opening;
+  opening.kind = Opening::Kind::other;
   if (read)
     opening = std::move(read).value();
   else if (read.error().code() == ErrorCode::timed_out)
-    opening = {Opening::Kind::refused, kHostRule, why_unread(read.error())};
+    opening = {Opening::Kind::refused, kHostRule, kLateOpening};
+  if (opening.kind == Opening::Kind::other) {
+    HAKO_CO_TRYV(co_await send_pending());
+    co_return co_await splice_one_way(client_, *upstream_, box_.commons().pipes, meter_, Way::out);
+  }
+  co_await stop_in();
+  if (cut_) co_return Error(ErrorCode::cancelled, end_reason_);
+  // The server's answer to a hello could not be told from what it had said before.
+  if (opening.kind == Opening::Kind::agreed && meter_.in() > 0)
+    opening = {Opening::Kind::refused, kSniRule, "TLS after the server has spoken"};
   if (opening.kind == Opening::Kind::refused) {
     Refusal refusal{opening.rule, opening.reason};
     note_denied(refusal);
     co_return Error(ErrorCode::permission_denied, opening.reason);
   }
-  if (opening.kind != Opening::Kind::http) {
-    HAKO_CO_TRYV(co_await send_pending());
-    co_return co_await splice_one_way(client_, *upstream_, box_.commons().pipes, meter_, Way::out);
+  if (opening.kind == Opening::Kind::agreed) {
+    HAKO_CO_TRYV(co_await begin_tls(opening.size));
+    co_await relay(*upstream_);
+    co_return ok();
   }
-  // The direction from the server ends without losing a byte if none has come, as it is with HTTP.
-  turns_to_http_ = true;
-  upstream_->cancel(error);
-  if (meter_.in() > 0) client_.cancel(error);
-  while (!in_ended_) co_await asio::post(client_.get_executor(), asio::use_awaitable);
   if (meter_.in() > 0) upstream_.reset();
   co_await serve_http(addresses);
   co_return ok();
@@ -167,18 +175,27 @@ Task<Result<http::Stream>> Passage::connect_for_http(Addresses addresses) {
 
 Task<Result<void>> Passage::send_pending() {
   std::string bytes = std::exchange(pending_, {});
-  auto send = [](http::Stream& stream, const std::string& bytes) -> Task<Result<void>> {
-    error_code error;
-    co_await asio::async_write(stream, asio::buffer(bytes),
-                               asio::redirect_error(asio::use_awaitable, error));
-    if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-    if (error) co_return Error::from_errno(error.value(), "send");
-    co_return ok();
-  };
-  auto sending = send(*upstream_, bytes);
+  auto sending = send_all(*upstream_, asio::buffer(bytes));
   auto sent = co_await with_deadline(kSendTime, std::move(sending));
   if (!sent) end_reason_ = sent.error().message();
   co_return sent;
+}
+
+Task<Result<size_t>> Passage::pass_piece_in(std::vector<uint8_t>& seen) {
+  size_t had = seen.size();
+  seen.resize(had + kReadSize);
+  error_code error;
+  size_t count = co_await upstream_->async_read_some(
+      asio::buffer(seen.data() + had, kReadSize), asio::redirect_error(asio::use_awaitable, error));
+  seen.resize(had + count);
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+  if (error == asio::error::eof) co_return size_t{0};
+  if (error) co_return Error::from_errno(error.value(), "receive");
+  Duration pause = meter_.count(Way::in, count);
+  HAKO_CO_TRYV(co_await send_all(client_, asio::buffer(seen.data() + had, count)));
+  if (pause > Duration::zero()) co_await sleep_for(pause);
+  if (meter_.spent()) co_return Error(ErrorCode::resource_exhausted, "all bytes are used up");
+  co_return count;
 }
 
 Task<void> Passage::relay(http::Stream& upstream) {

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/async/both.h"
+#include "base/async/run_until.h"
 #include "base/async/task_group.h"
 #include "base/async/turn_queue.h"
 
@@ -56,6 +57,22 @@ TEST_F(AsyncTest, DeadlineGivesValueErrorExceptionOrTimeout) {
     bool thrown = false;
     try {
       (void)co_await with_deadline(10s, throws());
+    } catch (const std::runtime_error&) {
+      thrown = true;
+    }
+    EXPECT_TRUE(thrown);
+  });
+}
+
+TEST_F(AsyncTest, WhatIsStoppedGivesNothing) {
+  run([&]() -> Task<void> {
+    auto in_time = co_await run_until(sleep_for(10s), answer_after(1ms, 5));
+    EXPECT_EQ(in_time.value().value(), 5);
+    auto stopped = co_await run_until(sleep_for(5ms), answer_after(10s, 5));
+    EXPECT_FALSE(stopped);
+    bool thrown = false;
+    try {
+      (void)co_await run_until(sleep_for(10s), throws());
     } catch (const std::runtime_error&) {
       thrown = true;
     }
