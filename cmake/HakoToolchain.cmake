@@ -30,7 +30,13 @@ endif()
 if(HAKO_WERROR)
   add_compile_options(-Werror)
 endif()
-if(HAKO_SANITIZE)
+if(HAKO_FUZZ)
+  # Without this libFuzzer does not see which inputs lead somewhere new. Clang 14 cannot check the
+  # types of functions that are coroutines.
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function
+    -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=fuzzer-no-link,address,undefined)
+elseif(HAKO_SANITIZE)
   add_compile_options(-fsanitize=${HAKO_SANITIZE} -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${HAKO_SANITIZE})
 else()

@@ -4,8 +4,9 @@ target_include_directories(jail_probe PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_compile_options(jail_probe PRIVATE -fno-sanitize=all)
 target_link_options(jail_probe PRIVATE -static -fno-sanitize=all)
 set_target_properties(jail_probe PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
-hako_test(jail_test LABELS integration TIMEOUT 120 DEPENDS jail rpc SOURCES
+hako_test(jail_test LABELS integration TIMEOUT 120 DEPENDS jail rpc http SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_vmm_test.cpp
-  ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_gate_test.cpp)
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_gate_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_secluded_test.cpp)
 target_compile_definitions(jail_test PRIVATE HAKO_JAIL_PROBE="$<TARGET_FILE:jail_probe>")
 add_dependencies(jail_test jail_probe)

@@ -234,7 +234,8 @@ Task<Result<Response>> start_build(Service& service, const Call& call) {
   HAKO_CO_TRY(auto recipe, parse_recipe(call.body));
   HAKO_CO_TRY(auto build,
               co_await service.catalog.find_build(call.parameters[0], call.parameters[1],
-                                                           call.who));
+                                                  call.who));
+  HAKO_CO_TRYV(co_await service.builder.admit(recipe, call.who));
   HAKO_CO_TRYV(service.builder.start(std::move(build), std::move(recipe), call.who));
   Response response = Response::empty(202);
   response.fields.set(http::Field::content_length, "0");

@@ -91,7 +91,7 @@ Task<Result<TemplateBuilder::Status>> TemplateBuilder::status(std::string templa
   status.build = build;
   if (auto found = live_.find(build_id); found != live_.end()) {
     status.build = found->second->build;
-    status.entries = found->second->log.entries();
+    status.entries = found->second->log->entries();
     co_return status;
   }
   boost::system::error_code bad;
@@ -103,6 +103,10 @@ Task<Result<TemplateBuilder::Status>> TemplateBuilder::status(std::string templa
 
 Task<void> TemplateBuilder::run_in_turn(Build live) {
   auto turn = co_await turns_.take();
+  co_await carry_out(std::move(live));
+}
+
+Task<void> TemplateBuilder::carry_out(Build live) {
   live->build.state = BuildState::building;
   auto noted = co_await catalog_.update_build(live->build);
   Result<void> done = noted;
@@ -115,14 +119,15 @@ Task<void> TemplateBuilder::run_in_turn(Build live) {
     body["build"] = live->machine;
     // The node ends it by itself when it loses us; an answer is not needed.
     (void)co_await node_.call("build.abort", std::move(body), kAbortTime);
-    live->log.add("error", done.error().message(), live->step);
+    // The build that an image is pulled for says how that went.
+    if (!live->pulled) live->log->add("error", done.error().message(), live->step);
     live->build.reason = valid_utf8(done.error().message());
     live->build.step = live->step;
   }
   BuildRecord finished = live->build;
   finished.state = done ? BuildState::ready : BuildState::error;
   finished.finished_ms = to_unix_ms(WallClock::now());
-  finished.log = json::serialize(live->log.entries());
+  finished.log = json::serialize(live->log->entries());
   auto kept = co_await catalog_.update_build(finished);
   if (!kept) {
     finished.state = BuildState::error;
@@ -145,12 +150,72 @@ Task<Result<json::object>> TemplateBuilder::ask(const Live& live, std::string me
   co_return std::move(answer).value();
 }
 
-Task<Result<TemplateBuilder::Source>> TemplateBuilder::find_source(const Live& live) {
+Result<ImageName> TemplateBuilder::may_pull(const std::string& image) const {
+  HAKO_TRY(auto name, parse_image_name(image));
+  auto admitted = puller_.admit(name);
+  if (admitted) return name;
+  return Error(admitted.error().code(),
+               "image '" + image + "' has not been imported (hako template import), and " +
+                   admitted.error().message());
+}
+
+Task<Result<void>> TemplateBuilder::admit(const Recipe& recipe, Principal who) {
+  if (recipe.from_image.empty()) co_return ok();
+  HAKO_CO_TRY(auto imported, co_await catalog_.find_imported(recipe.from_image, std::move(who)));
+  if (!imported) {
+    HAKO_CO_TRYV(may_pull(recipe.from_image));
+  }
+  co_return ok();
+}
+
+Task<Result<ResolvedTemplate>> TemplateBuilder::find_image(Live& live) {
+  const std::string& image = live.recipe.from_image;
+  HAKO_CO_TRY(auto imported, co_await catalog_.find_imported(image, live.who));
+  if (imported) co_return *imported;
+  HAKO_CO_TRY(auto name, may_pull(image));
+  // One at a time: what is being pulled for one build may be what the next wants.
+  auto turn = co_await pulls_.take();
+  auto pulled = co_await pull(live, std::move(name));
+  live.recipe.login = {};
+  if (!pulled) co_return pulled.error().with_context("image '" + image + "'");
+  co_return std::move(pulled);
+}
+
+Task<Result<ResolvedTemplate>> TemplateBuilder::pull(Live& live, ImageName name) {
+  live.log->add("info", "[base] Asking " + name.registry + " for " + name.text(), live.step);
+  ImagePull::Say say = [&live](std::string_view line) {
+    live.log->add("info", "[base] [pull]: " + std::string(line), live.step);
+  };
+  auto pull = puller_.begin(name, std::move(live.recipe.login), std::move(say));
+  HAKO_CO_TRY(auto digest, co_await pull->look());
+  HAKO_CO_TRY(auto known, co_await catalog_.find_pulled(name.repository, digest, live.who));
+  if (known) {
+    live.log->add("info", "CACHED [base] " + name.text_at(digest), live.step);
+    co_return *known;
+  }
+  auto image = std::make_shared<Live>();
+  HAKO_CO_TRY(image->archive, co_await pull->fetch());
+  pull.reset();
+  auto registering = catalog_.register_pulled(name.repository, digest, live.who);
+  HAKO_CO_TRY(auto registered, co_await std::move(registering));
+  image->pulled = true;
+  image->build = std::move(registered.build);
+  image->who = live.who;
+  image->log = live.log;
+  live_[image->build.id] = image;
+  co_await carry_out(image);
+  if (image->build.state != BuildState::ready)
+    co_return Error(ErrorCode::failed_precondition, image->build.reason);
+  HAKO_CO_TRYV(co_await catalog_.forget_old_pulled());
+  co_return ResolvedTemplate{registered.what.id, registered.what.name, image->build.id};
+}
+
+Task<Result<TemplateBuilder::Source>> TemplateBuilder::find_source(Live& live) {
   const Recipe& recipe = live.recipe;
   Source source;
   std::string reference = recipe.from_template;
   if (!recipe.from_image.empty()) {
-    HAKO_CO_TRY(auto resolved, co_await catalog_.resolve_image(recipe.from_image, live.who));
+    HAKO_CO_TRY(auto resolved, co_await find_image(live));
     source.label = resolved.label;
     source.node_name = resolved.node_name;
     source.text = recipe.from_image;
@@ -202,26 +267,31 @@ Task<void> TemplateBuilder::find_shell(Live& live, TemplateBox& box) {
 
 Task<Result<void>> TemplateBuilder::unpack_archive(Live& live, TemplateBox& box,
                                                    StepContext& context) {
-  const std::string& hash = live.recipe.from_archive;
-  auto file = files_.open(live.build.template_id, hash);
-  if (!TemplateFiles::is_hash(hash) || !file)
-    co_return Error(ErrorCode::failed_precondition, "the image archive has not been uploaded");
+  Fd content = std::move(live.archive);
+  if (!content) {
+    const std::string& hash = live.recipe.from_archive;
+    auto file = files_.open(live.build.template_id, hash);
+    if (!TemplateFiles::is_hash(hash) || !file)
+      co_return Error(ErrorCode::failed_precondition, "the image archive has not been uploaded");
+    content = std::move(file.value().content);
+  }
   // Where the node looks for it, on the machine's disk, is agreed in docs/internal-messages.md.
   std::string archive = "/tmp/.image", root = "/image-root";
-  live.log.add("info", "[base] Unpacking the image", live.step);
-  auto upload = box.upload(file.value().content.get(), archive, files_.disk());
+  live.log->add("info", "[base] Unpacking the image", live.step);
+  auto upload = box.upload(content.get(), archive, files_.disk());
   auto uploaded = co_await with_deadline(kStepTime, std::move(upload));
   if (!uploaded) co_return Error(ErrorCode::failed_precondition, uploaded.error().message());
+  content.reset();
   BoxCommand command;
   command.cmd = "/usr/bin/python3";
   command.args = {"-c", std::string(oci_unpack_program()), archive, root};
   std::string report;
   TemplateBox::Output output = [&](bool is_error, std::string_view bytes) {
-    live.log.add_output(is_error, bytes, "unpack", live.step);
+    live.log->add_output(is_error, bytes, "unpack", live.step);
     if (!is_error && report.size() + bytes.size() <= kLongestReport) report += bytes;
   };
   auto status = co_await box.run(std::move(command), std::move(output), kStepTime);
-  live.log.flush_output("unpack", live.step);
+  live.log->flush_output("unpack", live.step);
   if (!status) co_return Error(ErrorCode::failed_precondition, status.error().message());
   if (status.value() != 0)
     co_return Error(ErrorCode::failed_precondition,
@@ -241,7 +311,7 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
   const Recipe& recipe = live->recipe;
   HAKO_CO_TRY(auto source, co_await find_source(*live));
   HAKO_CO_TRYV(co_await catalog_.raise_label(live->build.template_id, source.label));
-  live->log.add("info", "[base] FROM " + source.text, live->step);
+  if (!live->pulled) live->log->add("info", "[base] FROM " + source.text, live->step);
   for (const RecipeStep& step : recipe.steps) {
     if (step.kind != StepKind::copy || !TemplateFiles::is_hash(step.files_hash)) continue;
     // What is missing is told when its step comes.
@@ -251,7 +321,7 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
   std::vector<std::string> keys = layer_keys(source.revision, recipe.steps, live->digests);
   std::vector<std::string> usable;
   // A root that was unpacked just now is no other build's, so no disk fits on it.
-  bool cacheable = recipe.from_archive.empty();
+  bool cacheable = recipe.from_archive.empty() && !live->pulled;
   if (!cacheable) keys.clear();
   for (size_t i = 0; i < keys.size() && !recipe.force && !recipe.steps[i].force; ++i)
     usable.push_back(keys[i]);
@@ -276,12 +346,12 @@ Task<Result<void>> TemplateBuilder::run_steps(Live& live, TemplateBox& box, Step
     std::string prefix = "builder " + live.step + "/" + std::to_string(steps.size());
     std::string line = "[" + prefix + "] " + describe_step(steps[i]);
     if (i < cached) {
-      live.log.add("info", "CACHED " + line, live.step);
+      live.log->add("info", "CACHED " + line, live.step);
       apply_step(steps[i], context);
       HAKO_CO_TRYV(check_size(context));
       continue;
     }
-    live.log.add("info", line, live.step);
+    live.log->add("info", line, live.step);
     StepContext before = context;
     apply_step(steps[i], context);
     HAKO_CO_TRYV(check_size(context));
@@ -342,10 +412,10 @@ Task<Result<void>> TemplateBuilder::run_step(Live& live, TemplateBox& box, const
 Task<Result<void>> TemplateBuilder::run_logged(Live& live, TemplateBox& box, BoxCommand command,
                                                std::string prefix, std::string what) {
   TemplateBox::Output output = [&live, prefix](bool is_error, std::string_view bytes) {
-    live.log.add_output(is_error, bytes, prefix, live.step);
+    live.log->add_output(is_error, bytes, prefix, live.step);
   };
   auto status = co_await box.run(std::move(command), std::move(output), kStepTime);
-  live.log.flush_output(prefix, live.step);
+  live.log->flush_output(prefix, live.step);
   if (!status)
     co_return Error(ErrorCode::failed_precondition, what + ": " + status.error().message());
   if (status.value() == 0) co_return ok();
@@ -391,7 +461,7 @@ Task<Result<void>> TemplateBuilder::finalize(Live& live, TemplateBox& box,
   // What cannot be read back would spoil every list of templates.
   HAKO_CO_TRYV(parse_context(context_json(context)));
   HAKO_CO_TRYV(co_await start_programs(live, box, context));
-  live.log.add("info", "[finalize] Taking the snapshot", live.step);
+  live.log->add("info", "[finalize] Taking the snapshot", live.step);
   json::object body;
   body["template"] = live.build.id;
   body["defaults"] = context_json(context);
@@ -448,17 +518,17 @@ Task<Result<void>> TemplateBuilder::start_programs(Live& live, TemplateBox& box,
     if (!recipe.ready_cmd.empty()) co_await wait_ready(box, check, ready);
     co_return ready;
   }
-  live.log.add("info", "[finalize] START " + recipe.start_cmd, live.step);
+  live.log->add("info", "[finalize] START " + recipe.start_cmd, live.step);
   const char* prefix = "start";
   TemplateBox::Output output = [&live, prefix](bool is_error, std::string_view bytes) {
-    live.log.add_output(is_error, bytes, prefix, live.step);
+    live.log->add_output(is_error, bytes, prefix, live.step);
   };
   std::optional<Result<int>> ended;
   auto command = in_shell(live, recipe.start_cmd, context);
   auto running = watch_start(box, std::move(command), std::move(output), ended);
   auto waiting = recipe.ready_cmd.empty() ? wait_a_while() : wait_ready(box, check, ready);
   auto first = co_await (std::move(running) || std::move(waiting));
-  live.log.flush_output(prefix, live.step);
+  live.log->flush_output(prefix, live.step);
   if (first.index() == 0) {
     std::string how =
         *ended ? "exit status " + std::to_string(ended->value()) : ended->error().message();

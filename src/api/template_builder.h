@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "api/image_puller.h"
 #include "api/template_box.h"
 #include "api/template_catalog.h"
 #include "api/template_files.h"
@@ -27,9 +28,13 @@ class TemplateBuilder {
         catalog_(catalog),
         files_(files),
         node_(node),
+        puller_(config, files.disk()),
         turns_(kBuildsAtOnce),
         tasks_(executor) {}
 
+  /// Whether what the recipe starts from may be had: permission_denied, naming the setting, for an
+  /// image of a registry that the operator does not list; invalid_argument; unsupported.
+  Task<Result<void>> admit(const Recipe& recipe, Principal who);
   /// Sets a waiting build going. failed_precondition if it has been; resource_exhausted.
   /// What `who` may not read cannot be built on: it fails as what is not there does. The template
   /// gets the label of what it is built on before that goes in.
@@ -52,19 +57,26 @@ class TemplateBuilder {
     store::BuildRecord build;
     Recipe recipe;
     Principal who;
-    TemplateLog log;
+    std::shared_ptr<TemplateLog> log = std::make_shared<TemplateLog>();
     std::string step = "base";  ///< where it is
     std::string shell = "/bin/bash";
     std::string machine;                         ///< the node's name for the build
     std::map<std::string, std::string> digests;  ///< of uploads, by the client's hash of them
+    /// The build of an image for another build, out of `archive`; the log is the other's.
+    bool pulled = false;
+    Fd archive;
     Condition ended;
   };
   using Build = std::shared_ptr<Live>;
   struct Source;
 
   Task<void> run_in_turn(Build build);
+  Task<void> carry_out(Build build);
   Task<Result<void>> build(Build build);
-  Task<Result<Source>> find_source(const Live& live);
+  Task<Result<Source>> find_source(Live& live);
+  Result<ImageName> may_pull(const std::string& image) const;
+  Task<Result<ResolvedTemplate>> find_image(Live& live);
+  Task<Result<ResolvedTemplate>> pull(Live& live, ImageName name);
   Task<Result<size_t>> begin(Live& live, TemplateBox& box, const Source& source,
                              std::vector<std::string> keys, std::string token);
   Task<Result<void>> unpack_archive(Live& live, TemplateBox& box, StepContext& context);
@@ -87,7 +99,9 @@ class TemplateBuilder {
   TemplateCatalog& catalog_;
   TemplateFiles& files_;
   NodeLink& node_;
+  ImagePuller puller_;
   TurnQueue turns_;
+  TurnQueue pulls_{1};
   std::map<std::string, Build> live_;  ///< by build id
   TaskGroup tasks_;
 };

@@ -35,6 +35,16 @@ Error no_template(const std::string& name) {
   return Error(ErrorCode::not_found, "template '" + name + "' not found");
 }
 
+Error reserved_name() {
+  return Error(ErrorCode::failed_precondition,
+               "names that begin with 'pulled/' are those of images from registries");
+}
+
+Error reserved_label() {
+  return Error(ErrorCode::failed_precondition,
+               "images from registries stay public: label the templates that are built on them");
+}
+
 Error unusable(const Error& error) {
   return error_for_user(error, "templates not read");
 }
@@ -120,6 +130,10 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text, Princi
   if (is_default(name) && (tag == kDefaultTag || tag == "latest"))
     co_return ResolvedTemplate{name, name, name};
   HAKO_CO_TRY(auto what, co_await find(name, who));
+  // A private one is for whoever has its login, which the registry alone can tell.
+  if (is_pulled_name(what.name))
+    co_return Error(ErrorCode::failed_precondition,
+                    "images from registries are used by fromImage, which asks the registry");
   HAKO_CO_TRY(auto tags, co_await tags_of(what.id, who));
   for (const TagRecord& each : tags)
     if (each.tag == tag)
@@ -128,18 +142,17 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text, Princi
                   "template '" + what.name + "' has no build with the tag '" + tag + "'");
 }
 
-Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text,
-                                                              Principal who) {
-  HAKO_CO_TRY(auto reference, parse_image_reference(text));
-  Error missing(ErrorCode::not_found,
-                "image '" + text +
-                    "' has not been imported, and this server pulls from no "
-                    "registry: save it as an OCI archive and run `hako template import " +
-                    reference.name + (reference.tag ? ":" + *reference.tag : "") + " FILE`");
+Task<Result<std::optional<ResolvedTemplate>>> TemplateCatalog::find_imported(std::string text,
+                                                                             Principal who) {
+  std::optional<ResolvedTemplate> none;
+  // No import has a digest for its name, nor one that templates cannot have.
+  auto parsed = parse_image_reference(text);
+  if (!parsed) co_return none;
+  TemplateReference reference = std::move(parsed).value();
   auto what = co_await find(reference.name, who);
   if (!what && what.error().code() == ErrorCode::not_found) {
     // What E2B calls its base image is ours here.
-    if (reference.name != "e2bdev/base") co_return missing;
+    if (reference.name != "e2bdev/base") co_return none;
     const std::string& name = config_.default_template;
     co_return ResolvedTemplate{name, name, name};
   }
@@ -156,7 +169,7 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve_image(std::string text,
                                    label_of(what.value().label)};
     }
   }
-  co_return missing;
+  co_return none;
 }
 
 Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
@@ -169,11 +182,24 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
   if (is_default(reference.name))
     co_return Error(ErrorCode::failed_precondition,
                     "'" + reference.name + "' is the installed image and cannot be replaced");
+  if (is_pulled_name(reference.name)) co_return reserved_name();
+  auto adding = add_build(std::move(reference), std::move(tags), vcpus, memory_mib, label,
+                          std::move(who));
+  co_return co_await std::move(adding);
+}
+
+Task<Result<TemplateCatalog::Registered>> TemplateCatalog::add_build(
+    TemplateReference reference, std::vector<std::string> tags, int64_t vcpus, int64_t memory_mib,
+    policy::Label label, Principal who) {
   auto work = [=](TemplateStore& templates) -> Result<Registered> {
     Registered registered;
     HAKO_TRY(auto known, templates.find_template(reference.name));
     if (known && !may_see(who, known->label)) {
       return Error(ErrorCode::already_exists, "the name " + reference.name + " is taken");
+    }
+    // The reference may be an id.
+    if (known && is_pulled_name(known->name) && known->name != reference.name) {
+      return reserved_name();
     }
     if (known) {
       registered.what = *known;
@@ -198,6 +224,59 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
   auto registered = co_await store_.with_templates(std::move(work));
   if (!registered) co_return unusable(registered.error());
   co_return std::move(registered);
+}
+
+Task<Result<std::optional<ResolvedTemplate>>> TemplateCatalog::find_pulled(std::string name,
+                                                                           std::string digest,
+                                                                           Principal who) {
+  std::optional<ResolvedTemplate> none;
+  auto what = co_await find(pulled_name(name), who);
+  if (!what && what.error().code() == ErrorCode::not_found) co_return none;
+  if (!what) co_return what.error();
+  HAKO_CO_TRY(auto tags, co_await tags_of(what.value().id, std::move(who)));
+  std::string tag = pulled_tag(digest);
+  for (const TagRecord& each : tags) {
+    if (each.tag != tag) continue;
+    // A tag's time says when it was used last.
+    auto work = [id = what.value().id, build = each.build_id, tag](TemplateStore& templates) {
+      return templates.set_tags(id, build, {tag}, unix_ms());
+    };
+    auto written = co_await store_.with_templates(std::move(work));
+    if (!written) co_return unusable(written.error());
+    co_return ResolvedTemplate{what.value().id, what.value().name, each.build_id,
+                               label_of(what.value().label)};
+  }
+  co_return none;
+}
+
+Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_pulled(
+    std::string name, std::string digest, Principal who) {
+  TemplateReference reference;
+  reference.name = pulled_name(name);
+  auto adding = add_build(std::move(reference), {pulled_tag(digest)}, 0, 0,
+                          policy::Label::public_data, std::move(who));
+  co_return co_await std::move(adding);
+}
+
+Task<Result<void>> TemplateCatalog::forget_old_pulled() {
+  HAKO_CO_TRY(auto all, co_await list(kItself));
+  std::vector<std::pair<std::string, TagRecord>> pulled;
+  for (const Listed& each : all)
+    for (const TagRecord& tag : each.tags)
+      if (is_pulled_name(each.what.name)) pulled.emplace_back(each.what.id, tag);
+  if (pulled.size() <= kMostPulled) co_return ok();
+  std::sort(pulled.begin(), pulled.end(), [](const auto& a, const auto& b) {
+    return a.second.created_ms > b.second.created_ms;
+  });
+  for (size_t i = kMostPulled; i < pulled.size(); ++i) {
+    auto work = [id = pulled[i].first, tag = pulled[i].second.tag](TemplateStore& templates) {
+      return templates.remove_tags(id, {tag});
+    };
+    auto removed = co_await store_.with_templates(std::move(work));
+    if (!removed) co_return unusable(removed.error());
+    HAKO_CO_TRYV(co_await remove_untagged(pulled[i].first));
+  }
+  co_return ok();
 }
 
 Task<Result<void>> TemplateCatalog::update_build(BuildRecord build) {
@@ -237,7 +316,8 @@ Task<Result<void>> TemplateCatalog::remove_untagged(std::string template_id) {
 Task<Result<std::string>> TemplateCatalog::assign_tags(std::string target,
                                                        std::vector<std::string> texts,
                                                        Principal who) {
-  HAKO_CO_TRYV(parse_template_reference(target));
+  HAKO_CO_TRY(auto reference, parse_template_reference(target));
+  if (is_pulled_name(reference.name)) co_return reserved_name();
   HAKO_CO_TRY(auto tags, join_tags(std::nullopt, texts));
   HAKO_CO_TRY(auto resolved, co_await resolve(target, std::move(who)));
   if (is_default(resolved.id))
@@ -302,6 +382,8 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
     HAKO_TRY(auto what, templates.find_template(id));
     if (!what) return no_template(id);
     if (change.label) {
+      // One key's label would keep the image from all others, who can pull it as well.
+      if (is_pulled_name(what->name)) return reserved_label();
       auto decision = policy::may_relabel(label_of(what->label), *change.label);
       if (!decision.allowed) {
         return Error(ErrorCode::failed_precondition, with_rule(decision));

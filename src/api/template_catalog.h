@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,14 +40,30 @@ struct NodeTemplateFacts {
 /// Thread: one executor.
 class TemplateCatalog {
  public:
+  static constexpr size_t kMostPulled = 32;
+
   TemplateCatalog(const config::Config& config, store::AsyncStore& store, NodeLink& node)
       : config_(config), store_(store), node_(node) {}
+
+  struct Registered {
+    store::TemplateRecord what;
+    store::BuildRecord build;
+  };
 
   bool is_default(const std::string& name) const { return name == config_.default_template; }
   /// What a box is to be made from: "id", "name", each with ":tag" or without. not_found.
   Task<Result<ResolvedTemplate>> resolve(std::string reference, Principal who);
-  /// What `fromImage` means: an image that was imported. not_found.
-  Task<Result<ResolvedTemplate>> resolve_image(std::string reference, Principal who);
+  /// What `fromImage` means where an image of that name was imported.
+  Task<Result<std::optional<ResolvedTemplate>>> find_imported(std::string reference, Principal who);
+
+  /// Images that were pulled are templates, too, called "pulled/NAME" with their digest as the tag;
+  /// nobody else can give such names, and they stay public. To ask for one is to use it.
+  Task<Result<std::optional<ResolvedTemplate>>> find_pulled(std::string name, std::string digest,
+                                                            Principal who);
+  /// Registers the build of one, which `who` has asked for.
+  Task<Result<Registered>> register_pulled(std::string name, std::string digest, Principal who);
+  /// Removes those that were used longest ago, beyond kMostPulled. What was built on one stays.
+  Task<Result<void>> forget_old_pulled();
 
   /// not_found.
   Task<Result<store::TemplateRecord>> find(std::string id_or_name, Principal who);
@@ -56,10 +73,6 @@ class TemplateCatalog {
 
   /// Registers a build that waits to be started, and its template where it is new. The template's
   /// label rises to `label` if it is lower. permission_denied for one that `who` could not read.
-  struct Registered {
-    store::TemplateRecord what;
-    store::BuildRecord build;
-  };
   Task<Result<Registered>> register_build(std::string name, std::vector<std::string> more_tags,
                                           int64_t vcpus, int64_t memory_mib, policy::Label label,
                                           Principal who);
@@ -80,7 +93,7 @@ class TemplateCatalog {
     std::optional<bool> is_public;
     std::optional<policy::Label> label;
   };
-  /// failed_precondition if its label would fall.
+  /// failed_precondition if its label would fall, or is that of a pulled image.
   Task<Result<store::TemplateRecord>> change(std::string reference, Change change, Principal who);
   /// Something with this label is about to go into a build of it.
   Task<Result<void>> raise_label(std::string template_id, policy::Label label);
@@ -97,6 +110,9 @@ class TemplateCatalog {
   Task<void> remove_strays();
 
  private:
+  Task<Result<Registered>> add_build(TemplateReference reference, std::vector<std::string> tags,
+                                     int64_t vcpus, int64_t memory_mib, policy::Label label,
+                                     Principal who);
   Task<Result<void>> remove_at_node(std::string build_id);
   Task<Result<void>> remove_untagged(std::string template_id);
 

@@ -8,6 +8,7 @@ namespace {
 constexpr size_t kLongestName = 128;
 constexpr size_t kLongestTag = 128;
 constexpr size_t kMostParts = 4;
+constexpr std::string_view kPulled = "pulled/";
 
 bool is_plain(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
@@ -84,6 +85,21 @@ Result<TemplateReference> parse_image_reference(std::string_view text) {
     HAKO_TRY(reference.tag, clean_tag(text.substr(colon + 1)));
   }
   return reference;
+}
+
+std::string pulled_name(std::string_view repository) {
+  std::string_view last = repository.substr(repository.rfind('/') + 1);
+  return std::string(kPulled) + std::string(last.substr(0, kLongestName - kPulled.size()));
+}
+
+std::string pulled_tag(std::string_view digest) {
+  std::string tag(digest);
+  std::replace(tag.begin(), tag.end(), ':', '-');
+  return tag;
+}
+
+bool is_pulled_name(std::string_view name) {
+  return name.starts_with(kPulled);
 }
 
 }  // namespace hako::api

@@ -33,4 +33,11 @@ Result<std::vector<std::string>> join_tags(const std::optional<std::string>& own
 /// Digests are not names: invalid_argument.
 Result<TemplateReference> parse_image_reference(std::string_view text);
 
+/// What the template of an image from a registry is called, and its tag. `repository` and `digest`
+/// as ImageName has them.
+std::string pulled_name(std::string_view repository);
+std::string pulled_tag(std::string_view digest);
+/// Whether only pulled images have this name.
+bool is_pulled_name(std::string_view name);
+
 }  // namespace hako::api

@@ -15,6 +15,7 @@ constexpr size_t kMostSteps = 256;
 constexpr size_t kMostArguments = 512;
 constexpr size_t kLongestArgument = 64 << 10;
 constexpr size_t kLongestSource = 512;
+constexpr size_t kLongestPassword = 16 << 10;
 constexpr size_t kMostVariables = 128 << 10;  ///< names and values, all together
 constexpr size_t kMostValue = 64 << 10;       ///< of a variable once expanded
 
@@ -68,6 +69,30 @@ RecipeStep read_step(FieldReader& reader) {
   return step;
 }
 
+RegistryLogin read_login(const json::object& fields, FieldReader& outer) {
+  FieldReader reader(fields, "fromImageRegistry.");
+  std::string type = reader.text("type", 32).value_or("");
+  RegistryLogin login;
+  if (type == "aws" || type == "gcp") {
+    reader.fail("type",
+                "\"" + type +
+                    "\" is not supported: this server makes no tokens for clouds; log in as "
+                    "\"registry\", with the user name and password that the cloud gives out for "
+                    "its registry",
+                ErrorCode::unsupported);
+  } else if (type != "registry") {
+    reader.fail("type", "must be \"registry\"");
+  } else {
+    login.username = reader.text("username", kLongestSource).value_or("");
+    login.password = reader.text("password", kLongestPassword).value_or("");
+    if (login.username.empty()) reader.fail("username", "is required");
+    if (login.password.empty()) reader.fail("password", "is required");
+    if (login.username.find(':') != std::string::npos) reader.fail("username", "holds a ':'");
+  }
+  outer.merge(reader);
+  return login;
+}
+
 bool is_name_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
@@ -94,6 +119,8 @@ Result<Recipe> parse_recipe(std::string_view body) {
   recipe.force = reader.flag("force").value_or(false);
   recipe.start_cmd = reader.text("startCmd", kLongestArgument).value_or("");
   recipe.ready_cmd = reader.text("readyCmd", kLongestArgument).value_or("");
+  if (const json::object* registry = reader.object("fromImageRegistry"))
+    recipe.login = read_login(*registry, reader);
   if (!recipe.from_template.empty() && !recipe.from_image.empty())
     reader.fail("fromImage", "and fromTemplate exclude each other");
   const json::array* steps = reader.array("steps");

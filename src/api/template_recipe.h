@@ -23,9 +23,15 @@ struct RecipeStep {
   bool force = false;      ///< from here on nothing cached is used
 };
 
+/// What a registry is shown. Both empty: nothing.
+struct RegistryLogin {
+  std::string username, password;
+};
+
 struct Recipe {
   std::string from_template;
   std::string from_image;
+  RegistryLogin login;       ///< for pulling that image; never told to anyone else
   std::string from_archive;  ///< the name of an uploaded image archive
   bool force = false;
   std::vector<RecipeStep> steps;

@@ -40,6 +40,15 @@ struct Config {
   int memory_mib = 256;                   ///< [template] memory_mib
   int vcpus = 1;                          ///< [template] vcpus
   int disk_mib = 4096;                    ///< [template] disk_mib
+  /// [template] registries: what images may be pulled from, as host[:port]; empty: from nowhere.
+  std::vector<std::string> registries;
+  /// [template] insecure_registries: the same, over plain HTTP or unverified TLS.
+  std::vector<std::string> insecure_registries;
+  /// [template] registry_hosts: further hosts that a registry may send a pull to, for a token or
+  /// for its layers; "*." in front means every name below.
+  std::vector<std::string> registry_hosts;
+  int pull_mib = 8192;                     ///< [template] pull_mib: the most one pull may bring
+  std::string skopeo = "/usr/bin/skopeo";  ///< [template] skopeo: the program that pulls
   int pool_size = 4;                      ///< [pool] size, clones kept ready per template
 
   int max_boxes = 400;                      ///< [limits] boxes

@@ -11,6 +11,7 @@
 namespace hako::config {
 namespace {
 
+constexpr size_t kMostHosts = 1000;
 /// sun_path holds 108 bytes with its end; the longest socket name under run_dir is behind it.
 constexpr size_t kLongestRunDir = 107 - sizeof("/gate-control.sock");
 
@@ -60,6 +61,17 @@ bool is_domain_and_port(const std::string& text) {
          is_domain(text.substr(0, colon));
 }
 
+std::optional<std::string> host_and_port(const std::string& text) {
+  if (!is_domain_and_port(text)) return std::nullopt;
+  return text;
+}
+
+/// The same, with "*." in front of it or without.
+std::optional<std::string> host_pattern(const std::string& text) {
+  if (!is_domain_and_port(text.starts_with("*.") ? text.substr(2) : text)) return std::nullopt;
+  return text;
+}
+
 bool is_template_name(const std::string& text) {
   auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
@@ -86,6 +98,7 @@ std::vector<Key> all_keys() {
   constexpr const char* kPathOrNone = "an absolute path, or nothing";
   constexpr const char* kRun = "an absolute path of at most 88 bytes without a slash at the end";
   constexpr const char* kAddress = "an IP address";
+  constexpr const char* kRegistry = "\"host\" or \"host:port\", in lower case";
   constexpr const char* kName = "a name of a-z, 0-9, '-' and '_'";
   constexpr int64_t kMostUid = std::numeric_limits<int32_t>::max();
   using C = Config;
@@ -113,6 +126,13 @@ std::vector<Key> all_keys() {
       number("template", "memory_mib", &C::memory_mib, 64, 1 << 20),
       number("template", "vcpus", &C::vcpus, 1, 256),
       number("template", "disk_mib", &C::disk_mib, 64, 16 << 20),
+      list("template", "registries", &C::registries, host_and_port, kMostHosts, kRegistry),
+      list("template", "insecure_registries", &C::insecure_registries, host_and_port, kMostHosts,
+           kRegistry),
+      list("template", "registry_hosts", &C::registry_hosts, host_pattern, kMostHosts,
+           "\"host\", \"host:port\" or \"*.domain\", in lower case"),
+      number("template", "pull_mib", &C::pull_mib, 1, 16 << 20),
+      text("template", "skopeo", &C::skopeo, is_absolute_path, kPath),
       number("pool", "size", &C::pool_size, 0, 4096, "HAKO_POOL_SIZE"),
       number("limits", "boxes", &C::max_boxes, 1, 4096),
       number("limits", "memory_mib", &C::max_memory_mib, 64, 1 << 20),

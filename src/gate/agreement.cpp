@@ -50,8 +50,8 @@ Opening judge_hello(const wire::ClientHello& hello, const Expected& expected) {
     return refuse(kSniRule, "TLS without a server name");
   }
   if (!agrees(hello.server_name, expected))
-    return refuse(kSniRule,
-                  "TLS for " + in_quotes(hello.server_name) + " on a connection to " + who(expected));
+    return refuse(kSniRule, "TLS for " + in_quotes(hello.server_name) + " on a connection to " +
+                                who(expected));
   return {Kind::agreed, {}, {}};
 }
 

@@ -130,11 +130,12 @@ Task<void> Passage::go_by_policy() {
   if (addresses.empty() || cut_) co_return;
   destination_.address = addresses.front();
   agrees_ = policy::must_agree(box_.policy(), destination_);
-  if (agrees_ && destination_.port == kHttpPort)
-    co_await pass_http(std::move(addresses));
-  else if (agrees_ && !destination_.name.empty() &&
-           box_.policy().tls_ports.contains(destination_.port))
+  bool only_tls =
+      !destination_.name.empty() && box_.policy().tls_ports.contains(destination_.port);
+  if (agrees_ && only_tls)
     co_await pass_tls(std::move(addresses));
+  else if (agrees_ && destination_.port == kHttpPort)
+    co_await pass_http(std::move(addresses));
   else if (agrees_)
     co_await pass_watched(std::move(addresses));
   else if (co_await connect(std::move(addresses)))

@@ -32,8 +32,8 @@ struct RelayEnd {
   std::string reason;
 };
 
-/// Copies bytes both ways until both directions have ended or one breaks; each direction ends on its
-/// own. No more is read than the other side takes. `box` is the end in the box. Cancel: safe.
+/// Copies bytes both ways until both directions have ended or one breaks; each direction ends on
+/// its own. No more is read than the other side takes. `box` is the end in the box. Cancel: safe.
 Task<RelayEnd> relay_splice(http::Stream& box, http::Stream& outside, PipePool& pipes,
                             Meter& meter);
 

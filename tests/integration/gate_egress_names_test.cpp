@@ -93,8 +93,8 @@ EGRESS_TEST_IN(EgressNamesTest, tls_without_a_name_or_with_a_hidden_one_does_not
   auto nameless = co_await run_in_guest("timeout 5 openssl s_client -noservername -connect " +
                                         address + ":443 </dev/null");
   EXPECT_THAT(nameless.output, Not(HasSubstr("BEGIN CERTIFICATE")));
-  auto named = co_await run_in_guest("timeout 5 openssl s_client -servername web.example -connect " +
-                                     address + ":443 </dev/null");
+  auto named = co_await run_in_guest(
+      "timeout 5 openssl s_client -servername web.example -connect " + address + ":443 </dev/null");
   EXPECT_THAT(named.output, HasSubstr("BEGIN CERTIFICATE"));
   for (uint16_t port : {World::kHttps, World::kPlainTls}) {
     auto hidden =
@@ -145,7 +145,8 @@ EGRESS_TEST_IN(EgressNamesTest, http_passes_for_the_right_name_only) {
     auto upper = co_await talk(
         address, port, get_and_close("WEB.example.:" + std::to_string(port)));
     EXPECT_THAT(upper, StartsWith("HTTP/1.1 200")) << port;
-    auto absolute = co_await talk(address, port, get_and_close("web.example", "http://web.example/y"));
+    auto absolute =
+        co_await talk(address, port, get_and_close("web.example", "http://web.example/y"));
     EXPECT_THAT(absolute, HasSubstr("web web.example /y")) << port;
     EXPECT_EQ(world_->requests.size(), 3u);
     for (std::string request :
@@ -154,7 +155,8 @@ EGRESS_TEST_IN(EgressNamesTest, http_passes_for_the_right_name_only) {
           get_and_close("93.184.216.34"), get_and_close("web.example", "http://evil.example/"),
           get_and_close("web.example", "http://web.example@evil.example/"),
           get_and_close("web.example", "evil.example/x"),
-          std::string("GET / HTTP/1.0\r\n\r\n"), std::string("CONNECT evil.example:443 HTTP/1.1\r\nHost: web.example\r\n"
+          std::string("GET / HTTP/1.0\r\n\r\n"),
+          std::string("CONNECT evil.example:443 HTTP/1.1\r\nHost: web.example\r\n"
                       "Connection: close\r\n\r\n"),
           std::string("EXFIL / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")}) {
       auto answer = co_await talk(address, port, request);

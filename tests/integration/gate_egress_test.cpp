@@ -194,7 +194,8 @@ EGRESS_TEST(a_new_policy_cuts_what_it_forbids_and_nothing_else) {
   doomed.push_back(co_await connect(address, World::kHttps));      // has said nothing yet
   doomed.push_back(co_await connect(address, World::kGreeting));   // the same
   auto in_http = co_await connect(address, World::kHttp);
-  co_await send(in_http, "POST /x HTTP/1.1\r\nHost: web.example\r\nContent-Length: 10\r\n\r\n12345");
+  co_await send(in_http,
+                "POST /x HTTP/1.1\r\nHost: web.example\r\nContent-Length: 10\r\n\r\n12345");
   doomed.push_back(std::move(in_http));
   auto kept = co_await connect(kept_address, World::kEcho);
   co_await send(kept, "1\n");

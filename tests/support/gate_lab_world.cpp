@@ -37,8 +37,8 @@ Result<void> furnish_gate(const Fd& world) {
   HAKO_TRYV(shell("ip link set lo up && ip link add out type veth peer name in netns " +
                   path_of(world)));
   return shell(std::string("ip addr add ") + World::kGateLink + "/30 dev out && ip addr add " +
-               World::kGatePublic + "/32 dev lo && ip link set out up && ip route add default via " +
-               World::kResolver);
+               World::kGatePublic + "/32 dev lo && ip link set out up" +
+               " && ip route add default via " + World::kResolver);
 }
 
 Result<void> furnish_world() {

@@ -1,5 +1,5 @@
-// In the place of src/gate/walls.cpp, for hako-gate-test: HAKO_TEST_WITHOUT_WALL names the walls that
-// are not there, with commas between.
+// In the place of src/gate/walls.cpp, for hako-gate-test: HAKO_TEST_WITHOUT_WALL names the walls
+// that are not there, with commas between.
 #include "gate/walls.h"
 
 #include <algorithm>

@@ -99,6 +99,21 @@ TEST_F(ConfigTest, RangesAreChecked) {
   EXPECT_TRUE(load(write("[paths]\nrun = \"/" + std::string(87, 'r') + "\"\n"), true));
 }
 
+TEST_F(ConfigTest, ListsOfTexts) {
+  auto loaded = load(write("[template]\nregistries = [\"docker.io\", \"10.0.0.1:5000\"]\n"
+                           "insecure_registries = []\nregistry_hosts = [\"*.cdn.example:81\"]\n"),
+                     true);
+  ASSERT_TRUE(loaded) << loaded.error().message();
+  EXPECT_EQ(loaded.value().registries, (std::vector<std::string>{"docker.io", "10.0.0.1:5000"}));
+  EXPECT_EQ(loaded.value().registry_hosts, std::vector<std::string>{"*.cdn.example:81"});
+  for (const char* wrong : {"\"docker.io\"", "[1]", "[\"a\", 2]", "[\"https://a\"]", "[\"\"]",
+                            "[\"a/b\"]", "[\"*.a\"]", "[\"A.example\"]", "[[\"a\"]]"})
+    EXPECT_NE(error_of("[template]\nregistries = " + std::string(wrong) + "\n")
+                  .find("expected"),
+              std::string::npos)
+        << wrong;
+}
+
 TEST_F(ConfigTest, UnknownKeysNameTheNearest) {
   EXPECT_NE(error_of("[api]\nprot = 1\n").find("did you mean port?"), std::string::npos);
   EXPECT_NE(error_of("[pol]\nsize = 1\n").find("did you mean [pool]?"), std::string::npos);

@@ -2,6 +2,7 @@
 
 #include "policy/limits.h"
 #include "policy/listen.h"
+#include "policy/registries.h"
 
 namespace hako::policy {
 namespace {
@@ -68,6 +69,72 @@ TEST(MayListen, EmulatedStaysOnLoopbackWithoutConsent) {
 
 TEST(MayListen, ANameIsNotAnAddress) {
   EXPECT_EQ(may_listen("localhost", false, true).rule, "listen.address");
+}
+
+TEST(Registries, NothingIsListedByDefault) {
+  RegistryLists none;
+  Decision decision = may_pull("docker.io", none);
+  EXPECT_FALSE(decision.allowed);
+  EXPECT_EQ(decision.rule, "registries.listed");
+  EXPECT_NE(decision.explanation().find("add \"docker.io\" to [template] registries"),
+            std::string::npos);
+  EXPECT_FALSE(may_reach("registry-1.docker.io", 443, none).allowed);
+  EXPECT_FALSE(may_reach("127.0.0.1", 80, none).allowed);
+  EXPECT_TRUE(loopback_endpoints(none).empty());
+}
+
+TEST(Registries, OnlyWhatIsListedIsReached) {
+  RegistryLists lists{.registries = {"docker.io", "r.example:5000"},
+                      .insecure = {"10.0.0.1", "plain.example:81"},
+                      .hosts = {"*.cdn.example", "token.example"}};
+  EXPECT_TRUE(may_pull("docker.io", lists).allowed);
+  EXPECT_TRUE(may_pull("r.example:5000", lists).allowed);
+  EXPECT_TRUE(may_pull("plain.example:81", lists).allowed);
+  for (const char* other : {"r.example", "token.example", "registry-1.docker.io", "evil.docker.io"})
+    EXPECT_FALSE(may_pull(other, lists).allowed) << other;
+  EXPECT_TRUE(may_be_insecure("10.0.0.1", lists));
+  EXPECT_FALSE(may_be_insecure("r.example:5000", lists));
+
+  struct Case {
+    const char* host;
+    uint16_t port;
+    bool allowed;
+  };
+  for (const Case& each : {Case{"registry-1.docker.io", 443, true},
+                           {"AUTH.docker.io", 443, true},
+                           {"registry-1.docker.io", 80, false},
+                           {"docker.io", 443, false},
+                           {"x.docker.io", 443, false},
+                           {"r.example", 5000, true},
+                           {"r.example", 443, false},
+                           {"10.0.0.1", 80, true},
+                           {"10.0.0.1", 443, true},
+                           {"10.0.0.1", 22, false},
+                           {"10.0.0.2", 80, false},
+                           {"plain.example", 81, true},
+                           {"plain.example", 80, false},
+                           {"a.cdn.example", 443, true},
+                           {"a.b.cdn.example", 443, true},
+                           {"cdn.example", 443, false},
+                           {".cdn.example", 443, false},
+                           {"evilcdn.example", 443, false},
+                           {"a.cdn.example", 80, false},
+                           {"token.example", 443, true},
+                           {"169.254.169.254", 80, false},
+                           {"", 443, false}})
+    EXPECT_EQ(may_reach(each.host, each.port, lists).allowed, each.allowed)
+        << each.host << ":" << each.port;
+}
+
+TEST(Registries, LoopbackEndpointsAreTheListedOnes) {
+  RegistryLists lists{.registries = {"localhost:5000", "r.example"},
+                      .insecure = {"127.0.0.2", "127.0.0.1:5000"},
+                      .hosts = {"127.0.0.1:5001", "*.localhost"}};
+  EXPECT_EQ(loopback_endpoints(lists),
+            (std::vector<LoopbackEndpoint>{{"127.0.0.1", 5000},
+                                           {"127.0.0.2", 443},
+                                           {"127.0.0.2", 80},
+                                           {"127.0.0.1", 5001}}));
 }
 
 }  // namespace
