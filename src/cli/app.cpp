@@ -26,7 +26,7 @@ is $HAKO_API_KEY or $E2B_API_KEY, else the key file that `hako up` made.)";
 struct Parsed {
   GlobalOptions global;
   RunOptions run;
-  BoxOptions create;
+  BoxOptions create, attack;
   ExecOptions exec;
   RunOptions shell;
   std::string shell_id;
@@ -255,6 +255,14 @@ void add_service(CLI::App& app, Parsed& parsed, int& status) {
   auto* doctor = app.add_subcommand("doctor", "Check whether this machine can run hako");
   add_json(doctor, parsed.global);
   doctor->callback([&] { status = check_machine(parsed.global); });
+
+  auto* attacks = app.add_subcommand(
+      "attack", "Attack this installation out of a new box; exit status 1 if anything gets out");
+  attacks->add_option("--template", parsed.attack.template_name, "Template to make the box from")
+      ->type_name("NAME");
+  add_confinement(attacks, parsed.attack.confinement);
+  add_json(attacks, parsed.global);
+  attacks->callback([&] { status = attack(parsed.global, parsed.attack); });
 }
 
 }  // namespace

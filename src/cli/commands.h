@@ -38,6 +38,9 @@ int start_service(const GlobalOptions& global, bool foreground);
 int stop_service(const GlobalOptions& global, bool keep_boxes);
 int restart_service(const GlobalOptions& global);
 
+// attack.cpp
+int attack(const GlobalOptions& global, const BoxOptions& options);
+
 // check.cpp
 int check_machine(const GlobalOptions& global);
 

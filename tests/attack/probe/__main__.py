@@ -4,15 +4,17 @@ result is a line of JSON. Needs root in the box, Python and nothing else."""
 import json
 import sys
 
+# Each registers its attacks, which are run in this order: first those that wait for something
+# meanwhile, last those that may spoil the link.
+import core
+import patience
+import inward
 import by_address
 import by_dns
-import by_http
 import by_tls
-import core
+import by_http
 import datagrams
-import inward
-import patience
-import link  # last: it may spoil the link
+import link
 
 DEFAULTS = {"level": "none", "gateway": "169.254.0.22", "resolver": "169.254.0.22",
             "public": "1.1.1.1", "shared": "151.101.1.1"}

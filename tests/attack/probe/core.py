@@ -140,7 +140,7 @@ def wanted(each, plan):
         return False
     if each.id in plan.get("skip", ()) or any(need not in plan for need in each.needs):
         return False
-    return plan["level"] in each.attack + each.legitimate
+    return plan["level"] in each.attack + (() if plan.get("attacks_only") else each.legitimate)
 
 
 def judge(box, each, outcome, seconds):

@@ -123,10 +123,16 @@ for _name, (_address, _port) in GROUPS.items():
 def raw_send(box, protocol, payload, address=None, wait=0.3):
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) as raw:
         try:
-            raw.settimeout(wait)
-            raw.connect((address or box.public, 0))
+            address = address or box.public
+            raw.connect((address, 0))
             raw.send(payload)
-            return reached(repr(raw.recv(200)[:60]))
+            end = time.monotonic() + wait
+            while (left := end - time.monotonic()) > 0:
+                raw.settimeout(left)
+                # What came before it was connected may be anybody's.
+                if (data := raw.recv(200))[12:16] == socket.inet_aton(address):
+                    return reached(repr(data[:60]))
+            return silent()
         except OSError as error:
             return outcome_of(error)
 

@@ -101,7 +101,7 @@ def flood(box):
             events.register(connection, select.POLLIN)
         else:
             connection.close()
-    end = time.monotonic() + 3
+    end = time.monotonic() + 2
     while time.monotonic() < end:
         for number, _ in events.poll(100):
             events.unregister(number)
