@@ -97,6 +97,7 @@ json::object make_plan(const config::Config& config, const std::string& level, b
   plan["system_resolver"] = true;
   if (local) {
     plan["connections"] = config.egress.limits.connections;
+    plan["connects_per_second"] = config.egress.limits.connects_per_second;
     plan["names_per_second"] = config.egress.limits.names_per_second;
     json::object host;
     host["addresses"] = own_addresses();

@@ -2,7 +2,6 @@
 attack does there shows whether it would be noticed at all."""
 
 import json
-import os
 import socket
 import subprocess
 import sys

@@ -5,12 +5,15 @@ import ipaddress
 
 import zone
 
+# The limits are wide, so that what is refused is not refused by them; floods go beyond them.
+CONNECTS_PER_SECOND, NAMES_PER_SECOND = 400, 200
 SETTINGS = f"""
 [egress]
 ceiling = "internet"
 resolvers = ["{zone.RESOLVER}"]
 private_networks = ["10.20.0.0/16:8080"]
-connects_per_second = 400
+connects_per_second = {CONNECTS_PER_SECOND}
+names_per_second = {NAMES_PER_SECOND}
 [labels]
 confidential = "allow"
 confidential_allow = ["vault.test:443"]

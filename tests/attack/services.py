@@ -2,7 +2,6 @@
 spoken to it, and one for every UDP port. They take each trick the evil way: who is meant is what an
 attacker would want to be meant."""
 
-import json
 import re
 import socket
 import ssl

@@ -9,6 +9,8 @@
 #include <random>
 
 #include "base/process.h"
+#include "cli/attack_probe.h"
+#include "cli/attack_report.h"
 #include "cli/copy_path.h"
 #include "cli/duration.h"
 #include "cli/egress_text.h"
@@ -505,6 +507,41 @@ TEST_F(ExtractionTest, ATreeComesOutAsItWentIn) {
               fs::perms::none);
   EXPECT_EQ(tree.skipped().size(), 1u);
   EXPECT_FALSE(fs::exists(path_ + "/out/pipe"));
+}
+
+TEST(AttackReport, CountsAndShowsWhatWasNotRefused) {
+  AttackReport report;
+  EXPECT_FALSE(report.holds()) << "nothing has been tried";
+  ASSERT_TRUE(report.feed(R"({"id":"a","title":"one","verdict":"refused","how":"reset"})"
+                          "\n{\"id\":\"b\",\"verd"));
+  ASSERT_TRUE(report.feed("ict\":\"skipped\"}\n"));
+  EXPECT_TRUE(report.holds());
+  EXPECT_EQ(report.text(), "1 attacks tried, 1 refused, 0 not\n");
+  ASSERT_TRUE(report.feed(
+      R"({"id":"c","title":"two","verdict":"LEAKED","how":"\u001b[2J"})"
+      "\n"));
+  EXPECT_FALSE(report.holds());
+  EXPECT_EQ(report.text(), "LEAKED c: two: \\x1b[2J\n2 attacks tried, 1 refused, 1 not\n");
+}
+
+TEST(AttackReport, BelievesNoBox) {
+  for (const char* line : {"no JSON\n", "[]\n", "{\"id\":\"a\"}\n", "{\"verdict\":\"refused\"}\n"})
+    EXPECT_FALSE(AttackReport().feed(line)) << line;
+  AttackReport report;
+  std::string piece(1 << 20, 'x');
+  Result<void> fed = ok();
+  for (int i = 0; i < 8 && fed; ++i) fed = report.feed(piece);
+  ASSERT_FALSE(fed);
+  EXPECT_EQ(fed.error().code(), ErrorCode::too_large);
+}
+
+TEST(AttackProbe, IsAProgram) {
+  bool found = false;
+  for (const ProbeFile& file : attack_probe()) {
+    found |= file.name == "__main__.py" && file.text.find("core.main") != file.text.npos;
+    EXPECT_TRUE(file.text.ends_with("\n")) << file.name;
+  }
+  EXPECT_TRUE(found);
 }
 
 }  // namespace

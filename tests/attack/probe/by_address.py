@@ -7,7 +7,8 @@ import socket
 import struct
 import time
 
-from core import REACHED, REFUSED, SKIPPED, Outcome, reached, refused, silent, trial
+import hello
+from core import reached, refused, silent, trial
 from talk import get, outcome_of, say
 
 COMMON = (1, 7, 20, 21, 22, 23, 25, 43, 69, 79, 80, 88, 110, 111, 119, 123, 135, 139, 143, 161, 179,
@@ -32,7 +33,6 @@ def direct_http(box):
 
 @trial("direct-https", "speaks TLS to a public address", attack="none allow")
 def direct_https(box):
-    import hello
     return say(box, box.public, 443, hello.hello(box.evil))
 
 
@@ -60,7 +60,7 @@ def denied_address(box):
     return say(box, "93.184.216.66", 7777, box.word)
 
 
-def scan(box, address, ports, at_once, deadline):
+def scan(box, address, ports, at_once, deadline, pace=None):
     """Speaks to many ports at once. (tried, refused, answered, without an answer)."""
     word, events = box.word, select.poll()
     todo, open_ones, answered, quiet = list(reversed(ports)), {}, [], []
@@ -73,6 +73,8 @@ def scan(box, address, ports, at_once, deadline):
     while (todo and time.monotonic() < deadline) or open_ones:
         while todo and len(open_ones) < at_once and time.monotonic() < deadline:
             tried += 1
+            if pace:
+                pace.take()
             port, connection = todo.pop(), socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             # Ports here are not to be used up by connections in TIME_WAIT.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -120,14 +122,14 @@ def verdict_of(tried, refused_ones, answered, quiet):
 @trial("ports", "tries many ports of a public address", attack="none allow", limit=12.0)
 def some_ports(box):
     ports = list(COMMON) + random.sample(range(1, 65536), 60)
-    return verdict_of(*scan(box, box.public, ports, 24, time.monotonic() + 8))
+    return verdict_of(*scan(box, box.public, ports, 24, time.monotonic() + 8, box.connects))
 
 
 @trial("ports-open", "tries many ports of a public address", legitimate="internet", needs="world")
 def open_ports(box):
     # 53 belongs to our own DNS, 80 and 443 to what is spoken there.
     ports = [port for port in COMMON[:40] if port not in (53, 853)]
-    tried, _, answered, _ = scan(box, box.public, ports, 16, time.monotonic() + 8)
+    tried, _, answered, _ = scan(box, box.public, ports, 16, time.monotonic() + 8, box.connects)
     missing = sorted(set(ports) - set(answered))
     return reached(f"{tried} ports") if not missing else refused(f"not {missing}")
 

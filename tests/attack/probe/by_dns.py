@@ -3,15 +3,14 @@
 import base64
 import os
 import socket
-import ssl
 import struct
 import time
 
 import hello
 import names
-from core import Outcome, reached, refused, silent, trial
+from core import Outcome, reached, refused, trial
 from names import A, AAAA, ANY, AXFR, Answer, CNAME, HTTPS, MX, NULL, PTR, SRV, TXT, ask, question
-from talk import by_name, connect, fetch, get, outcome_of, say
+from talk import fetch, get, say
 
 CLOSED = "none allow"
 ALL = "none allow internet"
@@ -222,24 +221,27 @@ def numbers(box):
     return refused("each")
 
 
+def told(answer):
+    """What an answer to an honest question is: it must hold an address."""
+    addresses = isinstance(answer, Answer) and answer.addresses
+    return reached(str(addresses)) if addresses else refused(str(answer))
+
+
 @trial("dns-answer", "asks for a name that is allowed", legitimate="allow internet", needs="world")
 def answers(box):
-    answer = ask(box, "allowed.test")
-    return reached(str(answer.addresses)) if getattr(answer, "addresses", 0) else refused(str(answer))
+    return told(ask(box, "allowed.test"))
 
 
 @trial("dns-answer-tcp", "asks for a name that is allowed, over TCP", legitimate="allow internet",
        needs="world")
 def answers_tcp(box):
-    answer = ask(box, "allowed.test", transport="tcp")
-    return reached(str(answer.addresses)) if getattr(answer, "addresses", 0) else refused(str(answer))
+    return told(ask(box, "allowed.test", transport="tcp"))
 
 
 @trial("dns-answer-other", "asks another server for a name that is allowed",
        legitimate="allow internet", needs="world")
 def answers_other(box):
-    answer = ask(box, "allowed.test", server="8.8.4.4")
-    return reached(str(answer.addresses)) if getattr(answer, "addresses", 0) else refused(str(answer))
+    return told(ask(box, "allowed.test", server="8.8.4.4"))
 
 
 @trial("dns-case", "asks in letters of mixed size, as resolvers do against forgers",

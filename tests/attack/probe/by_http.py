@@ -1,12 +1,11 @@
 """Saying one name to DNS and another in HTTP."""
 
-import json
 import socket
 
 import hello
 import names
-from core import Outcome, reached, refused, silent, trial
-from talk import (answer_on, by_name, connect, fetch, get, outcome_of, read_answer, say)
+from core import reached, refused, trial
+from talk import answer_on, by_name, connect, get, outcome_of, read_answer, say
 
 SHARED, ALLOWED = "shared.test", "allowed.test"
 
@@ -134,21 +133,20 @@ def second_of(box, port, data, then=None):
     def other_host(said):
         return any("evil" in host for host in answers_in(said))
     try:
-        with connect(address, port, box.limit) as connection:
+        with connect(box, address, port) as connection:
             connection.sendall(data)
             if then:
                 first = read_answer(connection)
                 if not box.is_marked(first):
                     return refused("the first already: " + repr(first[:40]))
                 connection.sendall(then)
-            else:
-                # The end of what we say lets the servers end, when all has been answered.
-                connection.shutdown(socket.SHUT_WR)
-            if then:
                 return answer_on(box, connection)
+            # The end of what we say lets the servers end, when all has been answered.
+            connection.shutdown(socket.SHUT_WR)
             result = answer_on(box, connection, enough=other_host)
-            return refused("only the first is answered") if result.what == "silent" and box.is_marked(
-                result.how.encode()) else result
+            if result.what == "silent" and box.is_marked(result.how.encode()):
+                return refused("only the first is answered")
+            return result
     except OSError as error:
         return outcome_of(error)
 
@@ -246,7 +244,7 @@ def conversation(box, *requests, name=ALLOWED, port=80):
     if not isinstance(address, str):
         return address
     try:
-        with connect(address, port, box.limit) as connection:
+        with connect(box, address, port) as connection:
             for request in requests:
                 connection.sendall(request)
                 answer = read_answer(connection)

@@ -1,14 +1,11 @@
 """Saying one name to DNS and another in TLS, or none, or one that cannot be read."""
 
 import os
-import select
-import ssl
-import time
 
 import hello
 import names
-from core import Outcome, reached, refused, silent, trial
-from talk import answer_on, by_name, connect, fetch, get, outcome_of, say
+from core import refused, trial
+from talk import answer_on, by_name, connect, fetch, get, outcome_of
 
 GREASE = hello.extension(0x0a0a, b"")
 PADDING = hello.extension(21, bytes(3000))
@@ -124,7 +121,7 @@ def server_first(box, port):
     if not isinstance(address, str):
         return address
     try:
-        with connect(address, port, box.limit) as connection:
+        with connect(box, address, port) as connection:
             connection.recv(200)
             connection.sendall(hello.hello(box.evil))
             return answer_on(box, connection)

@@ -55,11 +55,32 @@ def trial(id, title, *, attack="", legitimate="", needs="", quiet=False, limit=3
     return register
 
 
+class Pace:
+    """Keeps us below what a box may do in a second: what a limit refuses shows no other wall."""
+
+    def __init__(self, rate, burst):
+        self._rate, self._burst = rate, burst
+        self._left, self._then = burst, time.monotonic()
+
+    def take(self):
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._then) * self._rate)
+        self._then = now
+        self._left -= 1
+        if self._left < 0:
+            time.sleep(-self._left / self._rate)
+
+
 class Box:
     """What an attack knows: the plan, and its own name for what it says."""
 
     def __init__(self, plan):
         self.plan = plan
+        # With some room, as the gate's clock is not ours. 0 is no limit.
+        connects, questions = (plan.get(name, 64) or 10**6 for name in (
+            "connects_per_second", "names_per_second"))
+        self.connects = Pace(connects * 0.8, (plan.get("connections", 256) or 10**6) * 0.5)
+        self.questions = Pace(questions * 0.8, questions * 0.5)
         self.level = plan["level"]
         self.limit = 3.0
         self.id = ""
@@ -154,6 +175,8 @@ def judge(box, each, outcome, seconds):
         verdict = "passed" if outcome.what == REACHED else "FALSELY REFUSED"
     elif outcome.what == REACHED:
         verdict = "LEAKED"
+    elif "too often" in outcome.how and not each.last:
+        verdict = "FAILED"  # a limit has refused it, which proves nothing
     elif outcome.what == SILENT and not each.quiet or seconds > each.limit:
         verdict = "HUNG"
     else:

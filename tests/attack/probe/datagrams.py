@@ -1,15 +1,13 @@
 """UDP, ICMP and other protocols, through sockets and by hand."""
 
-import errno
 import os
 import select
 import socket
-import struct
 import time
 
 import frames
 import names
-from core import Outcome, reached, refused, silent, trial
+from core import reached, refused, silent, trial
 from talk import outcome_of
 
 ALL = "none allow internet"

@@ -4,10 +4,9 @@ import os
 import socket
 import time
 
-import hello
 import names
-from core import Outcome, reached, refused, silent, trial
-from talk import answer_on, by_name, conversation_host, connect, get, outcome_of, say
+from core import Outcome, reached, refused, trial
+from talk import by_name, conversation_host, connect, get, outcome_of, say
 
 ALL = "none allow internet"
 OPEN = "allow internet"
@@ -136,7 +135,7 @@ def follow(box, target):
     if not isinstance(first, str):
         return first
     try:
-        with connect(first, 80, box.limit) as connection:
+        with connect(box, first, 80) as connection:
             connection.sendall(get("allowed.test", "/redirect?to=" + target))
             answer = connection.recv(4096)
     except OSError as error:
@@ -170,7 +169,7 @@ def opened_beside(box):
 def gateway(box):
     from by_address import COMMON, scan, verdict_of
     return verdict_of(*scan(box, box.gateway, [p for p in COMMON if p != 53], 24,
-                            time.monotonic() + 6))
+                            time.monotonic() + 6, box.connects))
 
 
 @trial("host-ports", "tries the host's own ports at its own addresses", attack=ALL, needs="host",
@@ -230,7 +229,7 @@ def link_granted(box):
     if not isinstance(address, str):
         return address
     try:
-        with connect(address, box.link["port"], box.limit) as connection:
+        with connect(box, address, box.link["port"]) as connection:
             connection.sendall(get(box.link["name"]))
             answer = connection.recv(4096)
     except OSError as error:

@@ -1,6 +1,5 @@
 """Games on the box's own link: frames made by hand, other senders, ARP, DHCP, routes."""
 
-import os
 import socket
 import subprocess
 import time

@@ -80,6 +80,7 @@ def ask(box, name, kind=A, *, server=None, transport="udp", message=None, limit=
     """The Answer; or the outcome, if there was none."""
     message = message or question(name, kind)
     server, limit = server or box.resolver, limit or box.limit
+    box.questions.take()
     try:
         if transport == "udp":
             return ask_datagram(message, server, port, limit)

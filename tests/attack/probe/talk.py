@@ -14,10 +14,11 @@ UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EPERM,
                errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT, errno.ENODEV)
 
 
-def connect(address, port, limit):
+def connect(box, address, port):
+    box.connects.take()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM)
-    connection.settimeout(limit)
+    connection.settimeout(box.limit)
     try:
         connection.connect((address, port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -41,7 +42,7 @@ def outcome_of(error):
 def say(box, address, port, *parts, pause=0.0):
     """Connects, sends each part (with a pause in between) and takes what comes."""
     try:
-        with connect(address, port, box.limit) as connection:
+        with connect(box, address, port) as connection:
             for index, part in enumerate(parts):
                 if index and pause:
                     # An answer in between is an answer.
@@ -121,7 +122,7 @@ def fetch(box, name, path="/", port=443, hello_name=None, host=None, verify=True
     if not verify:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with connect(address, port, box.limit) as plain:
+        with connect(box, address, port) as plain:
             with context.wrap_socket(plain, server_hostname=hello_name or name) as connection:
                 connection.sendall(get(host or name, path, "Connection: close"))
                 answer = read_answer(connection)
@@ -159,7 +160,7 @@ def is_reached(outcome):
 def conversation_host(box, address, name, port=80):
     """An honest request. The outcome, and the address that answered (None without an answer)."""
     try:
-        with connect(address, port, box.limit) as connection:
+        with connect(box, address, port) as connection:
             connection.sendall(get(name))
             answer = read_answer(connection)
     except OSError as error:
