@@ -206,6 +206,12 @@ class Hako:
                 return record
         raise AssertionError(f"no record of {box}")
 
+    def role(self, name):
+        """The pid of the node, the gate or the api."""
+        with open(os.path.join(self.run_dir, "up.json")) as file:
+            roles = json.load(file)["roles"]
+        return next(role["process"]["pid"] for role in roles if role["name"] == name)
+
     def vm_folders(self):
         folder = os.path.join(self.state, "node", "vms")
         return sorted(os.listdir(folder)) if os.path.isdir(folder) else []

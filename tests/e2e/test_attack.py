@@ -4,6 +4,7 @@ noticed; and a report of it all."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,14 @@ class ControlTest(unittest.TestCase):
         self.assertGreater(len(done), 350)
 
 
+# All results from behind walls that stand, for the report's last line.
+tally = []
+
+
+def tearDownModule():
+    judge.report("in all", tally)
+
+
 class Attacked:
     """A hako with boxes to attack from. For test classes."""
 
@@ -119,6 +128,7 @@ class Attacked:
 
     def assert_holds(self, title, results):
         judge.report(title, results)
+        tally.extend(results)
         self.assertEqual([f"{r['verdict']} {r['id']}" for r in judge.bad(results)], [],
                          self.hako.logs())
 
@@ -200,6 +210,33 @@ class LevelsTest(Attacked, unittest.TestCase):
         finally:
             flood.join()
         self.assert_holds("beside a flood", [r for r in results if r["id"] != "stray"])
+
+
+    def test_nothing_gets_out_while_programs_end_and_begin(self):
+        box = self.box(rules.BODIES["allow"])
+        plan = plan_for("allow", only=["direct-tcp", "dns-a", "http-host-other", "tls-sni-other",
+                                       "udp-udp", "inward-ten", "http-port-8080"])
+        world.take()
+        rounds = ("(for i in $(seq 8); do python3 /tmp/probe.zip \"$0\"; done >/tmp/going 2>&1; "
+                  "mv /tmp/going /tmp/results) &")
+        self.hako.cli("exec", box, "-u", "root", "--", "sh", "-c", rounds, json.dumps(plan))
+        for role in ("gate", "node"):
+            time.sleep(1)
+            os.kill(self.hako.role(role), signal.SIGKILL)
+            time.sleep(2)
+        end = time.monotonic() + 60
+        while (done := self.hako.cli("exec", box, "--", "cat", "/tmp/results",
+                                     check=False)).returncode != 0:
+            self.assertLess(time.monotonic(), end, done.stdout + done.stderr)
+            time.sleep(0.5)
+        results = judge.parse(done.stdout)
+        self.assertEqual(len(results), 8 * len(plan["only"]))
+        arrived = world.take()
+        judge.convict(results, arrived)
+        self.assertEqual(rules.strays("allow", arrived), [])
+        self.assert_holds("while gate and node are killed", results)
+        self.assert_holds("afterwards", self.attack(box, plan_for("allow", only=[
+            "web-get", "tls-verified", "dns-answer", "direct-tcp"])))
 
 
 class LabelsTest(Attacked, unittest.TestCase):

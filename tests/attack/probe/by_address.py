@@ -135,7 +135,7 @@ def open_ports(box):
 
 
 @trial("all-ports", "tries every port of a public address, as far as time goes", attack="none",
-       limit=60.0, last=True)
+       limit=150.0, last=True)
 def all_ports(box):
     ports = list(range(1, 65536))
     random.shuffle(ports)

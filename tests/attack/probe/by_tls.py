@@ -97,6 +97,26 @@ def second_hello(box):
     return by_name(box, SHARED, 443, hello.hello(box.evil) + hello.hello(SHARED))
 
 
+for _port in (443, 8443):
+    def _retries(port):
+        @trial(f"tls-retry-{port}", f"names another host when the server asks for a second hello "
+               f"on port {port}", attack="allow", needs="world")
+        def retry(box):
+            address = names.address_of(box, SHARED)
+            if not isinstance(address, str):
+                return address
+            try:
+                with connect(box, address, port) as connection:
+                    connection.sendall(hello.hello(SHARED, shares=False))
+                    first = connection.recv(4096)
+                    if not first.startswith(b"\x16"):
+                        return refused(f"the first already: {first[:40]!r}")
+                    connection.sendall(hello.hello(box.evil))
+                    return answer_on(box, connection)
+            except OSError as error:
+                return outcome_of(error)
+    _retries(_port)
+
 for _port in (80, 8443, 7777, 22):
     def _other_ports(port):
         @trial(f"tls-port-{port}", f"names another host in TLS on port {port}", attack="allow",
