@@ -25,9 +25,9 @@ def names_extension(*listed):
 
 def handshake(name=None, *, more=b"", before=b"", versions=b"\x03\x04\x03\x03", said=b"",
               names=None, shares=True):
-    """A whole ClientHello message, without its record. A server answers it with a ServerHello.
-    `before` and `more` are extensions around the usual ones; `said` goes into the session id. Without
-    `shares` of keys the server asks for a second hello."""
+    """A whole ClientHello message, without its record. A server answers it with a ServerHello, or,
+    without `shares` of keys, asks for a second hello. `before` and `more` are extensions around the
+    usual ones; `said` goes into the session id."""
     curve = extension(10, block(b"\0\x1d\0\x17", 2))
     signatures = extension(13, block(b"\x04\x03\x08\x04\x04\x01\x08\x05\x05\x01\x02\x01", 2))
     key = b"\0\x1d" + block(os.urandom(31) + b"\x01", 2)
