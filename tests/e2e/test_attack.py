@@ -89,7 +89,8 @@ tally = []
 
 
 def tearDownModule():
-    judge.report("in all", tally)
+    if tally:
+        judge.report("in all", tally)
 
 
 class Attacked:
