@@ -17,7 +17,8 @@ namespace {
 /// libnftables says nowhere that several threads may use it.
 std::mutex one_at_a_time;
 
-/// Spelled as nft lists it, so that what stands can be compared with it line by line.
+/// Spelled as nft lists it, so that what stands can be compared with it line by line. Protocols
+/// are numbers (6: TCP): their names are in /etc/protocols, which a machine need not have.
 std::string rules() {
   std::string not_from_guest = std::string("iifname != \"") + kTapName + "\" accept\n";
   return
@@ -39,7 +40,7 @@ std::string rules() {
       "ip daddr { 0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/4, 255.255.255.255 } "
       "reject with icmp admin-prohibited\n"
       // Answers to connections of the gate find their own sockets, which take no part in this.
-      "meta l4proto tcp tproxy ip to :" +
+      "meta l4proto 6 tproxy ip to :" +
       std::to_string(kEgressPort) +
       " accept\n"
       "}\n"
@@ -47,7 +48,7 @@ std::string rules() {
       "chain input {\n"
       "type filter hook input priority filter; policy drop;\n" +
       not_from_guest +
-      "meta l4proto tcp accept\n"
+      "meta l4proto 6 accept\n"
       "udp dport 53 accept\n"
       "reject with icmp admin-prohibited\n"
       "}\n"
@@ -75,6 +76,7 @@ Result<std::string> run_nft(const std::string& commands) {
   HAKO_TRYV(Netlink::open(NETLINK_NETFILTER));
   std::unique_ptr<nft_ctx, Close> context(::nft_ctx_new(NFT_CTX_DEFAULT));
   if (!context) return Error::from_errno(ENOMEM, "nftables");
+  ::nft_ctx_output_set_flags(context.get(), NFT_CTX_OUTPUT_NUMERIC_PROTO);
   ::nft_ctx_buffer_output(context.get());
   ::nft_ctx_buffer_error(context.get());
   if (::nft_run_cmd_from_buffer(context.get(), commands.c_str()) == 0)

@@ -10,6 +10,7 @@
 #include "jail/secluded.h"
 #include "support/in_child.h"
 #include "support/run_value.h"
+#include "support/user_namespaces.h"
 
 namespace hako::jail {
 namespace {
@@ -47,7 +48,15 @@ int run(const ProcessSpec& spec, bool secluded, std::vector<InnerListener> liste
   return test::run_value(loop, process.value().wait()).code;
 }
 
-TEST(Secluded, TheHostsLoopbackIsNotThere) {
+class Secluded : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!test::user_namespaces_can_be_made())
+      GTEST_SKIP() << "the kernel makes no user namespaces here, as in a chroot";
+  }
+};
+
+TEST_F(Secluded, TheHostsLoopbackIsNotThere) {
   auto listener = http::listen_tcp("127.0.0.1", 0);
   ASSERT_TRUE(listener);
   uint16_t port = http::local_port(listener.value());
@@ -57,7 +66,7 @@ TEST(Secluded, TheHostsLoopbackIsNotThere) {
   EXPECT_EQ(run(shell("[[ $(tail -n +2 /proc/net/route) == '' ]]"), true), 0) << "a route";
 }
 
-TEST(Secluded, WhatListensThereIsTheCallers) {
+TEST_F(Secluded, WhatListensThereIsTheCallers) {
   asio::io_context loop;
   std::string script = connect_to("127.0.0.1", 5000) + "; read -r line <&3; [[ $line == hello ]]";
   auto child = launch_secluded(loop.get_executor(), shell(script),
@@ -73,14 +82,14 @@ TEST(Secluded, WhatListensThereIsTheCallers) {
   EXPECT_EQ(test::run_value(loop, child.value().process.wait()).code, 0);
 }
 
-TEST(Secluded, HasNoRightsInItsNamespaceEither) {
+TEST_F(Secluded, HasNoRightsInItsNamespaceEither) {
   EXPECT_EQ(run(shell("grep -q 'CapPrm:.0000000000000000' /proc/self/status && "
                       "grep -q 'NoNewPrivs:.1' /proc/self/status"),
                 true),
             0);
 }
 
-TEST(Secluded, NeedsNoPrivilege) {
+TEST_F(Secluded, NeedsNoPrivilege) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
   EXPECT_EQ(in_child([] {
               if (!drop_privileges(kUid, kUid)) return 1;
@@ -89,7 +98,7 @@ TEST(Secluded, NeedsNoPrivilege) {
             0);
 }
 
-TEST(Secluded, EndsWithItsStarter) {
+TEST_F(Secluded, EndsWithItsStarter) {
   int ends[2];
   ASSERT_EQ(::pipe(ends), 0);
   pid_t starter = ::fork();
@@ -117,7 +126,7 @@ TEST(Secluded, EndsWithItsStarter) {
   ::close(ends[1]);
 }
 
-TEST(Secluded, WrongListenersAreErrors) {
+TEST(SecludedListeners, WrongOnesAreErrors) {
   asio::io_context loop;
   EXPECT_FALSE(launch_secluded(loop.get_executor(), shell(":"), {{"localhost", 1}}));
   EXPECT_FALSE(launch_secluded(loop.get_executor(), shell(":"), {{"10.0.0.1", 1}}));

@@ -85,7 +85,7 @@ TEST_F(SlotTest, HoldsALinkToTheGuestAndNothingElse) {
   EXPECT_TRUE(inside.value().firewall_is_whole)
       << testing::PrintToString(inside.value().firewall);
   EXPECT_THAT(inside.value().firewall,
-              Contains("meta l4proto tcp tproxy ip to :15001 accept"));
+              Contains("meta l4proto 6 tproxy ip to :15001 accept"));
   EXPECT_THAT(inside.value().firewall, Contains("reject with icmp admin-prohibited"));
 
   auto neighbours = read_inside(slot, "/proc/thread-self/net/arp");

@@ -1,5 +1,6 @@
 // The way out of a pull, as a SOCKS5 client sees it.
 #include <gtest/gtest.h>
+#include <netdb.h>
 
 #include "api/either.h"
 #include "api/registry_door.h"
@@ -103,6 +104,10 @@ class DoorTest : public testing::Test {
 };
 
 TEST_F(DoorTest, ListedNamesAreConnected) {
+  addrinfo* found = nullptr;
+  if (::getaddrinfo("localhost", nullptr, nullptr, &found) != 0)
+    GTEST_SKIP() << "this machine knows no localhost: it has no /etc/hosts";
+  ::freeaddrinfo(found);
   auto test = [&]() -> Task<void> {
     auto stream = co_await connect(0);
     CO_ASSERT_TRUE(stream);
