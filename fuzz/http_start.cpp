@@ -1,5 +1,5 @@
 // How a connection begins: the answer does not change with more bytes, there is one in the end, and
-// whatever our own HTTP parser takes for a request is one.
+// whatever our own HTTP parser takes for a request, or could with more bytes, is one.
 #include <algorithm>
 #include <boost/beast/http.hpp>
 #include <cstdint>
@@ -25,6 +25,7 @@ ConnectionStart judge(std::string_view text) {
 
 bool beast_takes(std::string_view text) {
   beast::http::request_parser<beast::http::empty_body> parser;
+  parser.header_limit(UINT32_MAX);
   beast::error_code error;
   parser.put(boost::asio::buffer(text), error);
   return parser.is_header_done();
@@ -45,6 +46,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (all == ConnectionStart::incomplete) return 0;
   for (std::string_view more : {" HTTP/1.1\r\n", "\n", "/", "\x16\x03"})
     require(judge(std::string(text) + std::string(more)) == all);
+  if (all != ConnectionStart::http)
+    require(!beast_takes(std::string(text) + " / HTTP/1.1\r\nHost: a\r\n\r\n"));
   // Empty lines before it do not hide a request. (Some belong to the PROXY protocol.)
   bool plain = data[0] > ' ' && size + 2 <= kLongestStart;
   if (all == ConnectionStart::http && plain)

@@ -61,7 +61,8 @@ ConnectionStart judge_line(std::string_view text, bool at_limit) {
   size_t method_end = 0;
   while (method_end < text.size() && is_token_character(text[method_end])) ++method_end;
   auto method = text.substr(0, method_end);
-  if (method_end == text.size()) return at_limit ? other : incomplete;
+  // There are servers that put no limit to a method.
+  if (method_end == text.size()) return at_limit ? http : incomplete;
   if (method.empty() || !is_blank(text[method_end])) return other;
   if (begins_with(method, kProxy) && method.size() == kProxy.size()) return http;
 

@@ -92,10 +92,19 @@ TEST(ConnectionStart, HasAnAnswerInTheEnd) {
   std::string blanks(kLongestStart, '\n');
   std::string word(kLongestStart, 'a');
   std::string line = "EHLO " + word;
-  for (auto [text, answer] : {std::pair{blanks, http}, {word, other}, {line, http}}) {
+  for (const auto& text : {blanks, word, line}) {
     EXPECT_EQ(judge(text.substr(0, kLongestStart - 1)), incomplete);
-    EXPECT_EQ(judge(text), answer);
-    EXPECT_EQ(judge(text + "\nGET / HTTP/1.1\r\n"), answer);
+    EXPECT_EQ(judge(text), http);
+    EXPECT_EQ(judge(text + "\nGET / HTTP/1.1\r\n"), http);
+  }
+}
+
+TEST(ConnectionStart, AMethodMayBeLongerThanWhatIsLookedAt) {
+  std::string word(kLongestStart, 'A');
+  std::string late = std::string(8000, '\n') + std::string(kLongestStart - 8000, 'A');
+  for (const auto& start : {word, late}) {
+    EXPECT_EQ(judge(start), http);
+    EXPECT_EQ(judge(start + " / HTTP/1.1\r\nHost: evil.example\r\n\r\n"), http);
   }
 }
 
