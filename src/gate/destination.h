@@ -13,8 +13,4 @@ namespace asio = boost::asio;
 /// connected to. Errors: internal (not a TCP socket).
 Result<asio::ip::tcp::endpoint> original_destination(int connection);
 
-/// Whether connecting to `address` would reach this host itself, whichever of its interfaces the
-/// address is on. Also when that cannot be told.
-bool is_own_address(const asio::ip::address& address);
-
 }  // namespace hako::gate

@@ -30,11 +30,12 @@ Result<void> check_type(const Fd& socket, int type) {
 }  // namespace
 
 Egress::Egress(asio::any_io_executor executor, MachineTable& table,
-               std::vector<DnsServer> resolvers, EgressRecords::Send send)
+               std::vector<DnsServer> resolvers, OwnAddresses own, EgressRecords::Send send)
     : executor_(executor),
       resolver_(executor, std::move(resolvers)),
       records_(std::move(send)),
-      commons_{table, resolver_, records_},
+      own_(std::move(own)),
+      commons_{table, resolver_, records_, own_},
       tasks_(executor) {
   commons_.most_open = most_open();
   // Above those of a gate that ran before, and small enough for readers whose numbers are doubles.

@@ -9,7 +9,7 @@ namespace hako::gate {
 class Egress {
  public:
   Egress(asio::any_io_executor executor, MachineTable& table, std::vector<DnsServer> resolvers,
-         EgressRecords::Send send);
+         OwnAddresses own, EgressRecords::Send send);
 
   /// Serves what comes to `sockets`, in place of those the machine had. invalid_argument: these are
   /// no such sockets.
@@ -33,6 +33,7 @@ class Egress {
   asio::any_io_executor executor_;
   Resolver resolver_;
   EgressRecords records_;
+  OwnAddresses own_;
   EgressCommons commons_;
   std::map<std::string, BoxRef> boxes_;
   TaskGroup tasks_;

@@ -113,7 +113,7 @@ void EgressBox::cut_idle() {
 
 policy::Decision EgressBox::may_connect(const policy::Destination& destination) const {
   auto decision = policy::may_connect(policy_, destination);
-  if (decision.allowed && destination.address && is_own_address(*destination.address) &&
+  if (decision.allowed && destination.address && commons_.own.have(*destination.address) &&
       stands(Wall::own_addresses))
     return policy::Decision::deny("egress.own", "the address is this host's own", "");
   return decision;

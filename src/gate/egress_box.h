@@ -7,6 +7,7 @@
 #include "gate/egress_records.h"
 #include "gate/machine_table.h"
 #include "gate/names.h"
+#include "gate/own_addresses.h"
 #include "gate/passage.h"
 #include "gate/resolver.h"
 #include "gate/splice.h"
@@ -24,6 +25,7 @@ struct EgressCommons {
   MachineTable& table;
   Resolver& resolver;
   EgressRecords& records;
+  OwnAddresses& own;
   PipePool pipes{};
   size_t most_open = 0;         ///< passages of all boxes
   size_t open = 0;              ///< passages of all boxes

@@ -51,9 +51,9 @@ Task<void> wait_for_signal(asio::signal_set& signals) {
 }
 
 Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Server& tls,
-               std::vector<DnsServer> resolvers, Fd listener) {
+               std::vector<DnsServer> resolvers, OwnAddresses own, Fd listener) {
   auto executor = co_await asio::this_coro::executor;
-  NodeLink node(executor, config.gate_socket(), tls, std::move(resolvers));
+  NodeLink node(executor, config.gate_socket(), tls, std::move(resolvers), std::move(own));
   Proxy::Api api{config.api_host(), config.api_socket()};
   Proxy proxy(node.table(), std::move(api));
   http::Handler handler = [&proxy](http::Exchange& exchange) { return proxy.handle(exchange); };
@@ -80,6 +80,7 @@ Result<void> start(const std::string& config_path, int listen_fd) {
     HAKO_TRYV(jail::drop_privileges(config.gate_uid, config.gate_uid));
   }
 
+  HAKO_TRY(auto own, OwnAddresses::open());
   asio::io_context loop(1);
   asio::signal_set signals(loop, SIGTERM, SIGINT);
   uint16_t port = http::local_port(listener);
@@ -89,7 +90,9 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   log_info("gate_listening", {{"address", config.gate_address}, {"port", port}});
 
   std::exception_ptr fault;
-  asio::co_spawn(loop, run(signals, config, tls, std::move(resolvers), std::move(listener)),
+  asio::co_spawn(loop,
+                 run(signals, config, tls, std::move(resolvers), std::move(own),
+                     std::move(listener)),
                  [&](std::exception_ptr error) {
                    fault = error;
                    loop.stop();

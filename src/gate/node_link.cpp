@@ -93,14 +93,14 @@ rpc::Payload done() {
 }  // namespace
 
 NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls,
-                   std::vector<DnsServer> resolvers)
+                   std::vector<DnsServer> resolvers, OwnAddresses own)
     : socket_path_(std::move(socket_path)),
       tls_(tls),
       tasks_(executor),
       table_(tasks_, [this](std::string machine,
                             int count) { return ask_for_sockets(std::move(machine), count); }),
       guests_(table_),
-      egress_(executor, table_, std::move(resolvers),
+      egress_(executor, table_, std::move(resolvers), std::move(own),
               [this](const std::string& machine, const std::string& box,
                      boost::json::array records) {
                 return tell_records(machine, box, std::move(records));

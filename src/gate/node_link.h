@@ -13,9 +13,9 @@ namespace hako::gate {
 class NodeLink {
  public:
   /// `tls` gets the certificate that the node hands over. `resolvers` are asked for the names that
-  /// boxes connect to.
+  /// boxes connect to, `own` for the addresses that they may not.
   NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls,
-           std::vector<DnsServer> resolvers);
+           std::vector<DnsServer> resolvers, OwnAddresses own);
 
   MachineTable& table() { return table_; }
   /// Connects, and again whenever the connection ends, until cancelled.

@@ -115,7 +115,8 @@ scmp_arg_cmp has_bits(unsigned argument, uint64_t mask, uint64_t value) {
 
 void allow_sockets(Filter& filter) {
   // Streams and datagrams of IP; local ones to speak with the node. No raw, packet, netlink or
-  // vsock sockets.
+  // vsock sockets. The one netlink socket that the gate has opened before can only ask: without
+  // CAP_NET_ADMIN the kernel lets nobody change anything.
   constexpr uint64_t kTypeMask = ~static_cast<uint64_t>(SOCK_NONBLOCK | SOCK_CLOEXEC);
   for (int family : {AF_UNIX, AF_INET, AF_INET6})
     for (int type : {SOCK_STREAM, SOCK_DGRAM})

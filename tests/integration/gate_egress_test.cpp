@@ -1,6 +1,7 @@
 // Which addresses and names a box reaches, how long, and what is told about it.
 #include <gmock/gmock.h>
 
+#include "gate/own_addresses.h"
 #include "support/gate_lab_egress.h"
 
 namespace hako::test {
@@ -62,8 +63,9 @@ EGRESS_TEST(the_internet_is_every_public_address_and_no_other) {
   co_await send(direct, "hello");
   EXPECT_EQ(co_await receive(direct, 5), "hello");
   for (std::string address : {World::kPrivate, World::kMetadata, World::kGateLink,
-                              World::kGatePublic, "127.0.0.1", "169.254.0.22", "198.18.0.1",
-                              "100.64.0.1", "224.0.0.1", "0.0.0.0"}) {
+                              World::kGatePublic, World::kGateSecond, "127.0.0.1",
+                              "169.254.0.22", "198.18.0.1", "100.64.0.1", "224.0.0.1",
+                              "0.0.0.0"}) {
     auto answer = co_await talk(address, World::kEcho, "hello");
     EXPECT_THAT(answer, testing::AnyOf("<reset>", "<refused>")) << address;
     auto http = co_await talk(address, World::kHttp, get("x"));
@@ -73,13 +75,14 @@ EGRESS_TEST(the_internet_is_every_public_address_and_no_other) {
   EXPECT_EQ(world_->connections, 1);
   co_await record(R"({"verdict":"denied","rule":"egress.private","address":"169.254.169.254"})");
   co_await record(R"({"verdict":"denied","rule":"egress.own","address":"93.184.200.1"})");
+  co_await record(R"({"verdict":"denied","rule":"egress.own","address":"93.184.202.2"})");
 }
 
 EGRESS_TEST(a_name_does_not_lead_to_where_its_addresses_may_not) {
   co_await set_policy(allow("*.example"));
   world_->ttl = 0;
   for (std::string address : {World::kPrivate, World::kMetadata, World::kGateLink,
-                              World::kGatePublic, "127.0.0.1", "0.0.0.0"}) {
+                              World::kGatePublic, World::kGateSecond, "127.0.0.1", "0.0.0.0"}) {
     world_->names["rebind" + address + ".example"] = {address};
     auto answer = co_await talk_to("rebind" + address + ".example", World::kEcho, "hello");
     EXPECT_EQ(answer, "<reset>") << address;
@@ -92,6 +95,20 @@ EGRESS_TEST(a_name_does_not_lead_to_where_its_addresses_may_not) {
   auto mixed = co_await talk_to("mixed.example", World::kHttp, get("mixed.example"));
   EXPECT_THAT(mixed, StartsWith("HTTP/1.1 200"));
   co_await record(R"({"verdict":"denied","rule":"egress.private","address":"10.1.2.3"})");
+}
+
+EGRESS_TEST(every_address_of_the_host_is_its_own_and_no_other) {
+  auto open = [] { return gate::OwnAddresses::open(); };
+  auto own = network::in_namespace(world_->gate_netns().get(), open);
+  CO_ASSERT_TRUE(own);
+  for (std::string address : {World::kGateLink, World::kGatePublic, World::kGateFirst,
+                              World::kGateSecond, World::kGateFirst6, World::kGateSecond6})
+    EXPECT_TRUE(own.value().have(asio::ip::make_address(address))) << address;
+  // On a link, behind a route, and where no way leads.
+  for (const char* address : {World::kResolver, "93.184.202.3", "2a00:99::3", World::kWeb,
+                              "2a00:100::1"})
+    EXPECT_FALSE(own.value().have(asio::ip::make_address(address))) << address;
+  co_return;
 }
 
 EGRESS_TEST(what_the_operator_opens_is_reached) {

@@ -36,9 +36,13 @@ std::string path_of(const Fd& fd) {
 Result<void> furnish_gate(const Fd& world) {
   HAKO_TRYV(shell("ip link set lo up && ip link add out type veth peer name in netns " +
                   path_of(world)));
-  return shell(std::string("ip addr add ") + World::kGateLink + "/30 dev out && ip addr add " +
-               World::kGatePublic + "/32 dev lo && ip link set out up" +
-               " && ip route add default via " + World::kResolver);
+  std::string command = std::string("ip addr add ") + World::kGateLink +
+                        "/30 dev out && ip addr add " + World::kGatePublic + "/32 dev lo";
+  for (const char* address : {World::kGateFirst, World::kGateSecond})
+    command += std::string(" && ip addr add ") + address + "/24 dev out";
+  for (const char* address : {World::kGateFirst6, World::kGateSecond6})
+    command += std::string(" && ip addr add ") + address + "/64 dev out nodad";
+  return shell(command + " && ip link set out up && ip route add default via " + World::kResolver);
 }
 
 Result<void> furnish_world() {

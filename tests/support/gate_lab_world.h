@@ -21,9 +21,13 @@ class World {
   static constexpr char kPrivate[] = "10.1.2.3";     ///< every server
   static constexpr char kMetadata[] = "169.254.169.254";
   static constexpr char kSilent[] = "93.184.216.99";  ///< packets to it are lost
-  /// The gate's own: one of its link and a public one.
+  /// The gate's own: one of its link, a public one, and one that is the second of its network.
   static constexpr char kGateLink[] = "10.99.0.1";
   static constexpr char kGatePublic[] = "93.184.200.1";
+  static constexpr char kGateFirst[] = "93.184.202.1";
+  static constexpr char kGateSecond[] = "93.184.202.2";
+  static constexpr char kGateFirst6[] = "2a00:99::1";
+  static constexpr char kGateSecond6[] = "2a00:99::2";
   static constexpr char kResolver[] = "10.99.0.2";
 
   static constexpr uint16_t kHttp = 80, kHttps = 443;

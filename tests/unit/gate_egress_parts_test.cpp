@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "gate/agreement.h"
-#include "gate/destination.h"
 #include "gate/egress_records.h"
+#include "gate/own_addresses.h"
 #include "gate/traffic.h"
 #include "support/run_value.h"
 
@@ -99,9 +99,11 @@ TEST(AgreementTest, AReasonQuotesStrangersSafely) {
   EXPECT_EQ(reason->find('\xff'), reason->npos);
 }
 
-TEST(DestinationTest, KnowsTheHostsOwnAddresses) {
+TEST(OwnAddressesTest, ItselfIsOneOfThem) {
+  auto own_addresses = OwnAddresses::open();
+  ASSERT_TRUE(own_addresses);
   for (const char* own : {"127.0.0.1", "127.9.9.9", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1"})
-    EXPECT_TRUE(is_own_address(asio::ip::make_address(own))) << own;
+    EXPECT_TRUE(own_addresses.value().have(asio::ip::make_address(own))) << own;
 }
 
 /// Keeps what is sent; refuses while closed.
