@@ -59,6 +59,8 @@ Result<OwnAddresses> OwnAddresses::open() {
 bool OwnAddresses::have(const asio::ip::address& address) {
   auto plain = policy::unmapped(address);
   if (plain.is_loopback() || plain.is_unspecified()) return true;
+  auto within = policy::embedded_v4(plain);
+  if (within && have(*within)) return true;
   return !ask(plain) || answer_is_here();
 }
 

@@ -73,16 +73,30 @@ bool is_isatap(const Bytes16& bytes) {
   return (bytes[8] & ~0x03) == 0 && bytes[9] == 0 && bytes[10] == 0x5e && bytes[11] == 0xfe;
 }
 
+std::optional<Bytes4> carried_by(const Bytes16& bytes) {
+  if (lies_in(kNat64, bytes)) return four_at(bytes, 12);
+  if (lies_in(k6to4, bytes)) return four_at(bytes, 2);
+  return std::nullopt;
+}
+
 bool is_public6(const Bytes16& bytes) {
-  if (lies_in(kNat64, bytes)) return is_public4(four_at(bytes, 12));
+  auto carried = carried_by(bytes);
+  if (carried && !is_public4(*carried)) return false;
+  if (lies_in(kNat64, bytes)) return true;
   if (!lies_in(kGlobalUnicast, bytes)) return false;
-  if (lies_in(k6to4, bytes) && !is_public4(four_at(bytes, 2))) return false;
   if (is_isatap(bytes) && !is_public4(four_at(bytes, 12))) return false;
   return std::none_of(std::begin(kNotPublic6), std::end(kNotPublic6),
                       [&](const Range6& range) { return lies_in(range, bytes); });
 }
 
 }  // namespace
+
+std::optional<boost::asio::ip::address_v4> embedded_v4(const boost::asio::ip::address& address) {
+  if (!address.is_v6()) return std::nullopt;
+  auto carried = carried_by(address.to_v6().to_bytes());
+  if (!carried) return std::nullopt;
+  return boost::asio::ip::address_v4(*carried);
+}
 
 bool is_public(const boost::asio::ip::address& address) {
   auto plain = unmapped(address);

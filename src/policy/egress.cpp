@@ -48,6 +48,17 @@ bool touches(const Target& target, const Asked& asked) {
   return asked.address && matches_address(target, *asked.address);
 }
 
+/// An entry of a deny list holds for the IPv4 address within an IPv6 address, too: there it leads.
+bool denies(const Target& target, const Asked& asked) {
+  if (touches(target, asked)) return true;
+  auto within = asked.address ? embedded_v4(*asked.address) : std::nullopt;
+  if (!within) return false;
+  boost::asio::ip::address address = *within;
+  Asked inside = asked;
+  inside.address = &address;
+  return touches(target, inside);
+}
+
 Verdict judge(const EgressLayer& layer, const Asked& asked) {
   using Kind = Verdict::Kind;
   if (layer.level == EgressLevel::none) return {Kind::no_level};
@@ -59,7 +70,7 @@ Verdict judge(const EgressLayer& layer, const Asked& asked) {
   const Target* denied = find(layer.deny, [&](const Target& target) {
     bool beaten = layer.allow_beats_deny &&
                   (allowed || (listed_address && !matches_name(target, asked.name)));
-    return touches(target, asked) && !beaten;
+    return denies(target, asked) && !beaten;
   });
   if (denied) return {Kind::denied, denied};
   return {Kind::allowed, allowed};

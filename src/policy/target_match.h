@@ -12,6 +12,9 @@ bool can_be_name(std::string_view name);
 /// An IPv4 address that was mapped into IPv6 as what it is; others unchanged.
 boost::asio::ip::address unmapped(const boost::asio::ip::address& address);
 
+/// The IPv4 address to which NAT64 or 6to4 takes what is sent to an IPv6 address.
+std::optional<boost::asio::ip::address_v4> embedded_v4(const boost::asio::ip::address& address);
+
 /// "0.0.0.0/0": every address, IPv6 too, and every name, as E2B's clients mean it.
 bool is_everything(const Target& target);
 

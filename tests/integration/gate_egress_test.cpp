@@ -104,6 +104,8 @@ EGRESS_TEST(every_address_of_the_host_is_its_own_and_no_other) {
   for (std::string address : {World::kGateLink, World::kGatePublic, World::kGateFirst,
                               World::kGateSecond, World::kGateFirst6, World::kGateSecond6})
     EXPECT_TRUE(own.value().have(asio::ip::make_address(address))) << address;
+  for (const char* form : {"64:ff9b::93.184.202.2", "2002:5db8:ca02::1", "2002:7f00:1::1"})
+    EXPECT_TRUE(own.value().have(asio::ip::make_address(form))) << form;
   // On a link, behind a route, and where no way leads.
   for (const char* address : {World::kResolver, "93.184.202.3", "2a00:99::3", World::kWeb,
                               "2a00:100::1"})

@@ -112,6 +112,22 @@ TEST(MayConnect, DenyListsGoOnTopAndBeatTheList) {
   EXPECT_TRUE(may_connect(policy, to_name("b.example.com")).allowed);
 }
 
+TEST(MayConnect, DenyListsSeeTheAddressWithinAnAddress) {
+  auto denying = of({layer("platform", EgressLevel::internet, {}, targets({"93.184.216.0/24:443"}))});
+  for (const char* form : {"::ffff:93.184.216.34", "64:ff9b::93.184.216.34", "2002:5db8:d822::1"}) {
+    EXPECT_FALSE(may_connect(denying, to_address(form)).allowed) << form;
+    EXPECT_FALSE(may_connect(denying, resolved("example.com", form)).allowed) << form;
+    EXPECT_TRUE(may_connect(denying, to_address(form, 80)).allowed) << form;
+  }
+  for (const char* other : {"64:ff9b::93.184.217.34", "2002:5db8:d922::1", "2a00:5db8:d822::1"})
+    EXPECT_TRUE(may_connect(denying, to_address(other)).allowed) << other;
+  // An allow list means what it says.
+  auto listing_v4 = listing({"93.184.216.0/24"});
+  EXPECT_TRUE(may_connect(listing_v4, to_address("::ffff:93.184.216.34")).allowed);
+  for (const char* form : {"64:ff9b::93.184.216.34", "2002:5db8:d822::1"})
+    EXPECT_FALSE(may_connect(listing_v4, to_address(form)).allowed) << form;
+}
+
 TEST(MayConnect, WithE2bsOrderAllowBeatsDeny) {
   EgressLayer request = layer("request", EgressLevel::internet, targets({"8.8.8.8", "a.evil.com"}),
                               targets({"8.8.0.0/16", "*.evil.com"}));
