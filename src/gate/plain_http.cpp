@@ -55,7 +55,9 @@ class Requests {
         if (!connected) co_return co_await say(exchange, 502, connected.error().message());
         server_.emplace(std::move(connected).value());
       }
-      auto outcome = co_await http::relay(exchange, head, *server_);
+      // Behind another protocol, a later HTTP among them, no request could be judged.
+      auto outcome =
+          co_await http::relay(exchange, head, *server_, {}, http::Upgrades::websocket);
       if (outcome != http::RelayOutcome::reusable) server_.reset();
       if (outcome != http::RelayOutcome::refused) co_return;
       // It may have closed a kept connection just then; a new one tells more.

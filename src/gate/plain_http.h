@@ -18,7 +18,7 @@ struct PlainHttp {
 };
 
 /// Serves the connection of a program in a box until it ends: passes on the requests that are for
-/// the name, upgrades included, and answers others with 403 and one line of why.
+/// the name, WebSockets included, and answers others with 403 and one line of why.
 Task<void> relay_http(http::Stream client, PlainHttp way);
 
 /// Answers the first request with 403 and `reason`, and ends the connection.

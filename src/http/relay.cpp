@@ -36,21 +36,25 @@ void strip_connection_fields(Fields& fields) {
     fields.erase(field);
 }
 
-std::string upgrade_of(const RequestHead& head) {
+bool may_become(std::string_view protocol, Upgrades upgrades) {
+  return upgrades == Upgrades::any || boost::beast::iequals(protocol, "websocket");
+}
+
+std::string upgrade_of(const RequestHead& head, Upgrades upgrades) {
   auto connection = head.fields.find(Field::connection);
   if (connection == head.fields.end() ||
       !boost::beast::http::token_list(connection->value()).exists("upgrade"))
     return {};
   std::string protocol(head.header("Upgrade"));
   // An offer that may be ignored; passed on, it would only keep the exchange from being watched.
-  if (boost::beast::iequals(protocol, "h2c")) return {};
+  if (boost::beast::iequals(protocol, "h2c") || !may_become(protocol, upgrades)) return {};
   return protocol;
 }
 
 class Relay {
  public:
-  Relay(Exchange& exchange, Client& upstream, HeadEdit edit)
-      : exchange_(exchange), upstream_(upstream), edit_(std::move(edit)) {}
+  Relay(Exchange& exchange, Client& upstream, HeadEdit edit, Upgrades upgrades)
+      : exchange_(exchange), upstream_(upstream), edit_(std::move(edit)), upgrades_(upgrades) {}
 
   Task<RelayOutcome> run(RequestHead head) {
     using namespace asio::experimental::awaitable_operators;
@@ -74,11 +78,11 @@ class Relay {
   }
 
  private:
-  static Request rewrite(RequestHead head) {
+  Request rewrite(RequestHead head) const {
     Request request;
     request.method = head.method;
     request.target = std::move(head.target);
-    std::string upgrade = upgrade_of(head);
+    std::string upgrade = upgrade_of(head, upgrades_);
     bool chunked = head.fields.find(Field::transfer_encoding) != head.fields.end();
     strip_connection_fields(head.fields);
     request.fields = std::move(head.fields);
@@ -119,9 +123,17 @@ class Relay {
     }
   }
 
+  bool may_switch(const ResponseHead& response) const {
+    auto range = response.fields.equal_range(Field::upgrade);
+    bool known = std::all_of(range.first, range.second, [this](const auto& field) {
+      return may_become({field.value().data(), field.value().size()}, upgrades_);
+    });
+    return upgrade_ && known;
+  }
+
   Task<void> bring_down() {
     auto head = co_await upstream_.read_head();
-    if (!head || (head.value().status == 101 && !upgrade_)) {
+    if (!head || (head.value().status == 101 && !may_switch(head.value()))) {
       reset_connection(upstream_.stream());
       outcome_ = RelayOutcome::refused;
       co_return;
@@ -182,6 +194,7 @@ class Relay {
   Exchange& exchange_;
   Client& upstream_;
   HeadEdit edit_;
+  Upgrades upgrades_;
   bool upgrade_ = false;
   bool uploaded_ = false;
   bool answered_ = false;
@@ -207,8 +220,9 @@ Task<void> copy(Stream& from, Stream& to, std::string pending) {
 
 }  // namespace
 
-Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream, HeadEdit edit) {
-  Relay relay(exchange, upstream, std::move(edit));
+Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream, HeadEdit edit,
+                         Upgrades upgrades) {
+  Relay relay(exchange, upstream, std::move(edit), upgrades);
   co_return co_await relay.run(std::move(head));
 }
 

@@ -19,12 +19,18 @@ enum class RelayOutcome {
 /// Changes the head of a final response before the client gets it.
 using HeadEdit = std::function<void(ResponseHead&)>;
 
+/// Which protocols an exchange may become.
+enum class Upgrades {
+  any,
+  websocket,  ///< wishes for others are removed from requests, servers that switch to one are cut
+};
+
 /// Sends `exchange`'s request, with `head` in place of its own head, over `upstream`, and streams
 /// the response back as it comes, with back-pressure both ways. Hop-by-hop headers are removed;
 /// upgrades (101, WebSockets) become a byte tunnel. Bodies of any length; nothing is gathered.
 /// Framing is written anew on both sides, so a strange message cannot smuggle another.
 Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream,
-                         HeadEdit edit = {});
+                         HeadEdit edit = {}, Upgrades upgrades = Upgrades::any);
 
 /// Copies bytes both ways until both directions have ended or one breaks.
 Task<void> tunnel(Stream a, std::string pending_from_a, Stream b, std::string pending_from_b);

@@ -196,10 +196,10 @@ EGRESS_TEST_IN(EgressNamesTest, every_request_of_a_connection_is_judged) {
   }
 }
 
-EGRESS_TEST_IN(EgressNamesTest, upgrades_pass_for_the_right_name) {
+EGRESS_TEST_IN(EgressNamesTest, websockets_pass_for_the_right_name) {
   co_await set_policy(allow("web.example"));
   std::string address = co_await lookup("web.example");
-  std::string upgrade = "\r\nUpgrade: test\r\nConnection: upgrade\r\n\r\n";
+  std::string upgrade = "\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n\r\n";
   auto stream = co_await connect(address, World::kHttp);
   co_await send(stream, "GET /chat HTTP/1.1\r\nHost: web.example" + upgrade);
   std::string head;
@@ -210,6 +210,26 @@ EGRESS_TEST_IN(EgressNamesTest, upgrades_pass_for_the_right_name) {
   auto refused =
       co_await talk(address, World::kHttp, "GET /chat HTTP/1.1\r\nHost: evil.example" + upgrade);
   EXPECT_THAT(refused, StartsWith("HTTP/1.1 403"));
+}
+
+EGRESS_TEST_IN(EgressNamesTest, requests_become_no_protocol_but_websockets) {
+  co_await set_policy(allow("web.example"));
+  std::string address = co_await lookup("web.example");
+  auto request = [](const std::string& protocol) {
+    return "GET /chat HTTP/1.1\r\nHost: web.example\r\nUpgrade: " + protocol +
+           "\r\nConnection: upgrade, close\r\n\r\n";
+  };
+  for (std::string protocol : {"test", "h2c", "HTTP/2.0", "TLS/1.3", "websocket, test",
+                               "websocket/13", "test\r\nUpgrade: websocket"}) {
+    auto answer = co_await talk(address, World::kHttp, request(protocol));
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 200")) << protocol;
+    EXPECT_THAT(answer, HasSubstr("web web.example /chat")) << protocol;
+  }
+  for (std::string other : {"test", "websocket, test"}) {
+    auto asking = request("websocket\r\nX-Becomes: " + other);
+    auto answer = co_await talk(address, World::kHttp, asking);
+    EXPECT_THAT(answer, StartsWith("HTTP/1.1 502")) << other;
+  }
 }
 
 EGRESS_TEST_IN(EgressNamesTest, other_protocols_pass_as_they_are) {

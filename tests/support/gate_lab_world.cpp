@@ -198,8 +198,10 @@ Task<void> World::web(http::Exchange& exchange) {
   requests.push_back(std::string(head.header("Host")) + " " + head.target);
   if (!head.header("Upgrade").empty()) {
     auto raw = exchange.take_connection();
-    std::string answer =
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: test\r\nConnection: upgrade\r\n\r\n";
+    std::string_view other = head.header("X-Becomes");
+    std::string answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: ";
+    answer += other.empty() ? "websocket" : other;
+    answer += "\r\nConnection: upgrade\r\n\r\n";
     co_await asio::async_write(raw.stream, asio::buffer(answer), asio::use_awaitable);
     co_return co_await echo(std::move(raw.stream));
   }
