@@ -7,6 +7,7 @@
 #include "gate/egress_box.h"
 #include "gate/guest_connection.h"
 #include "gate/plain_http.h"
+#include "policy/target_match.h"
 #include "wire/loopback.h"
 #include "wire/routing.h"
 
@@ -186,6 +187,8 @@ std::optional<Passage::Refusal> Passage::objection() const {
   if (!decision.allowed) return Refusal{decision.rule, decision.reason};
   if (!agrees_ && destination_.address && policy::must_agree(policy, destination_))
     return Refusal{"egress.name", "what was said on it has not been compared with its name"};
+  if (!said_.empty() && policy::must_agree(policy, destination_) && !may_name(said_))
+    return Refusal{"egress.name", "it is for " + policy::in_quotes(said_) + ", which is denied"};
   return std::nullopt;
 }
 

@@ -83,7 +83,9 @@ class Passage {
   /// Both ways, to the end.
   Task<void> relay(http::Stream& upstream);
   Task<void> serve_http(Addresses addresses);
-  Expected expected() const;
+  Expected expected();
+  /// Whether `said` may be named on a connection to an address.
+  bool may_name(const std::string& said) const;
 
   /// For cut(), before somebody else gets the stream. False if no descriptor is left for it.
   bool keep_handle(Fd& into, http::Stream& stream);
@@ -104,6 +106,7 @@ class Passage {
   policy::Decision allowed_by_;
   std::string pending_;  ///< read from the client and not sent yet
   bool judged_ = false;  ///< a policy has let it pass so far
+  std::string said_;  ///< on a connection to an address: the name named last, which it may be for
   bool agrees_ = false;  ///< what is said on it is compared with its name, or will be
   bool relaying_ = false;
   bool cut_ = false;

@@ -206,18 +206,22 @@ Task<void> Passage::relay(http::Stream& upstream) {
   end_reason_ = std::move(end.reason);
 }
 
-Expected Passage::expected() const {
+Expected Passage::expected() {
   Expected expected;
   expected.name = destination_.name;
   expected.port = destination_.port;
-  const EgressBox& box = box_;
-  policy::Destination there = destination_;
-  expected.may_name = [&box, there](const std::string& said) {
-    if (said == there.address->to_string()) return true;
-    policy::Destination named{said, there.address, there.port};
-    return box.may_connect(named).allowed;
+  expected.may_name = [this](const std::string& said) {
+    if (!may_name(said)) return false;
+    said_ = said;
+    return true;
   };
   return expected;
+}
+
+bool Passage::may_name(const std::string& said) const {
+  if (said == destination_.address->to_string()) return true;
+  policy::Destination named{said, destination_.address, destination_.port};
+  return box_.may_connect(named).allowed;
 }
 
 }  // namespace hako::gate

@@ -292,5 +292,29 @@ EGRESS_TEST_IN(EgressNamesTest, a_denied_name_cannot_be_reached_by_address_eithe
   EXPECT_NE(tls, "<reset>");
 }
 
+EGRESS_TEST_IN(EgressNamesTest, what_is_for_a_name_that_is_denied_later_is_cut) {
+  co_await set_policy(internet("evil.example"));
+  std::vector<http::Stream> streams;
+  for (std::string name : {"doomed.example", "kept.example"}) {
+    std::string hello = client_hello(server_name(name));
+    streams.push_back(co_await connect(World::kWeb, World::kEcho));
+    co_await send(streams.back(), hello);
+    EXPECT_EQ(co_await receive(streams.back(), hello.size()), hello);
+  }
+  for (std::string name : {"doomed.example", "kept.example"}) {
+    streams.push_back(co_await connect(World::kWeb, World::kHttp));
+    co_await send(streams.back(),
+                  "POST /x HTTP/1.1\r\nHost: " + name + "\r\nContent-Length: 5\r\n\r\n123");
+  }
+  while (world_->requests.size() < 2) co_await sleep_for(10ms);
+  co_await set_policy(internet("evil.example doomed.example"));
+  EXPECT_EQ(co_await rest_of(streams[0]), "<reset>");
+  EXPECT_EQ(co_await rest_of(streams[2]), "<reset>");
+  co_await send(streams[1], "hello");
+  EXPECT_EQ(co_await receive(streams[1], 5), "hello");
+  co_await send(streams[3], "45");
+  EXPECT_EQ(co_await receive(streams[3], 12), "HTTP/1.1 200");
+}
+
 }  // namespace
 }  // namespace hako::test
