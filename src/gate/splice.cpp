@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/async/both.h"
@@ -17,6 +18,8 @@ using boost::system::error_code;
 constexpr int kPipeSize = 256 << 10;
 /// So much is moved in one go before others get their turn.
 constexpr size_t kMovedWithoutPause = 1 << 20;
+/// Of bytes that splice() does not take.
+constexpr size_t kCopySize = 16 << 10;
 
 Task<Result<void>> wait_until(http::Stream& stream, http::Stream::wait_type what) {
   error_code error;
@@ -71,17 +74,51 @@ class Lease {
   size_t held_ = 0;
 };
 
-/// Moves what is there. How many bytes; nothing at the end.
-Task<Result<std::optional<size_t>>> pass_some(http::Stream& from, http::Stream& to,
-                                              PipePool& pipes, size_t most) {
-  HAKO_CO_TRY(auto pipe, pipes.take());
-  Lease lease(pipes, std::move(pipe));
-  ssize_t n = lease.fill(from.native_handle(), most);
+struct Direction {
+  http::Stream& from;
+  http::Stream& to;
+  PipePool& pipes;
+  Meter& meter;
+  Way way;
+};
+
+/// How many bytes; nothing at the end.
+using Passed = Result<std::optional<size_t>>;
+
+/// By way of our own memory: recv() steps over an urgent byte, at which splice() stops for good.
+Task<Passed> copy_some(Direction& direction, size_t most) {
+  std::vector<char> bytes(std::min(most, kCopySize));
+  ssize_t n;
+  do {
+    n = ::recv(direction.from.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  } while (n < 0 && errno == EINTR);
   if (n < 0 && errno == EAGAIN) co_return size_t{0};
   if (n < 0) co_return Error::from_errno(errno, "receive");
   if (n == 0) co_return std::nullopt;
-  HAKO_CO_TRYV(co_await lease.empty_into(to));
-  co_return static_cast<size_t>(n);
+  bytes.resize(static_cast<size_t>(n));
+  error_code error;
+  co_await asio::async_write(direction.to, asio::buffer(bytes),
+                             asio::redirect_error(asio::use_awaitable, error));
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+  if (error) co_return Error::from_errno(error.value(), "send");
+  co_return bytes.size();
+}
+
+/// Moves what is there. `readable`: a wait has said that there is something.
+Task<Passed> pass_some(Direction& direction, size_t most, bool readable) {
+  {
+    HAKO_CO_TRY(auto pipe, direction.pipes.take());
+    Lease lease(direction.pipes, std::move(pipe));
+    ssize_t n = lease.fill(direction.from.native_handle(), most);
+    if (n > 0) {
+      HAKO_CO_TRYV(co_await lease.empty_into(direction.to));
+      co_return static_cast<size_t>(n);
+    }
+    if (n < 0 && errno != EAGAIN) co_return Error::from_errno(errno, "receive");
+    if (n < 0 && !readable) co_return size_t{0};
+  }
+  // Before an urgent byte it looks to splice() as if nothing, or the end, were there.
+  co_return co_await copy_some(direction, most);
 }
 
 }  // namespace
@@ -105,11 +142,14 @@ void PipePool::give_back(Pipe pipe) {
 
 Task<Result<void>> splice_one_way(http::Stream& from, http::Stream& to, PipePool& pipes,
                                   Meter& meter, Way way) {
+  Direction direction{from, to, pipes, meter, way};
   size_t moved = 0;
+  bool readable = false;
   for (;;) {
-    HAKO_CO_TRY(auto count, co_await pass_some(from, to, pipes, meter.piece()));
+    HAKO_CO_TRY(auto count, co_await pass_some(direction, meter.piece(), readable));
     if (!count) break;
-    if (*count == 0) {
+    readable = *count == 0;
+    if (readable) {
       HAKO_CO_TRYV(co_await wait_until(from, http::Stream::wait_read));
       moved = 0;
       continue;

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "support/gate_lab_egress.h"
 
@@ -27,6 +28,20 @@ class EgressBytesTest : public EgressTest {
     std::string path = "/proc/" + std::to_string(gate_->process().pid()) + "/fd";
     for (auto& entry : std::filesystem::directory_iterator(path)) count += entry.exists() ? 1 : 0;
     return count;
+  }
+
+  /// Of the gate, ever.
+  Duration processor_time() {
+    std::ifstream file("/proc/" + std::to_string(gate_->process().pid()) + "/stat");
+    std::string line;
+    std::getline(file, line);
+    // After the name, which ends with a parenthesis, the 12th and 13th: user and system.
+    std::istringstream fields(line.substr(line.rfind(')') + 2));
+    std::string skipped;
+    for (int i = 0; i < 11; ++i) fields >> skipped;
+    int64_t user = 0, system = 0;
+    fields >> user >> system;
+    return std::chrono::milliseconds((user + system) * 1000 / ::sysconf(_SC_CLK_TCK));
   }
 
   /// Opens connections until one is not let in, `most` at most, and keeps them.
@@ -107,6 +122,44 @@ EGRESS_TEST_IN(EgressBytesTest, who_reads_slowly_makes_the_server_wait) {
   while (world_->open > 1) co_await sleep_for(5ms);
   // What was in the pipes of those that broke has gone with them.
   while (descriptors() > descriptors_before + 2 * 64) co_await sleep_for(5ms);
+}
+
+void send_urgent(http::Stream& stream, std::string_view bytes) {
+  EXPECT_EQ(::send(stream.native_handle(), bytes.data(), bytes.size(), MSG_OOB),
+            static_cast<ssize_t>(bytes.size()));
+}
+
+EGRESS_TEST_IN(EgressBytesTest, an_urgent_byte_stops_nothing) {
+  co_await set_policy(internet());
+  auto first = co_await connect(World::kWeb, World::kEcho);
+  co_await send(first, "hello");
+  EXPECT_EQ(co_await receive(first, 5), "hello");
+  auto before = processor_time();
+  // The last byte of what is sent so is the urgent one, and is not passed on.
+  send_urgent(first, "!");
+  co_await sleep_for(500ms);
+  co_await send(first, "more");
+  EXPECT_EQ(co_await receive(first, 4), "more");
+  send_urgent(first, "ab!");
+  co_await send(first, "cd");
+  EXPECT_EQ(co_await receive(first, 4), "abcd");
+  // Where the end is there already.
+  send_urgent(first, "ef!");
+  co_await send(first, "gh");
+  first.shutdown(http::Stream::shutdown_send);
+  EXPECT_EQ(co_await rest_of(first), "efgh");
+  co_await sleep_for(500ms);
+  EXPECT_LT(processor_time() - before, 200ms);
+}
+
+EGRESS_TEST_IN(EgressBytesTest, an_urgent_byte_of_the_server_stops_nothing) {
+  co_await set_policy(internet());
+  auto stream = co_await connect(World::kWeb, World::kUrgent);
+  co_await send(stream, "x");
+  auto before = processor_time();
+  co_await sleep_for(1s);
+  EXPECT_LT(processor_time() - before, 200ms);
+  EXPECT_EQ(co_await rest_of(stream), "hello world");
 }
 
 EGRESS_TEST_IN(EgressBytesTest, a_reset_is_passed_on) {

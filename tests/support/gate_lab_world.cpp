@@ -112,6 +112,7 @@ void World::listen_everywhere(TaskGroup& servers) {
   servers.spawn("greeting", serve_raw(listen(kGreeting), &World::greeting));
   servers.spawn("digest", serve_raw(listen(kDigest), &World::digest));
   servers.spawn("source", serve_raw(listen(kSource), &World::source));
+  servers.spawn("urgent", serve_raw(listen(kUrgent), &World::urgent));
 }
 
 Task<void> World::serve_raw(Fd listener, Talk talk) {
@@ -163,6 +164,15 @@ Task<void> World::echo(http::Stream stream) {
 Task<void> World::greeting(http::Stream stream) {
   co_await asio::async_write(stream, asio::buffer("hello\n", 6), asio::use_awaitable);
   co_await echo(std::move(stream));
+}
+
+Task<void> World::urgent(http::Stream stream) {
+  char byte;
+  co_await asio::async_write(stream, asio::buffer("hello", 5), asio::use_awaitable);
+  co_await stream.async_read_some(asio::buffer(&byte, 1), asio::use_awaitable);
+  (void)::send(stream.native_handle(), "!", 1, MSG_OOB);
+  co_await asio::async_write(stream, asio::buffer(" world", 6), asio::use_awaitable);
+  co_await sleep_for(std::chrono::milliseconds(1200));
 }
 
 Task<void> World::digest(http::Stream stream) {

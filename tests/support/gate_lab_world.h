@@ -37,6 +37,8 @@ class World {
   static constexpr uint16_t kGreeting = 7001;  ///< says "hello\n" first, then as kEcho
   static constexpr uint16_t kDigest = 7002;    ///< reads to the end, then says how much and what
   static constexpr uint16_t kSource = 7003;    ///< sends as many bytes as a first line asks for
+  /// Says "hello", and when it is told something, an urgent byte and " world"; ends a while later.
+  static constexpr uint16_t kUrgent = 7004;
 
   /// `directory`: for its certificate. Throws std::runtime_error.
   explicit World(const std::string& directory);
@@ -51,7 +53,7 @@ class World {
   std::vector<std::string> questions;  ///< every name that was asked for
   std::vector<std::string> requests;   ///< every HTTP request: "<Host> <target>"
   int connections = 0;                 ///< accepted by any server but DNS
-  int open = 0;                        ///< of those of kEcho .. kSource
+  int open = 0;                        ///< of those of kEcho .. kUrgent
 
   const Fd& gate_netns() const { return gate_netns_; }
 
@@ -70,6 +72,7 @@ class World {
   Task<void> greeting(http::Stream stream);
   Task<void> digest(http::Stream stream);
   Task<void> source(http::Stream stream);
+  Task<void> urgent(http::Stream stream);
   Task<void> web(http::Exchange& exchange);
   Task<void> serve_dns();
   std::string answer_to(std::string_view question);
