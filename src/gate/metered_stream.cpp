@@ -21,15 +21,15 @@ class MeteredLayer final : public http::Stream::Layer {
 
   Task<error_code> send(http::Stream::Socket& socket,
                         std::span<const asio::const_buffer> pieces) override {
+    co_await meter_.pace();
     std::vector<asio::const_buffer> all(pieces.begin(), pieces.end());
     error_code error;
     size_t sent = co_await asio::async_write(socket, all,
                                              asio::redirect_error(asio::use_awaitable, error));
     rethrow_cancelled(error);
     if (error) co_return error;
-    Duration pause = meter_.count(Way::in, sent);
+    meter_.count(Way::in, sent);
     if (meter_.spent()) co_return used_up();
-    if (pause > Duration::zero()) co_await sleep_for(pause);
     co_return error_code();
   }
 
@@ -41,20 +41,14 @@ class MeteredLayer final : public http::Stream::Layer {
       taken_ += count;
       co_return error_code();
     }
+    co_await meter_.pace();
     error_code error;
     asio::mutable_buffer room(into.data(), std::min(into.size(), meter_.piece()));
     count = co_await socket.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
     rethrow_cancelled(error);
     if (error) co_return error;
-    Duration pause = meter_.count(Way::out, count);
+    meter_.count(Way::out, count);
     if (meter_.spent()) co_return used_up();
-    if (pause > Duration::zero()) {
-      // What has been read is the next one's if this wait is cancelled.
-      pending_.assign(static_cast<const char*>(into.data()), count);
-      taken_ = 0;
-      co_await sleep_for(pause);
-      taken_ = pending_.size();
-    }
     co_return error_code();
   }
 

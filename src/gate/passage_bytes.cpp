@@ -63,7 +63,8 @@ Task<Result<Opening>> Passage::read_opening(Judge judge) {
     pending_.resize(had + count);
     if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
     if (error) co_return Error(ErrorCode::unavailable, "the client ended before it said for whom");
-    (void)meter_.count(Way::out, count);
+    meter_.count(Way::out, count);
+    co_await meter_.pace();
   }
 }
 
@@ -191,9 +192,9 @@ Task<Result<size_t>> Passage::pass_piece_in(std::vector<uint8_t>& seen) {
   if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
   if (error == asio::error::eof) co_return size_t{0};
   if (error) co_return Error::from_errno(error.value(), "receive");
-  Duration pause = meter_.count(Way::in, count);
+  meter_.count(Way::in, count);
   HAKO_CO_TRYV(co_await send_all(client_, asio::buffer(seen.data() + had, count)));
-  if (pause > Duration::zero()) co_await sleep_for(pause);
+  co_await meter_.pace();
   if (meter_.spent()) co_return Error(ErrorCode::resource_exhausted, "all bytes are used up");
   co_return count;
 }

@@ -146,6 +146,7 @@ Task<Result<void>> splice_one_way(http::Stream& from, http::Stream& to, PipePool
   size_t moved = 0;
   bool readable = false;
   for (;;) {
+    co_await meter.pace();
     HAKO_CO_TRY(auto count, co_await pass_some(direction, meter.piece(), readable));
     if (!count) break;
     readable = *count == 0;
@@ -154,10 +155,7 @@ Task<Result<void>> splice_one_way(http::Stream& from, http::Stream& to, PipePool
       moved = 0;
       continue;
     }
-    if (Duration pause = meter.count(way, *count); pause > Duration::zero()) {
-      co_await sleep_for(pause);
-      moved = 0;
-    }
+    meter.count(way, *count);
     if (meter.spent()) co_return Error(ErrorCode::resource_exhausted, "all bytes are used up");
     moved += *count;
     if (moved < kMovedWithoutPause) continue;

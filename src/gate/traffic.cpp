@@ -28,17 +28,27 @@ size_t BoxTraffic::piece() const {
   return std::clamp(static_cast<size_t>(rate_ / 16), kSmallestPiece, kLargestPiece);
 }
 
-Duration BoxTraffic::count(size_t bytes) {
+void BoxTraffic::count(size_t bytes) {
   moved_ += static_cast<int64_t>(bytes);
-  if (rate_ == 0) return Duration::zero();
-  Duration wait = bucket_.spend(Clock::now(), static_cast<double>(bytes));
-  return std::min(wait, kLongestWait);
+  (void)bucket_.spend(Clock::now(), static_cast<double>(bytes));
 }
 
-Duration Meter::count(Way way, size_t bytes) {
+Duration BoxTraffic::wait() {
+  return std::min(bucket_.spend(Clock::now(), 0), kLongestWait);
+}
+
+void Meter::count(Way way, size_t bytes) {
   (way == Way::out ? out_ : in_) += static_cast<int64_t>(bytes);
   last_moved_ = BoxTraffic::Clock::now();
-  return box_.count(bytes);
+  box_.count(bytes);
+}
+
+Task<void> Meter::pace() {
+  for (;;) {
+    Duration pause = box_.wait();
+    if (pause <= Duration::zero()) co_return;
+    co_await sleep_for(pause);
+  }
 }
 
 }  // namespace hako::gate

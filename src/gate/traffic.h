@@ -21,8 +21,11 @@ class BoxTraffic {
   int64_t moved() const { return moved_; }
   /// How many bytes to take at once: few where the rate is low, so that it stays even.
   size_t piece() const;
-  /// Counts bytes that have passed; how long to wait before the next.
-  Duration count(size_t bytes);
+  /// Counts bytes that have passed.
+  void count(size_t bytes);
+  /// How long to wait before asking again whether more may pass; zero: it may now. Others may have
+  /// moved something meanwhile, or a limit may have been raised.
+  Duration wait();
 
  private:
   int64_t most_ = 0;  ///< bytes in all; 0: no limit
@@ -38,7 +41,10 @@ class Meter {
 
   size_t piece() const { return box_.piece(); }
   bool spent() const { return box_.spent(); }
-  Duration count(Way way, size_t bytes);
+  void count(Way way, size_t bytes);
+  /// Waits until more may pass. To be asked before each piece, so that however many connections
+  /// wait, one piece at a time is borrowed. Cancel: safe.
+  Task<void> pace();
   int64_t out() const { return out_; }
   int64_t in() const { return in_; }
   BoxTraffic::Clock::time_point last_moved() const { return last_moved_; }

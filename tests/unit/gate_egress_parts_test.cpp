@@ -179,7 +179,8 @@ TEST(EgressRecordsTest, WhatCannotBeSentWaits) {
 
 TEST(TrafficTest, WaitsForItsRateAndEndsAtItsLimit) {
   BoxTraffic traffic;
-  EXPECT_EQ(traffic.count(1 << 30), Duration::zero());
+  traffic.count(1 << 30);
+  EXPECT_EQ(traffic.wait(), Duration::zero());
   EXPECT_FALSE(traffic.spent());
   policy::EgressLimits limits;
   limits.bytes_per_second = 1 << 20;
@@ -187,10 +188,38 @@ TEST(TrafficTest, WaitsForItsRateAndEndsAtItsLimit) {
   traffic.set_limits(limits);
   EXPECT_LE(traffic.piece(), size_t{64 << 10});
   Meter meter(traffic);
-  EXPECT_GT(meter.count(Way::out, 512 << 10), 200ms);
+  meter.count(Way::out, 512 << 10);
+  EXPECT_GT(traffic.wait(), 200ms);
   EXPECT_TRUE(meter.spent());
   EXPECT_EQ(meter.out(), 512 << 10);
   EXPECT_EQ(meter.in(), 0);
+}
+
+Task<void> move_pieces(BoxTraffic& traffic) {
+  Meter meter(traffic);
+  for (;;) {
+    co_await meter.pace();
+    meter.count(Way::out, traffic.piece());
+  }
+}
+
+TEST(TrafficTest, HoweverManyMoveBytesTheyKeepToTheRateTogether) {
+  constexpr int64_t kRate = 256 << 10;
+  for (int flows : {1, 16, 256}) {
+    asio::io_context loop;
+    BoxTraffic traffic;
+    policy::EgressLimits limits;
+    limits.bytes_per_second = kRate;
+    traffic.set_limits(limits);
+    for (int i = 0; i < flows; ++i)
+      asio::co_spawn(loop, move_pieces(traffic), asio::detached);
+    auto start = BoxTraffic::Clock::now();
+    loop.run_for(2500ms);
+    std::chrono::duration<double> took = BoxTraffic::Clock::now() - start;
+    double may = kRate * (0.25 + took.count()) + static_cast<double>(traffic.piece());
+    EXPECT_LE(static_cast<double>(traffic.moved()), may) << flows;
+    EXPECT_GE(static_cast<double>(traffic.moved()), kRate * 2.0) << flows;
+  }
 }
 
 }  // namespace
