@@ -13,10 +13,18 @@ constexpr auto kIdleCheckInterval = std::chrono::seconds(10);
 constexpr size_t kDescriptorsEach = 6;
 constexpr size_t kMostPassages = 64 << 10;
 
-size_t most_open() {
+size_t descriptors() {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 64;
-  return std::min<size_t>(kMostPassages, limit.rlim_cur / 2 / kDescriptorsEach);
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+}
+
+size_t most_open() {
+  return std::min<size_t>(kMostPassages, descriptors() / 2 / kDescriptorsEach);
+}
+
+/// Of the other half of the descriptors at most one half.
+size_t most_asked() {
+  return std::min<size_t>(Resolver::kMostAtOnce, descriptors() / 4 / Resolver::kDescriptorsEach);
 }
 
 Result<void> check_type(const Fd& socket, int type) {
@@ -32,7 +40,7 @@ Result<void> check_type(const Fd& socket, int type) {
 Egress::Egress(asio::any_io_executor executor, MachineTable& table,
                std::vector<DnsServer> resolvers, OwnAddresses own, EgressRecords::Send send)
     : executor_(executor),
-      resolver_(executor, std::move(resolvers)),
+      resolver_(executor, std::move(resolvers), most_asked()),
       records_(std::move(send)),
       own_(std::move(own)),
       commons_{table, resolver_, records_, own_},

@@ -124,8 +124,9 @@ struct Resolver::Asking {
   std::string name;
 };
 
-Resolver::Resolver(asio::any_io_executor executor, std::vector<DnsServer> servers)
-    : executor_(std::move(executor)), servers_(std::move(servers)) {
+Resolver::Resolver(asio::any_io_executor executor, std::vector<DnsServer> servers,
+                   size_t most_at_once)
+    : executor_(std::move(executor)), servers_(std::move(servers)), most_at_once_(most_at_once) {
   servers_.resize(std::min(servers_.size(), kMostServers));
 }
 
@@ -147,7 +148,7 @@ Task<Result<Addresses>> Resolver::find(std::string name) {
     co_await ended->wait();
   }
   if (servers_.empty()) co_return Error(ErrorCode::unavailable, "no DNS server is configured");
-  if (asking_.size() >= kMostAtOnce)
+  if (asking_.size() >= most_at_once_)
     co_return Error(ErrorCode::unavailable, "too many names are being asked for");
   Asking asking(*this, name);
   co_return co_await ask(std::move(name));

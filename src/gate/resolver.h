@@ -31,11 +31,16 @@ std::vector<DnsServer> resolvers_from(std::string_view resolv_conf);
 class Resolver {
  public:
   static constexpr size_t kMostServers = 3;
-  static constexpr size_t kMostAtOnce = 256;
+  /// With what one box may ask for (EgressBox::kMostResolving), it takes 256 boxes whose names
+  /// nobody answers for to leave the others without.
+  static constexpr size_t kMostAtOnce = 2048;
+  static constexpr size_t kDescriptorsEach = 4;  ///< IPv4 and IPv6, each over UDP and TCP
   static constexpr std::chrono::seconds kDeadline{5};
 
-  /// Of `servers` the first kMostServers are asked, in this order.
-  Resolver(asio::any_io_executor executor, std::vector<DnsServer> servers);
+  /// Of `servers` the first kMostServers are asked, in this order; for `most_at_once` names at once
+  /// at most: the caller knows how many descriptors there are.
+  Resolver(asio::any_io_executor executor, std::vector<DnsServer> servers,
+           size_t most_at_once = kMostAtOnce);
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
 
@@ -43,7 +48,7 @@ class Resolver {
   /// then, if this host has a way there, IPv6. CNAMEs are followed as the server has put them into
   /// its answer. Never empty.
   /// Errors: not_found (no such name, or no address); timed_out (kDeadline); unavailable (the
-  /// servers cannot be reached, fail or refuse, or kMostAtOnce names are being asked for: bound
+  /// servers cannot be reached, fail or refuse, or too many names are being asked for: bound
   /// what one box may ask for at once).
   /// Cancel: safe.
   Task<Result<Addresses>> resolve(std::string name);
@@ -56,6 +61,7 @@ class Resolver {
 
   asio::any_io_executor executor_;
   std::vector<DnsServer> servers_;
+  size_t most_at_once_;
   NameCache cache_;
   /// The names that are being asked for, and how to learn that they no longer are.
   std::map<std::string, std::shared_ptr<Condition>> asking_;
