@@ -70,7 +70,10 @@ void EgressLog::add(const std::string& id, EgressRecord record) {
   records.push_back(std::move(record));
   ++records_;
   if (records.size() > kMostRecords) {
-    records.pop_front();
+    // Refusals go first: whoever causes many of them shall not make others forget what has passed.
+    auto untied = std::find_if(records.begin(), records.end(),
+                               [](const EgressRecord& one) { return one.connection == 0; });
+    records.erase(untied == records.end() ? records.begin() : untied);
     --records_;
   }
   if (records_ > kMostInAll) make_room();

@@ -38,7 +38,7 @@ boost::json::object record_json(const EgressRecord& record);
 /// the server, so that a reader can go on where it was. Thread: one executor.
 class EgressLog {
  public:
-  static constexpr size_t kMostRecords = 1000;  ///< per sandbox; older ones are dropped
+  static constexpr size_t kMostRecords = 1000;  ///< per sandbox; denials go first, the oldest first
   static constexpr size_t kMostInAll = 200'000;
   static constexpr size_t kMostSandboxes = 8192;
   static constexpr int kMostWaiting = 128;  ///< readers; further ones do not wait

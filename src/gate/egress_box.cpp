@@ -135,7 +135,8 @@ std::vector<uint8_t> EgressBox::answer(std::span<const uint8_t> question) {
   if (answer.noted) {
     EgressRecord noted;
     noted.kind = "dns";
-    noted.name = std::move(answer.name);
+    // Of what is refused for its number alone, all is one record.
+    if (!answer.rule.starts_with("limits.")) noted.name = std::move(answer.name);
     if (answer.address) noted.address = answer.address->to_string();
     noted.port = 53;
     noted.verdict = answer.allowed ? "allowed" : "denied";
@@ -176,20 +177,10 @@ std::optional<policy::Decision> EgressBox::over_limit() {
   return std::nullopt;
 }
 
-void EgressBox::note_over_limit(int connection, const policy::Decision& decision) {
+void EgressBox::note_over_limit(const policy::Decision& decision) {
+  // Without its destination: however many places a box floods, this is one record.
   EgressRecord denied;
   denied.kind = "tcp";
-  if (auto there = original_destination(connection)) {
-    auto address = there.value().address();
-    const std::string* name = nullptr;
-    if (address.is_v4() && Names::is_synthetic(address.to_v4()))
-      name = names_.name_of(address.to_v4());
-    if (name)
-      denied.name = *name;
-    else
-      denied.address = address.to_string();
-    denied.port = there.value().port();
-  }
   denied.verdict = "denied";
   denied.rule = decision.rule;
   denied.reason = decision.reason;
@@ -198,7 +189,7 @@ void EgressBox::note_over_limit(int connection, const policy::Decision& decision
 
 bool EgressBox::take(Fd connection) {
   if (auto refused = over_limit()) {
-    note_over_limit(connection.get(), *refused);
+    note_over_limit(*refused);
     reset_socket(connection.get());
     return false;
   }

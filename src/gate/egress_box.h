@@ -72,7 +72,7 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   bool take(Fd connection);
   static Task<void> pass(std::shared_ptr<EgressBox> box, http::Stream client);
   std::optional<policy::Decision> over_limit();
-  void note_over_limit(int connection, const policy::Decision& decision);
+  void note_over_limit(const policy::Decision& decision);
 
   asio::any_io_executor executor_;
   EgressCommons& commons_;

@@ -1,5 +1,7 @@
 #include "gate/egress_records.h"
 
+#include <algorithm>
+
 #include "base/encoding.h"
 
 namespace hako::gate {
@@ -56,13 +58,23 @@ void EgressRecords::add(const std::string& machine, const std::string& box, Egre
     found = waiting_.emplace(std::move(source), Waiting()).first;
   }
   Waiting& waiting = found->second;
+  if (record.connection != 0) {
+    if (waiting.tied >= kMostTiedWaiting) {
+      waiting.dropped += record.count;
+      return;
+    }
+    ++waiting.tied;
+    waiting.records.push_back(std::move(record));
+    added_.notify_all();
+    return;
+  }
   // The newest first: a flood is of one kind.
   for (auto other = waiting.records.rbegin(); other != waiting.records.rend(); ++other) {
     if (!alike(*other, record)) continue;
     other->count += record.count;
     return;
   }
-  if (waiting.records.size() >= kMostWaiting) {
+  if (waiting.records.size() - waiting.tied >= kMostWaiting) {
     waiting.dropped += record.count;
     return;
   }
@@ -70,13 +82,27 @@ void EgressRecords::add(const std::string& machine, const std::string& box, Egre
   added_.notify_all();
 }
 
+bool EgressRecords::send(const Source& source, Waiting& waiting) {
+  while (!waiting.records.empty() || waiting.dropped > 0) {
+    size_t count = std::min(waiting.records.size(), kMostInMessage);
+    auto end = waiting.records.begin() + static_cast<std::ptrdiff_t>(count);
+    boost::json::array records;
+    for (auto record = waiting.records.begin(); record != end; ++record)
+      records.push_back(to_json(*record));
+    bool last = count < kMostInMessage;
+    if (last && waiting.dropped > 0) records.push_back(to_json(dropped_record(waiting.dropped)));
+    if (!send_(source.first, source.second, std::move(records))) return false;
+    waiting.tied -= static_cast<size_t>(std::count_if(
+        waiting.records.begin(), end, [](const auto& sent) { return sent.connection != 0; }));
+    waiting.records.erase(waiting.records.begin(), end);
+    if (last) waiting.dropped = 0;
+  }
+  return true;
+}
+
 void EgressRecords::send_all() {
   for (auto entry = waiting_.begin(); entry != waiting_.end();) {
-    auto& [source, waiting] = *entry;
-    boost::json::array records;
-    for (const EgressRecord& record : waiting.records) records.push_back(to_json(record));
-    if (waiting.dropped > 0) records.push_back(to_json(dropped_record(waiting.dropped)));
-    if (!send_(source.first, source.second, std::move(records))) return;
+    if (!send(entry->first, entry->second)) return;
     entry = waiting_.erase(entry);
   }
 }

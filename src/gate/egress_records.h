@@ -32,11 +32,14 @@ struct EgressRecord {
 boost::json::object to_json(const EgressRecord& record);
 
 /// Gathers records for a moment and sends them on. Those of one box that are alike and tied to no
-/// connection become one, and of what waits no box has more than kMostWaiting: what goes beyond is
-/// only counted, in a record "dropped".
+/// connection become one. Of what waits no box has more than kMostWaiting of those, and
+/// kMostTiedWaiting of the others, so that refusals push out no record of what has passed: what
+/// goes beyond is only counted, in a record "dropped".
 class EgressRecords {
  public:
   static constexpr size_t kMostWaiting = 256;
+  static constexpr size_t kMostTiedWaiting = 4 * kMostWaiting;
+  static constexpr size_t kMostInMessage = 512;  ///< the node takes no more
   static constexpr size_t kMostBoxes = 8192;
   static constexpr Duration kGatherTime = std::chrono::milliseconds(200);
 
@@ -54,11 +57,14 @@ class EgressRecords {
  private:
   struct Waiting {
     std::deque<EgressRecord> records;
+    size_t tied = 0;  ///< of `records`, to a connection
     int64_t dropped = 0;
   };
   using Source = std::pair<std::string, std::string>;  ///< machine, box
 
   void send_all();
+  /// False if not all of it could be sent.
+  bool send(const Source& source, Waiting& waiting);
 
   Send send_;
   std::map<Source, Waiting> waiting_;

@@ -180,7 +180,7 @@ EGRESS_TEST_IN(EgressBytesTest, connections_are_limited_per_box) {
   co_await set_policy(policy);
   auto open = co_await open_many(30);
   EXPECT_EQ(open.size(), 20u);
-  co_await record(R"({"verdict":"denied","rule":"limits.connections","port":7000})");
+  co_await record(R"({"verdict":"denied","rule":"limits.connections","name":""})");
   open.pop_back();
   while (world_->open > 19) co_await sleep_for(1ms);
   auto again = co_await open_many(1);
@@ -273,7 +273,7 @@ EGRESS_TEST_IN(EgressBytesTest, questions_are_limited_per_box) {
   }
   EXPECT_EQ(answered + refused, 100);
   EXPECT_LT(answered, 30);
-  co_await record(R"({"kind":"dns","verdict":"denied","rule":"limits.names"})");
+  co_await record(R"({"kind":"dns","verdict":"denied","rule":"limits.names","name":""})");
 }
 
 EGRESS_TEST_IN(EgressBytesTest, bytes_per_second_are_limited_for_all_connections_together) {

@@ -303,6 +303,22 @@ TEST(EgressLogTest, KeepsTheLatestOfEachAndNumbersThemOn) {
   EXPECT_EQ(log.behind("ib", 0, 10).size(), 1u);
 }
 
+TEST(EgressLogTest, RefusalsDoNotPushOutWhatHasPassed) {
+  EgressLog log(0);
+  EgressRecord allowed = named("allowed");
+  allowed.connection = 7;
+  log.add("ia", allowed);
+  for (size_t i = 0; i < 2 * EgressLog::kMostRecords; ++i) log.add("ia", named(std::to_string(i)));
+  auto kept = log.behind("ia", 0, 5000);
+  ASSERT_EQ(kept.size(), EgressLog::kMostRecords);
+  EXPECT_EQ(kept[0].name, "allowed");
+  EXPECT_EQ(kept[1].name, std::to_string(EgressLog::kMostRecords + 1));
+  for (size_t i = 0; i < 2 * EgressLog::kMostRecords; ++i) log.add("ia", allowed);
+  kept = log.behind("ia", 0, 5000);
+  ASSERT_EQ(kept.size(), EgressLog::kMostRecords);
+  EXPECT_EQ(kept[0].name, "allowed");
+}
+
 TEST(EgressLogTest, IsBoundedInAll) {
   EgressLog log(0);
   size_t boxes = EgressLog::kMostInAll / EgressLog::kMostRecords + 20;

@@ -109,11 +109,13 @@ TEST(OwnAddressesTest, ItselfIsOneOfThem) {
 /// Keeps what is sent; refuses while closed.
 struct Sink {
   std::vector<boost::json::object> records;
+  size_t largest = 0;  ///< message
   bool closed = false;
 
   EgressRecords::Send send() {
     return [this](const std::string&, const std::string&, boost::json::array sent) {
       if (closed) return false;
+      largest = std::max(largest, sent.size());
       for (auto& record : sent) records.push_back(record.as_object());
       return true;
     };
@@ -163,6 +165,26 @@ TEST(EgressRecordsTest, WhatIsTooMuchIsCounted) {
   ASSERT_EQ(sink.records.size(), EgressRecords::kMostWaiting + 1);
   EXPECT_EQ(sink.records.back().at("verdict"), "dropped");
   EXPECT_EQ(sink.records.back().at("count"), 1000 - static_cast<int>(EgressRecords::kMostWaiting));
+}
+
+TEST(EgressRecordsTest, RefusalsPushOutNoRecordOfWhatHasPassed) {
+  Sink sink;
+  EgressRecords records(sink.send());
+  for (int i = 0; i < 1000; ++i) records.add("m1", "box1", denied(std::to_string(i)));
+  EgressRecord allowed = denied("a");
+  allowed.verdict = "allowed";
+  for (allowed.connection = 1; allowed.connection <= 2000; ++allowed.connection)
+    records.add("m1", "box1", allowed);
+  records.add("m1", "box1", denied("0"));
+  run_for(records, 300ms);
+  ASSERT_EQ(sink.records.size(),
+            EgressRecords::kMostWaiting + EgressRecords::kMostTiedWaiting + 1);
+  EXPECT_EQ(sink.records[0].at("count"), 2);
+  EXPECT_EQ(sink.records[EgressRecords::kMostWaiting].at("connection"), 1u);
+  EXPECT_EQ(sink.records.back().at("verdict"), "dropped");
+  EXPECT_EQ(sink.records.back().at("count"),
+            3000 - static_cast<int>(EgressRecords::kMostWaiting + EgressRecords::kMostTiedWaiting));
+  EXPECT_LE(sink.largest, EgressRecords::kMostInMessage);
 }
 
 TEST(EgressRecordsTest, WhatCannotBeSentWaits) {
