@@ -23,14 +23,13 @@ class MeteredLayer final : public http::Stream::Layer {
                         std::span<const asio::const_buffer> pieces) override {
     co_await meter_.pace();
     std::vector<asio::const_buffer> all(pieces.begin(), pieces.end());
-    error_code error;
-    size_t sent = co_await asio::async_write(socket, all,
-                                             asio::redirect_error(asio::use_awaitable, error));
-    rethrow_cancelled(error);
-    if (error) co_return error;
-    meter_.count(Way::in, sent);
+    // Before it is sent, so that others do not spend the same.
+    meter_.count(Way::in, asio::buffer_size(all));
     if (meter_.spent()) co_return used_up();
-    co_return error_code();
+    error_code error;
+    co_await asio::async_write(socket, all, asio::redirect_error(asio::use_awaitable, error));
+    rethrow_cancelled(error);
+    co_return error;
   }
 
   Task<error_code> receive(http::Stream::Socket& socket, asio::mutable_buffer into,
@@ -42,6 +41,7 @@ class MeteredLayer final : public http::Stream::Layer {
       co_return error_code();
     }
     co_await meter_.pace();
+    if (meter_.spent()) co_return used_up();
     error_code error;
     asio::mutable_buffer room(into.data(), std::min(into.size(), meter_.piece()));
     count = co_await socket.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));

@@ -96,6 +96,7 @@ Task<Passed> copy_some(Direction& direction, size_t most) {
   if (n < 0) co_return Error::from_errno(errno, "receive");
   if (n == 0) co_return std::nullopt;
   bytes.resize(static_cast<size_t>(n));
+  direction.meter.count(direction.way, bytes.size());
   error_code error;
   co_await asio::async_write(direction.to, asio::buffer(bytes),
                              asio::redirect_error(asio::use_awaitable, error));
@@ -104,13 +105,15 @@ Task<Passed> copy_some(Direction& direction, size_t most) {
   co_return bytes.size();
 }
 
-/// Moves what is there. `readable`: a wait has said that there is something.
+/// Moves what is there, and counts it as it is taken: what waits to be sent, others cannot spend
+/// again. `readable`: a wait has said that there is something.
 Task<Passed> pass_some(Direction& direction, size_t most, bool readable) {
   {
     HAKO_CO_TRY(auto pipe, direction.pipes.take());
     Lease lease(direction.pipes, std::move(pipe));
     ssize_t n = lease.fill(direction.from.native_handle(), most);
     if (n > 0) {
+      direction.meter.count(direction.way, static_cast<size_t>(n));
       HAKO_CO_TRYV(co_await lease.empty_into(direction.to));
       co_return static_cast<size_t>(n);
     }
@@ -147,6 +150,7 @@ Task<Result<void>> splice_one_way(http::Stream& from, http::Stream& to, PipePool
   bool readable = false;
   for (;;) {
     co_await meter.pace();
+    if (meter.spent()) co_return Error(ErrorCode::resource_exhausted, "all bytes are used up");
     HAKO_CO_TRY(auto count, co_await pass_some(direction, meter.piece(), readable));
     if (!count) break;
     readable = *count == 0;
@@ -155,8 +159,6 @@ Task<Result<void>> splice_one_way(http::Stream& from, http::Stream& to, PipePool
       moved = 0;
       continue;
     }
-    meter.count(way, *count);
-    if (meter.spent()) co_return Error(ErrorCode::resource_exhausted, "all bytes are used up");
     moved += *count;
     if (moved < kMovedWithoutPause) continue;
     moved = 0;

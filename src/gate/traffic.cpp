@@ -24,8 +24,10 @@ void BoxTraffic::set_limits(const policy::EgressLimits& limits) {
 }
 
 size_t BoxTraffic::piece() const {
-  if (rate_ == 0) return kLargestPiece;
-  return std::clamp(static_cast<size_t>(rate_ / 16), kSmallestPiece, kLargestPiece);
+  size_t piece = kLargestPiece;
+  if (rate_ > 0) piece = std::clamp(static_cast<size_t>(rate_ / 16), kSmallestPiece, piece);
+  if (most_ == 0) return piece;
+  return std::min(piece, static_cast<size_t>(std::max<int64_t>(most_ - moved_, 0)));
 }
 
 void BoxTraffic::count(size_t bytes) {

@@ -19,7 +19,8 @@ class BoxTraffic {
   /// Nothing more may pass.
   bool spent() const { return most_ > 0 && moved_ >= most_; }
   int64_t moved() const { return moved_; }
-  /// How many bytes to take at once: few where the rate is low, so that it stays even.
+  /// How many bytes to take at once: few where the rate is low, so that it stays even, and never
+  /// more than may pass in all. 0 once all is spent.
   size_t piece() const;
   /// Counts bytes that have passed.
   void count(size_t bytes);

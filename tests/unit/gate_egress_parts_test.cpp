@@ -225,6 +225,24 @@ Task<void> move_pieces(BoxTraffic& traffic) {
   }
 }
 
+TEST(TrafficTest, NoPieceIsMoreThanWhatIsLeft) {
+  BoxTraffic traffic;
+  policy::EgressLimits limits;
+  limits.bytes_total = 5000;
+  traffic.set_limits(limits);
+  EXPECT_EQ(traffic.piece(), 5000u);
+  traffic.count(4990);
+  EXPECT_EQ(traffic.piece(), 10u);
+  EXPECT_FALSE(traffic.spent());
+  traffic.count(10);
+  EXPECT_EQ(traffic.piece(), 0u);
+  EXPECT_TRUE(traffic.spent());
+  limits.bytes_per_second = 1;
+  limits.bytes_total = 4000;
+  traffic.set_limits(limits);
+  EXPECT_EQ(traffic.piece(), 0u);
+}
+
 TEST(TrafficTest, HoweverManyMoveBytesTheyKeepToTheRateTogether) {
   constexpr int64_t kRate = 256 << 10;
   for (int flows : {1, 16, 256}) {
