@@ -1,6 +1,7 @@
 #include "gate/splice.h"
 
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@ constexpr int kPipeSize = 256 << 10;
 constexpr size_t kMovedWithoutPause = 1 << 20;
 /// Of bytes that splice() does not take.
 constexpr size_t kCopySize = 16 << 10;
+/// So much is tried after a wait for room: if there is none, there is an error to be seen.
+constexpr size_t kLeastRoom = 4 << 10;
 
 Task<Result<void>> wait_until(http::Stream& stream, http::Stream::wait_type what) {
   error_code error;
@@ -27,6 +30,17 @@ Task<Result<void>> wait_until(http::Stream& stream, http::Stream::wait_type what
   if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
   if (error) co_return Error::from_errno(error.value(), "wait");
   co_return ok();
+}
+
+/// How many bytes can be sent without a wait, about. 0 where a wait for room does not end at once.
+size_t room_in(int socket) {
+  uint32_t memory[SK_MEMINFO_VARS] = {};
+  socklen_t size = sizeof memory;
+  if (::getsockopt(socket, SOL_SOCKET, SO_MEMINFO, memory, &size) != 0) return kPipeSize;
+  size_t most = memory[SK_MEMINFO_SNDBUF], used = memory[SK_MEMINFO_WMEM_QUEUED];
+  // As tcp_poll() sees it. A part is for the packets that the bytes are in.
+  if (most < used + used / 2) return 0;
+  return (most - used) / 4 * 3;
 }
 
 ssize_t move_some(int from, int to, size_t most) {
@@ -149,9 +163,16 @@ Task<Result<void>> splice_one_way(http::Stream& from, http::Stream& to, PipePool
   size_t moved = 0;
   bool readable = false;
   for (;;) {
+    // Before a pipe is filled: a side that does not read holds none, however long it takes.
+    size_t room = room_in(to.native_handle());
+    if (room == 0) {
+      HAKO_CO_TRYV(co_await wait_until(to, http::Stream::wait_write));
+      room = std::max(room_in(to.native_handle()), kLeastRoom);
+      moved = 0;
+    }
     co_await meter.pace();
     if (meter.spent()) co_return Error(ErrorCode::resource_exhausted, "all bytes are used up");
-    HAKO_CO_TRY(auto count, co_await pass_some(direction, meter.piece(), readable));
+    HAKO_CO_TRY(auto count, co_await pass_some(direction, std::min(room, meter.piece()), readable));
     if (!count) break;
     readable = *count == 0;
     if (readable) {
