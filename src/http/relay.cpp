@@ -4,6 +4,8 @@
 
 #include <boost/beast/http/rfc7230.hpp>
 
+#include <algorithm>
+
 #include "http/transport.h"
 
 namespace hako::http {
@@ -124,11 +126,11 @@ class Relay {
   }
 
   bool may_switch(const ResponseHead& response) const {
-    auto range = response.fields.equal_range(Field::upgrade);
-    bool known = std::all_of(range.first, range.second, [this](const auto& field) {
-      return may_become({field.value().data(), field.value().size()}, upgrades_);
-    });
-    return upgrade_ && known;
+    if (!upgrade_ || upgrades_ == Upgrades::any) return upgrade_;
+    auto [first, last] = response.fields.equal_range(Field::upgrade);
+    return first != last && std::all_of(first, last, [this](const auto& field) {
+             return may_become({field.value().data(), field.value().size()}, upgrades_);
+           });
   }
 
   Task<void> bring_down() {

@@ -18,8 +18,8 @@ inline constexpr size_t kLongestStart = 8 << 10;
 
 /// Judges the first bytes that a client sends. Once there is an answer, more bytes do not change
 /// it. In doubt it is `http`, as whoever says so goes on to check the host, and refuses what is no
-/// good request: empty lines before it, any method, any spacing, no version, a word or a request too
-/// long to tell, HTTP/2's preface, and the PROXY protocol, behind which a request hides.
+/// good request: empty lines before it, any method, any spacing, no version, a word or a request
+/// too long to tell, HTTP/2's preface, and the PROXY protocol, behind which a request hides.
 ConnectionStart judge_start(std::span<const uint8_t> bytes);
 
 }  // namespace hako::wire
