@@ -157,6 +157,8 @@ Task<Result<std::optional<ResolvedTemplate>>> TemplateCatalog::find_imported(std
     co_return ResolvedTemplate{name, name, name};
   }
   if (!what) co_return what.error();
+  // No import: whether `who` may have it only its registry can tell.
+  if (is_pulled_name(what.value().name)) co_return none;
   HAKO_CO_TRY(auto tags, co_await tags_of(what.value().id, who));
   std::vector<std::string> wanted = {"latest", std::string(kDefaultTag)};
   if (reference.tag) wanted = {*reference.tag};

@@ -154,7 +154,7 @@ class RegistryTest(Builds, unittest.TestCase):
 
     def test_logins(self):
         image = self.closed.host + "/private:1"
-        self.closed.push(self.layout("private"), "private:1")
+        digest = self.closed.push(self.layout("private"), "private:1")
         reason, _ = self.fail_to_pull(image)
         self.assertIn("authentication required", reason)
         wrong = {"type": "registry", "username": LOGIN[0], "password": "wr0ng-password"}
@@ -165,6 +165,10 @@ class RegistryTest(Builds, unittest.TestCase):
         self.assertEqual(self.text_in("private"), "private\nyes\n")
         # That it is here does not open it to those who may not have it.
         self.fail_to_pull(image)
+        tag = digest.replace(":", "-")
+        what = self.call(200, "GET", "/templates/aliases/pulled%2Fprivate")["templateID"]
+        for kept in ("pulled/private:" + tag, f"{what}:{tag}"):
+            self.refused(403, fromImage=kept)
         for secret in (LOGIN[1], wrong["password"]):
             self.assertNotIn(secret, "\n".join(log + more))
             self.assertNotIn(secret, self.hako.logs(lines=None))
