@@ -98,6 +98,7 @@ Task<Result<SandboxRecord>> EgressControl::raise_label(std::string id, Principal
   }
   if (label <= before) co_return record;
   HAKO_CO_TRYV(co_await check_readers(record, label));
+  HAKO_CO_TRYV(co_await settle_others(id));
 
   SandboxOptions options = parse_options(record.options);
   options.network["allowPublicTraffic"] = false;
@@ -241,7 +242,10 @@ Task<Result<void>> EgressControl::settle(SandboxRecord record, const Links& link
   add_links(policy, record.id, links);
   HAKO_CO_TRYV(co_await tell_node(record, policy));
   std::string written = write_policy(policy);
-  if (written == record.egress) co_return ok();
+  if (written == record.egress) {
+    doubtful_.erase(record.id);
+    co_return ok();
+  }
   record.egress = std::move(written);
   co_return co_await write(record);
 }
@@ -254,13 +258,13 @@ Task<Result<void>> EgressControl::tell_node(const SandboxRecord& record,
   body["egress"] = policy::to_json(policy);
   // Always: a rise that has failed may have left another token there.
   body["ingress"] = ingress_json(record, parse_options(record.options));
+  doubtful_.insert(id);
   auto answer = co_await node_.call("box.egress", std::move(body), kEgressDeadline);
-  doubtful_.erase(id);
   if (answer) co_return ok();
   if (answer.error().code() != ErrorCode::not_found) {
-    doubtful_.insert(id);
     co_return error_for_user(answer.error(), "egress not changed");
   }
+  doubtful_.erase(id);
   co_await sandboxes_.forget(id, "unknown to the node");
   co_return Error(ErrorCode::not_found, "sandbox " + id + " not found");
 }
@@ -269,6 +273,7 @@ Task<Result<void>> EgressControl::write(const SandboxRecord& record) {
   store::SandboxEgress egress{record.label, record.options, record.egress, record.traffic_token};
   std::string id = record.id;
   auto written = co_await store_.set_egress(id, std::move(egress));
+  if (written || written.error().code() == ErrorCode::not_found) doubtful_.erase(id);
   if (!written && written.error().code() == ErrorCode::not_found) {
     co_return Error(ErrorCode::not_found, "sandbox " + id + " not found");
   }
@@ -276,38 +281,62 @@ Task<Result<void>> EgressControl::write(const SandboxRecord& record) {
   co_return ok();
 }
 
-Task<void> EgressControl::push_all() {
+Task<Result<void>> EgressControl::list_doubtful() {
+  if (!all_doubtful_) co_return ok();
+  // One that is made meanwhile gets what its record says; a second loss of the node counts again.
+  all_doubtful_ = false;
   auto records = co_await store_.all_sandboxes();
-  if (!records) co_return;  // reconcile() has said so
-  std::vector<std::string> ids;
-  for (SandboxRecord& record : records.value()) ids.push_back(std::move(record.id));
-  co_await push(std::move(ids));
+  if (!records) {
+    all_doubtful_ = true;
+    co_return records.error();
+  }
+  for (const SandboxRecord& record : records.value()) doubtful_.insert(record.id);
+  co_return ok();
+}
+
+Task<Result<void>> EgressControl::settle_others(std::string id) {
+  Result<void> settled = co_await list_doubtful();
+  std::vector<std::string> others(doubtful_.begin(), doubtful_.end());
+  for (const std::string& other : others) {
+    if (settled && other != id) settled = co_await settle_as_recorded(other);
+  }
+  if (settled) co_return ok();
+  log_warn("a label does not rise", {{"sandbox", id}, {"error", settled.error().message()}});
+  co_return Error(ErrorCode::unavailable,
+                  "what goes out of another sandbox is not settled yet; try again");
+}
+
+Task<Result<void>> EgressControl::settle_as_recorded(std::string id) {
+  HAKO_CO_TRY(auto record, co_await store_.find_sandbox(id));
+  if (!record || record->state != store::SandboxState::running) {
+    doubtful_.erase(id);
+    co_return ok();
+  }
+  HAKO_CO_TRY(auto links, co_await links_of(id));
+  auto settled = co_await settle(std::move(*record), links);
+  if (!settled && settled.error().code() != ErrorCode::not_found) co_return settled;
+  co_return ok();
+}
+
+Task<void> EgressControl::push_all() {
+  all_doubtful_ = true;
+  co_await push_doubtful();
 }
 
 Task<void> EgressControl::push_doubtful() {
-  std::vector<std::string> ids(doubtful_.begin(), doubtful_.end());
-  co_await push(std::move(ids));
-}
-
-Task<void> EgressControl::push(std::vector<std::string> ids) {
+  Result<void> settled = co_await list_doubtful();
   int failed = 0;
-  std::string error;
+  std::string error = settled ? "" : settled.error().message();
+  std::vector<std::string> ids(doubtful_.begin(), doubtful_.end());
   for (const std::string& id : ids) {
     auto turn = co_await changes_.take();
     // As it is now that it is its turn.
-    auto record = co_await store_.find_sandbox(id);
-    if (!record || !record.value() || record.value()->state != store::SandboxState::running) {
-      if (record) doubtful_.erase(id);
-      continue;
-    }
-    auto links = co_await links_of(id);
-    if (!links) continue;
-    auto settled = co_await settle(std::move(*record.value()), links.value());
-    if (settled || settled.error().code() == ErrorCode::not_found) continue;
+    settled = co_await settle_as_recorded(id);
+    if (settled) continue;
     ++failed;
     error = settled.error().message();
   }
-  if (failed == 0) co_return;
+  if (error.empty()) co_return;
   json::object fields;
   fields["sandboxes"] = failed;
   fields["error"] = error;

@@ -19,8 +19,11 @@ struct LinkRequest {
 Result<LinkRequest> parse_link(std::string_view body);
 
 /// Changes are made one after another, as labels and links concern two sandboxes at once. What a
-/// change forbids is cut at the gate before the change is written down, and before it is answered:
-/// a crash in between leaves a sandbox with less than its record says, until push_all().
+/// change forbids is cut at the gate before the change is written down, and before it is answered.
+/// From before the node is told until it is written down a sandbox is in doubt: where one of the
+/// two fails, or we do, it may have what its record does not say, more or less, until
+/// push_doubtful() makes the node do what the record says. No label rises while another sandbox is
+/// in doubt, as it may have a link to the one that rises.
 /// Errors of all calls are fit for the user, as those of Sandboxes; permission_denied and
 /// failed_precondition name the rule. Thread: one executor.
 class EgressControl {
@@ -38,7 +41,7 @@ class EgressControl {
   /// Data with this label is about to go in. Closes what the label forbids, links included, then
   /// writes the label down. The record as it is then.
   /// failed_precondition: it has a higher label (unless `at_least`), or somebody without clearance
-  /// for the new one may hold its access token.
+  /// for the new one may hold its access token. unavailable: another sandbox stays in doubt.
   Task<Result<store::SandboxRecord>> raise_label(std::string id, Principal who, policy::Label label,
                                                  bool at_least);
 
@@ -50,15 +53,20 @@ class EgressControl {
   Task<Result<void>> remove_link(std::string link, Principal who);
 
   /// Tells the node each sandbox's policy as it follows from the record and the configuration of
-  /// today. Errors are logged.
+  /// today. Errors are logged, and leave it in doubt.
   Task<void> push_all();
-  /// The same for those of which the node has not said that it has done what it was last told: it
-  /// may have written that down all the same, and then do it when the gate is back.
+  /// The same for those in doubt: of which the node has not said that it has done what it was last
+  /// told, which it may do all the same when the gate is back, or of which that is not written down.
   Task<void> push_doubtful();
 
  private:
   using Links = std::vector<store::LinkRecord>;
-  Task<void> push(std::vector<std::string> ids);
+  /// Reads which sandboxes there are, if all of them are in doubt.
+  Task<Result<void>> list_doubtful();
+  /// Settles all in doubt but `id`. unavailable if one of them cannot be.
+  Task<Result<void>> settle_others(std::string id);
+  /// Makes the node do what the record and its links say now; ok for one that is no more.
+  Task<Result<void>> settle_as_recorded(std::string id);
   Task<Result<void>> check_readers(const store::SandboxRecord& record, policy::Label label);
   Task<Result<Links>> links_of(std::string id);
   Task<Result<void>> drop(std::string link);
@@ -76,6 +84,7 @@ class EgressControl {
   Sandboxes& sandboxes_;
   TurnQueue changes_;
   std::set<std::string> doubtful_;  ///< the node may not do what the record says
+  bool all_doubtful_ = true;        ///< that may be any, and they have not been listed
 };
 
 }  // namespace hako::api

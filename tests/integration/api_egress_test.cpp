@@ -1,5 +1,6 @@
 // What goes out of sandboxes and who may read them, as the API's clients see it.
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include "api/keys.h"
 #include "store/store.h"
@@ -55,6 +56,28 @@ std::string add_key(ApiLab& lab, const std::string& clearance) {
 
 bool reaches(const policy::EgressPolicy& policy, const char* name) {
   return policy::may_connect(policy, {.name = name, .port = 443}).allowed;
+}
+
+/// Statements on the API's own store, as another process would make them.
+void change_store(ApiLab& lab, const char* statements) {
+  sqlite3* database = nullptr;
+  EXPECT_EQ(sqlite3_open(lab.config.database().c_str(), &database), SQLITE_OK);
+  sqlite3_busy_timeout(database, 5000);
+  EXPECT_EQ(sqlite3_exec(database, statements, nullptr, nullptr, nullptr), SQLITE_OK)
+      << sqlite3_errmsg(database);
+  sqlite3_close(database);
+}
+
+/// From now on the node does what it is told of the sandbox `id`, and is not heard to say so.
+void lose_answers(ApiLab& lab, const std::string& id) {
+  lab.node.before = [&lab, id](const std::string& method, const json::object& body) {
+    std::optional<FakeNode::Answer> answer;
+    if (method == "box.egress" && body.at("box").as_string() == id) {
+      lab.node.egress[id] = body;
+      answer = Error(ErrorCode::timed_out, "no answer");
+    }
+    return answer;
+  };
 }
 
 TEST_F(ApiEgressTest, ASandboxGetsWhatItsLabelAndTheOperatorAllow) {
@@ -320,6 +343,54 @@ TEST_F(ApiEgressTest, DataDoesNotFlowDownALink) {
     std::string low = add_key(lab, "public");
     list = co_await lab.ask_with_key(Verb::get, "/v1/links", "", low);
     EXPECT_TRUE(list.body.at("links").as_array().empty());
+  });
+}
+
+TEST_F(ApiEgressTest, NoLabelRisesWhileALinkMayBeThereThatNoRecordHas) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string a = co_await lab.create(), b = co_await lab.create();
+    std::string raise = "/v1/sandboxes/" + b + "/label";
+    lose_answers(lab, a);
+    auto linked = co_await lab.ask(Verb::post, "/v1/links",
+                                   R"({"from":")" + a + R"(","to":")" + b + R"(","port":1})");
+    EXPECT_EQ(linked.status, 504u) << linked.message();
+    auto list = co_await lab.ask(Verb::get, "/v1/links");
+    EXPECT_TRUE(list.body.at("links").as_array().empty());
+    EXPECT_EQ(lab.node.policy_of(a).links.size(), 1u);
+    expect_refusal(co_await lab.ask(Verb::post, raise, R"({"label":"internal"})"), 503,
+                   "another sandbox");
+    auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + b);
+    EXPECT_EQ(detail.body.at("label"), "public");
+
+    lab.node.before = nullptr;
+    EXPECT_EQ((co_await lab.ask(Verb::post, raise, R"({"label":"internal"})")).status, 200u);
+    EXPECT_TRUE(lab.node.policy_of(a).links.empty());
+  });
+}
+
+TEST_F(ApiEgressTest, WhatIsNotWrittenDownIsTakenBack) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string a = co_await lab.create(box_with(R"("egress":"none")"));
+    std::string b = co_await lab.create();
+    // An error of the database at each change of a record.
+    change_store(lab, "CREATE TRIGGER broken BEFORE UPDATE ON sandboxes BEGIN "
+                      "SELECT json('broken'); END");
+    auto wider = co_await lab.ask(Verb::put, "/sandboxes/" + a + "/network",
+                                  R"({"egress":"internet"})");
+    EXPECT_GE(wider.status, 500u);
+    EXPECT_TRUE(reaches(lab.node.policy_of(a), "a.example"));
+    std::string raise = "/v1/sandboxes/" + b + "/label";
+    EXPECT_GE((co_await lab.ask(Verb::post, raise, R"({"label":"internal"})")).status, 500u);
+    EXPECT_FALSE(reaches(lab.node.policy_of(a), "a.example"));
+    EXPECT_TRUE(lab.node.egress.at(b).at("ingress").as_object().contains("traffic_token"));
+
+    change_store(lab, "DROP TRIGGER broken");
+    std::string c = co_await lab.create();
+    auto raised = co_await lab.ask(Verb::post, "/v1/sandboxes/" + c + "/label",
+                                   R"({"label":"internal"})");
+    EXPECT_EQ(raised.status, 200u) << raised.message();
+    // Nor has it a token that nobody was given.
+    EXPECT_FALSE(lab.node.egress.at(b).at("ingress").as_object().contains("traffic_token"));
   });
 }
 
