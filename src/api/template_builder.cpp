@@ -310,7 +310,8 @@ Task<Result<void>> TemplateBuilder::unpack_archive(Live& live, TemplateBox& box,
 Task<Result<void>> TemplateBuilder::build(Build live) {
   const Recipe& recipe = live->recipe;
   HAKO_CO_TRY(auto source, co_await find_source(*live));
-  HAKO_CO_TRYV(co_await catalog_.raise_label(live->build.template_id, source.label));
+  auto raising = catalog_.raise_label(live->build.template_id, source.label);
+  HAKO_CO_TRY(auto label, co_await std::move(raising));
   if (!live->pulled) live->log->add("info", "[base] FROM " + source.text, live->step);
   for (const RecipeStep& step : recipe.steps) {
     if (step.kind != StepKind::copy || !TemplateFiles::is_hash(step.files_hash)) continue;
@@ -318,7 +319,7 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
     auto file = files_.open(live->build.template_id, step.files_hash);
     if (file) live->digests[step.files_hash] = file.value().digest;
   }
-  std::vector<std::string> keys = layer_keys(source.revision, recipe.steps, live->digests);
+  std::vector<std::string> keys = layer_keys(source.revision, label, recipe.steps, live->digests);
   std::vector<std::string> usable;
   // A root that was unpacked just now is no other build's, so no disk fits on it.
   bool cacheable = recipe.from_archive.empty() && !live->pulled;

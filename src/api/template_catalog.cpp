@@ -402,16 +402,19 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
   co_return std::move(changed);
 }
 
-Task<Result<void>> TemplateCatalog::raise_label(std::string template_id, policy::Label label) {
-  auto work = [template_id, label](TemplateStore& templates) -> Result<void> {
+Task<Result<policy::Label>> TemplateCatalog::raise_label(std::string template_id,
+                                                         policy::Label label) {
+  auto work = [template_id, label](TemplateStore& templates) -> Result<policy::Label> {
     HAKO_TRY(auto what, templates.find_template(template_id));
     if (!what) return no_template(template_id);
-    what->label = to_string(policy::high_water(label_of(what->label), label));
-    return templates.put_template(*what);
+    policy::Label risen = policy::high_water(label_of(what->label), label);
+    what->label = to_string(risen);
+    HAKO_TRYV(templates.put_template(*what));
+    return risen;
   };
   auto raised = co_await store_.with_templates(std::move(work));
   if (!raised) co_return unusable(raised.error());
-  co_return ok();
+  co_return std::move(raised);
 }
 
 Task<Result<std::vector<TemplateCatalog::Listed>>> TemplateCatalog::list(Principal who) {

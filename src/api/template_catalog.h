@@ -95,8 +95,8 @@ class TemplateCatalog {
   };
   /// failed_precondition if its label would fall, or is that of a pulled image.
   Task<Result<store::TemplateRecord>> change(std::string reference, Change change, Principal who);
-  /// Something with this label is about to go into a build of it.
-  Task<Result<void>> raise_label(std::string template_id, policy::Label label);
+  /// Something with this label is about to go into a build of it. The label as it is then.
+  Task<Result<policy::Label>> raise_label(std::string template_id, policy::Label label);
 
   struct Listed {
     store::TemplateRecord what;

@@ -268,10 +268,13 @@ std::string sha256_hex(std::string_view text) {
   return hex_encode({reinterpret_cast<const char*>(digest), sizeof digest});
 }
 
-std::vector<std::string> layer_keys(std::string_view start, const std::vector<RecipeStep>& steps,
+std::vector<std::string> layer_keys(std::string_view start, policy::Label label,
+                                    const std::vector<RecipeStep>& steps,
                                     const std::map<std::string, std::string>& digests) {
   std::vector<std::string> keys;
-  std::string key = sha256_hex("hako layer 1\n" + std::string(start));
+  std::string begin = "hako layer 1\n" + std::string(start);
+  if (label > policy::Label::public_data) begin += "\nlabel " + std::string(to_string(label));
+  std::string key = sha256_hex(begin);
   for (const RecipeStep& step : steps) {
     json::array args;
     for (const auto& arg : step.args) args.emplace_back(arg);

@@ -11,6 +11,7 @@
 
 #include "api/field_reader.h"
 #include "base/result.h"
+#include "policy/label.h"
 
 namespace hako::api {
 
@@ -70,8 +71,10 @@ std::string fixed_part(std::string_view source);
 std::string describe_step(const RecipeStep& step);
 
 /// For each step a name of the disk after it, 64 hex digits: equal for equal steps on an equal
-/// start. `start` says what the steps begin on; `digests` is what each COPY's upload holds.
-std::vector<std::string> layer_keys(std::string_view start, const std::vector<RecipeStep>& steps,
+/// start. `start` says what the steps begin on, `label` how confidential the disks are: they serve
+/// no other label's builds; `digests` is what each COPY's upload holds.
+std::vector<std::string> layer_keys(std::string_view start, policy::Label label,
+                                    const std::vector<RecipeStep>& steps,
                                     const std::map<std::string, std::string>& digests);
 /// SHA-256, hex.
 std::string sha256_hex(std::string_view text);
