@@ -91,7 +91,7 @@ Task<Result<TemplateBuilder::Status>> TemplateBuilder::status(std::string templa
   status.build = build;
   if (auto found = live_.find(build_id); found != live_.end()) {
     status.build = found->second->build;
-    status.entries = found->second->log->entries();
+    if (!found->second->pulled) status.entries = found->second->log->entries();
     co_return status;
   }
   boost::system::error_code bad;
@@ -127,7 +127,8 @@ Task<void> TemplateBuilder::carry_out(Build live) {
   BuildRecord finished = live->build;
   finished.state = done ? BuildState::ready : BuildState::error;
   finished.finished_ms = to_unix_ms(WallClock::now());
-  finished.log = json::serialize(live->log->entries());
+  // The log of one that is pulled is that of the build it is for, whose label may be higher.
+  if (!live->pulled) finished.log = json::serialize(live->log->entries());
   auto kept = co_await catalog_.update_build(finished);
   if (!kept) {
     finished.state = BuildState::error;

@@ -131,6 +131,11 @@ class RegistryTest(Builds, unittest.TestCase):
         listed = self.call(200, "GET", "/templates/pulled%2Ftiny/tags")
         self.assertEqual({tag["tag"] for tag in listed},
                          {each.replace(":", "-") for each in (first, second)})
+        # What it was pulled for may have a label, which it has not, so the log stays there.
+        what = self.call(200, "GET", "/templates/aliases/pulled%2Ftiny")["templateID"]
+        for tag in listed:
+            told = self.call(200, "GET", f"/templates/{what}/builds/{tag['buildID']}/status")
+            self.assertEqual((told["status"], told["logEntries"]), ("ready", []))
         for name in ("pulled/tiny", "pulled/other:1"):
             self.call(409, "POST", "/v3/templates", {"name": name})
         self.call(409, "POST", "/templates/tags",
@@ -139,7 +144,6 @@ class RegistryTest(Builds, unittest.TestCase):
         kept = "pulled/tiny:" + first.replace(":", "-")
         self.call(409, "POST", "/v2/sandboxes", {"templateID": kept})
         # Its id is another name for it; and no key can take it from the others.
-        what = self.call(200, "GET", "/templates/aliases/pulled%2Ftiny")["templateID"]
         self.call(409, "POST", "/v3/templates", {"name": what, "label": "internal"})
         self.call(409, "PATCH", "/v2/templates/" + what, {"label": "internal"})
         self.assertEqual(self.call(200, "GET", "/templates/" + what)["label"], "public")
