@@ -379,7 +379,11 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
                                                      Principal who) {
   auto reference = parse_template_reference(text);
   if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
-  HAKO_CO_TRY(auto found, co_await find(reference.value().name, std::move(who)));
+  HAKO_CO_TRY(auto found, co_await find(reference.value().name, who));
+  // Nor can a key take a template out of its own sight.
+  policy::Label wanted = change.label.value_or(policy::Label::public_data);
+  auto readable = policy::may_read(who.clearance, wanted);
+  if (!readable.allowed) co_return refused_by(readable);
   auto work = [id = found.id, change](TemplateStore& templates) -> Result<TemplateRecord> {
     HAKO_TRY(auto what, templates.find_template(id));
     if (!what) return no_template(id);

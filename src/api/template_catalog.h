@@ -93,7 +93,8 @@ class TemplateCatalog {
     std::optional<bool> is_public;
     std::optional<policy::Label> label;
   };
-  /// failed_precondition if its label would fall, or is that of a pulled image.
+  /// failed_precondition if its label would fall, or is that of a pulled image; permission_denied
+  /// if it would rise above what `who` is cleared for.
   Task<Result<store::TemplateRecord>> change(std::string reference, Change change, Principal who);
   /// Something with this label is about to go into a build of it. The label as it is then.
   Task<Result<policy::Label>> raise_label(std::string template_id, policy::Label label);

@@ -550,6 +550,10 @@ TEST_F(ApiEgressTest, TemplatesCarryTheirLabel) {
       return answer;
     };
     auto next = co_await lab.ask(Verb::post, "/v3/templates", R"({"name":"next"})");
+    (void)co_await lab.ask_with_key(Verb::post, "/v3/templates", R"({"name":"mine"})", low);
+    auto hidden =
+        co_await lab.ask_with_key(Verb::patch, "/v2/templates/mine", R"({"label":"secret"})", low);
+    expect_refusal(hidden, 403, "(rule label.clearance)");
     std::string start = "/v2/templates/" + std::string(next.body.at("templateID").as_string()) +
                         "/builds/" + std::string(next.body.at("buildID").as_string());
     auto begun = co_await lab.ask(Verb::post, start, R"({"fromTemplate":"app","steps":[]})");
