@@ -14,6 +14,7 @@ constexpr size_t kMostTargets = 2048;
 constexpr size_t kMostLinks = 64;
 constexpr size_t kMostTlsPorts = 1024;
 constexpr size_t kLongestWord = 64;
+constexpr size_t kLongestName = 253;
 
 Error wrong_member(std::string_view name, std::string_view expected) {
   return Error(ErrorCode::invalid_argument,
@@ -30,13 +31,15 @@ Result<void> only(const json::object& object, std::initializer_list<std::string_
   return ok();
 }
 
-Result<std::string> read_word(const json::object& object, std::string_view name) {
+Result<std::string> read_word(const json::object& object, std::string_view name,
+                              size_t longest = kLongestWord) {
   const json::value* value = object.if_contains(name);
   std::string word(value && value->is_string() ? std::string_view(value->get_string()) : "");
   auto is_printable = [](char c) { return c >= ' ' && c <= '~'; };
-  if (word.empty() || word.size() > kLongestWord ||
+  if (word.empty() || word.size() > longest ||
       !std::all_of(word.begin(), word.end(), is_printable)) {
-    return wrong_member(name, "a text of 1 to 64 printable characters");
+    return wrong_member(name,
+                        "a text of 1 to " + std::to_string(longest) + " printable characters");
   }
   return word;
 }
@@ -108,7 +111,7 @@ Result<EgressLink> read_link(const json::value& value) {
   const json::object& object = value.get_object();
   HAKO_TRYV(only(object, {"name", "box", "port"}));
   EgressLink link;
-  HAKO_TRY(link.name, read_word(object, "name"));
+  HAKO_TRY(link.name, read_word(object, "name", kLongestName));
   if (!can_be_name(link.name)) return wrong_member("name", "a name as in DNS, in lower case");
   HAKO_TRY(link.box, read_word(object, "box"));
   const json::value* port = object.if_contains("port");

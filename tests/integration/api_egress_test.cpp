@@ -292,6 +292,15 @@ TEST_F(ApiEgressTest, LinksLeadFromOneToTheOther) {
     expect_refusal(twin, 409, "target.box");
     auto second = co_await lab.ask(Verb::post, "/v1/links", body(a, b, ""));
     EXPECT_EQ(second.body.at("name"), json::value(b + ".box"));
+    std::string name = std::string(60, 'a') + "." + std::string(60, 'b') + ".box";
+    std::string named = R"(,"name":")" + name + "\"";
+    auto longer = co_await lab.ask(Verb::post, "/v1/links", body(a, b, named));
+    EXPECT_EQ(longer.status, 201u) << longer.message();
+    CO_ASSERT_TRUE(lab.node.policy_of(a).links.size() == 3);
+    EXPECT_EQ(lab.node.policy_of(a).links[2].name, name);
+    auto removed = co_await lab.ask(
+        Verb::delete_, "/v1/links/" + std::string(longer.body.at("linkID").as_string()));
+    EXPECT_EQ(removed.status, 204u);
     // Other rules leave them as they are.
     (void)co_await lab.ask(Verb::put, "/sandboxes/" + a + "/network", "{}");
     EXPECT_EQ(lab.node.policy_of(a).links.size(), 2u);
