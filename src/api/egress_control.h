@@ -56,7 +56,8 @@ class EgressControl {
   /// today. Errors are logged, and leave it in doubt.
   Task<void> push_all();
   /// The same for those in doubt: of which the node has not said that it has done what it was last
-  /// told, which it may do all the same when the gate is back, or of which that is not written down.
+  /// told, which it may do all the same when the gate is back, or of which that is not written
+  /// down.
   Task<void> push_doubtful();
 
  private:
