@@ -74,13 +74,14 @@ Result<LinkRequest> parse_link(std::string_view body) {
 Task<Result<void>> EgressControl::update_network(std::string id, Principal who, std::string body) {
   auto turn = co_await changes_.take();
   HAKO_CO_TRY(auto record, co_await sandboxes_.find(id, std::move(who)));
-  HAKO_CO_TRY(auto options, api::update_network(parse_options(record.options), body));
-  HAKO_CO_TRY(auto plan, plan_sandbox(platform_, label_of(record.label), options));
-  if (!plan.decision.allowed) co_return refused_by(plan.decision);
+  HAKO_CO_TRY(auto change, api::update_network(parse_options(record.options), body));
+  HAKO_CO_TRY(auto plan, plan_sandbox(platform_, label_of(record.label), change.options));
+  // What was granted once and is too much by now is cut down, not held against E2B's clients.
+  if (change.in_our_words && !plan.decision.allowed) co_return refused_by(plan.decision);
   HAKO_CO_TRY(auto links, co_await links_of(id));
   add_links(plan.policy, id, links);
   HAKO_CO_TRYV(co_await tell_node(record, plan.policy));
-  record.options = write_options(options);
+  record.options = write_options(change.options);
   record.egress = write_policy(plan.policy);
   HAKO_CO_TRYV(co_await write(record));
   sandboxes_.note(id, "network rules replaced");

@@ -35,7 +35,8 @@ class EgressControl {
       : platform_(platform), store_(store), node_(node), sandboxes_(sandboxes) {}
 
   /// Takes over new rules for what goes out of it; `body` as update_network() of sandbox_options.h
-  /// reads it. permission_denied if they ask for what its label or the operator forbids.
+  /// reads it. permission_denied if they ask in our words for what its label or the operator
+  /// forbids.
   Task<Result<void>> update_network(std::string id, Principal who, std::string body);
 
   /// Data with this label is about to go in. Closes what the label forbids, links included, then

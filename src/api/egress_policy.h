@@ -21,7 +21,8 @@ Result<policy::EgressPlan> plan_sandbox(const policy::EgressPlatform& platform, 
                                         const SandboxOptions& options);
 
 /// The policy of a request that was granted once: what `label` and `platform` forbid by now is left
-/// out of it. A request that cannot be read gets nothing.
+/// out of it. A request that cannot be read, or that cannot be honoured as records of earlier
+/// versions with a proxy, gets nothing.
 policy::EgressPolicy capped_policy(const policy::EgressPlatform& platform, policy::Label label,
                                    const SandboxOptions& options);
 

@@ -263,7 +263,7 @@ SandboxOptions read_options(FieldReader& reader, const TextPairs& metadata) {
   return options;
 }
 
-Result<SandboxOptions> update_network(SandboxOptions options, std::string_view body) {
+Result<NetworkChange> update_network(SandboxOptions options, std::string_view body) {
   HAKO_TRY(auto object, parse_body(body));
   FieldReader reader(object);
   options.allow_internet_access = reader.flag("allow_internet_access");
@@ -273,10 +273,20 @@ Result<SandboxOptions> update_network(SandboxOptions options, std::string_view b
   read_outgoing(reader, options.allow_internet_access.value_or(true), options.network);
   read_egress(reader, options.egress);
   HAKO_TRYV(reader.outcome());
-  return options;
+  NetworkChange change{std::move(options)};
+  for (const char* name : {"egress", "allow", "deny"}) {
+    change.in_our_words = change.in_our_words || object.contains(name);
+  }
+  return change;
 }
 
 namespace {
+
+/// Earlier versions kept these in their records.
+bool asks_for_proxy(const json::object& network) {
+  const json::object* rules = member_object(network, "rules");
+  return network.contains("egressProxy") || (rules && !rules->empty());
+}
 
 Result<void> append_targets(std::vector<policy::Target>& into, const std::string& text) {
   HAKO_TRY(auto target, policy::parse_target(text));
@@ -284,21 +294,22 @@ Result<void> append_targets(std::vector<policy::Target>& into, const std::string
   return ok();
 }
 
-/// The texts of `own` and of E2B's list `name`; those equal to `but` are left out of the latter.
-Result<std::vector<policy::Target>> targets_of(const json::object& network, std::string_view name,
-                                               const std::vector<std::string>& own,
-                                               std::string_view but) {
+Result<std::vector<policy::Target>> targets_of(const std::vector<std::string>& texts) {
   std::vector<policy::Target> targets;
-  for (const std::string& text : own) {
+  for (const std::string& text : texts) {
     HAKO_TRYV(append_targets(targets, text));
   }
+  return targets;
+}
+
+/// Of E2B's list `name`.
+Result<std::vector<policy::Target>> targets_of(const json::object& network, std::string_view name) {
+  std::vector<policy::Target> targets;
   const json::value* list = network.if_contains(json::string_view(name.data(), name.size()));
   if (!list || !list->is_array()) return targets;
   for (const json::value& item : list->get_array()) {
     std::string text = item.is_string() ? std::string(item.get_string()) : std::string();
-    if (text != but) {
-      HAKO_TRYV(append_targets(targets, text));
-    }
+    HAKO_TRYV(append_targets(targets, text));
   }
   return targets;
 }
@@ -306,16 +317,18 @@ Result<std::vector<policy::Target>> targets_of(const json::object& network, std:
 }  // namespace
 
 Result<policy::EgressRequest> egress_request(const SandboxOptions& options) {
+  if (asks_for_proxy(options.network)) {
+    return Error(ErrorCode::unsupported, "a proxy and rules " + std::string(kNotSupported));
+  }
   policy::EgressRequest request;
   request.level = options.egress.level;
   // A list of ours says that only what is on it is wanted.
   if (!request.level && !options.egress.allow.empty()) request.level = policy::EgressLevel::allow;
+  HAKO_TRY(request.own_allow, targets_of(options.egress.allow));
+  HAKO_TRY(request.own_deny, targets_of(options.egress.deny));
   request.allow_internet_access = options.allow_internet_access;
-  // With a list of names E2B's clients deny everything, which means: but for the list. With a level
-  // of ours it would mean everything.
-  std::string_view but = request.level == policy::EgressLevel::allow ? kEverything : "/";
-  HAKO_TRY(request.allow_out, targets_of(options.network, "allowOut", options.egress.allow, "/"));
-  HAKO_TRY(request.deny_out, targets_of(options.network, "denyOut", options.egress.deny, but));
+  HAKO_TRY(request.allow_out, targets_of(options.network, "allowOut"));
+  HAKO_TRY(request.deny_out, targets_of(options.network, "denyOut"));
   const json::value* ports = options.network.if_contains("httpsPorts");
   if (ports && ports->is_array()) {
     for (const json::value& port : ports->get_array())

@@ -39,13 +39,19 @@ struct SandboxOptions {
 /// and for rules that change requests, as what was to go through them must not go without.
 SandboxOptions read_options(FieldReader& reader, const TextPairs& metadata);
 
+struct NetworkChange {
+  SandboxOptions options;     ///< with the change
+  bool in_our_words = false;  ///< it names some of egress, allow and deny
+};
+
 /// Takes a change of the rules for what goes out, {allowOut, denyOut, egressProxy, rules,
 /// allow_internet_access, egress, allow, deny}: what of E2B's fields it does not name is cleared.
 /// Ours stay then, so that a client which does not know them cannot loosen them; and so does what
 /// does not concern going out. invalid_argument names the field; unsupported as above.
-Result<SandboxOptions> update_network(SandboxOptions options, std::string_view body);
+Result<NetworkChange> update_network(SandboxOptions options, std::string_view body);
 
-/// What all of it asks for. invalid_argument for a target that cannot be read.
+/// What all of it asks for. invalid_argument for a target that cannot be read; unsupported for what
+/// was to go through a proxy, or with a header, which must not go without.
 Result<policy::EgressRequest> egress_request(const SandboxOptions& options);
 
 /// As text for the store, and back. Text that is not ours gives the defaults.

@@ -47,7 +47,7 @@ EgressLayer platform_layer(const EgressPlatform& platform) {
 
 /// Nothing if the label closes nothing that the other layers leave open.
 std::optional<EgressLayer> label_layer(const EgressPlatform& platform, Label label,
-                                       const EgressLayer& asked) {
+                                       const std::vector<EgressLayer>& asked) {
   EgressLayer layer;
   layer.name = "label " + std::string(to_string(label));
   layer.level = ceiling_of(platform, label).level;
@@ -59,11 +59,17 @@ std::optional<EgressLayer> label_layer(const EgressPlatform& platform, Label lab
     return layer;
   }
   auto may_be = [&](const Target& target) { return may_be_listed(platform, target); };
-  bool by_list = asked.level != EgressLevel::internet &&
-                 std::all_of(asked.allow.begin(), asked.allow.end(), may_be);
-  if (by_list || platform.ceiling != EgressLevel::internet) return std::nullopt;
+  // As all that is asked for must agree, one narrow list of it is enough.
+  auto by_list = [&](const EgressLayer& each) {
+    return each.level != EgressLevel::internet &&
+           std::all_of(each.allow.begin(), each.allow.end(), may_be);
+  };
+  bool listed = std::any_of(asked.begin(), asked.end(), by_list);
+  if (listed || platform.ceiling != EgressLevel::internet) return std::nullopt;
   layer.allow.insert(layer.allow.end(), platform.allow.begin(), platform.allow.end());
-  std::copy_if(asked.allow.begin(), asked.allow.end(), std::back_inserter(layer.allow), may_be);
+  for (const EgressLayer& each : asked) {
+    std::copy_if(each.allow.begin(), each.allow.end(), std::back_inserter(layer.allow), may_be);
+  }
   return layer;
 }
 
@@ -73,17 +79,25 @@ bool denies_everything(const std::vector<Target>& deny) {
   });
 }
 
-EgressLayer request_layer(const EgressPlatform& platform, const EgressRequest& request) {
+/// What our own words ask for.
+EgressLayer own_layer(const EgressRequest& request) {
   EgressLayer layer;
   layer.name = kRequest;
-  if (request.level) {
-    layer.level = *request.level;
-    if (layer.level == EgressLevel::allow) layer.allow = request.allow_out;
-    layer.deny = request.deny_out;
-    return layer;
-  }
-  bool lists = !request.allow_out.empty() || !request.deny_out.empty();
-  if (!request.allow_internet_access && !lists) {
+  layer.level = request.level.value_or(EgressLevel::internet);
+  if (layer.level == EgressLevel::allow) layer.allow = request.own_allow;
+  layer.deny = request.own_deny;
+  return layer;
+}
+
+bool has_e2b_lists(const EgressRequest& request) {
+  return !request.allow_out.empty() || !request.deny_out.empty();
+}
+
+/// What E2B's fields ask for.
+EgressLayer e2b_layer(const EgressPlatform& platform, const EgressRequest& request) {
+  EgressLayer layer;
+  layer.name = kRequest;
+  if (!request.allow_internet_access && !has_e2b_lists(request)) {
     layer.level = platform.standard;
     if (layer.level == EgressLevel::allow) layer.allow = platform.allow;
     return layer;
@@ -98,6 +112,16 @@ EgressLayer request_layer(const EgressPlatform& platform, const EgressRequest& r
   layer.deny = request.deny_out;
   layer.allow_beats_deny = true;
   return layer;
+}
+
+/// All of these must agree, so that neither kind of words loosens what the other says.
+std::vector<EgressLayer> request_layers(const EgressPlatform& platform,
+                                        const EgressRequest& request) {
+  std::vector<EgressLayer> layers;
+  if (request.level || !request.own_deny.empty()) layers.push_back(own_layer(request));
+  bool narrows = request.allow_internet_access == false || has_e2b_lists(request);
+  if (narrows || !request.level) layers.push_back(e2b_layer(platform, request));
+  return layers;
 }
 
 /// "nothing", "only what a list names".
@@ -170,11 +194,11 @@ std::vector<Label> labels_up_to(Label label) {
   return labels;
 }
 
-Decision may_ask(const EgressPlatform& platform, Label label, const EgressRequest& request,
-                 const EgressLayer& asked) {
+Decision may_ask(const EgressPlatform& platform, Label label, const EgressRequest& request) {
   if (!request.level) {
     return Decision::allow(kRequest, "what is asked for is cut down to what is allowed");
   }
+  EgressLayer asked = own_layer(request);
   if (request.allow_internet_access == false && asked.level == EgressLevel::internet) {
     return Decision::deny("request.level", "the internet is asked for, and to be without it",
                           "leave out one of level \"internet\" and allow_internet_access false");
@@ -194,15 +218,15 @@ EgressPlatform::EgressPlatform() {
 }
 
 EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request) {
-  EgressLayer asked = request_layer(platform, request);
+  std::vector<EgressLayer> asked = request_layers(platform, request);
   EgressPlan plan;
-  plan.decision = may_ask(platform, label, request, asked);
+  plan.decision = may_ask(platform, label, request);
   EgressPolicy& policy = plan.policy;
   policy.layers.push_back(platform_layer(platform));
   for (Label each : labels_up_to(label)) {
     if (auto layer = label_layer(platform, each, asked)) policy.layers.push_back(std::move(*layer));
   }
-  policy.layers.push_back(std::move(asked));
+  policy.layers.insert(policy.layers.end(), asked.begin(), asked.end());
   policy.private_networks = platform.private_networks;
   policy.tls_ports.insert(request.https_ports.begin(), request.https_ports.end());
   policy.limits = platform.limits;

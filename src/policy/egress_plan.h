@@ -41,15 +41,18 @@ struct EgressPlatform {
   bool operator==(const EgressPlatform&) const = default;
 };
 
-/// What a request asks for; E2B's fields and ours.
+/// What a request asks for, in our words and by E2B's fields. Where both say something, both must
+/// agree: neither loosens what the other says.
 struct EgressRequest {
-  /// Ours. Asking for more than is allowed is an error, where E2B's fields get what there is. With
-  /// it, `deny_out` beats `allow_out`, which is for level allow only; without, it is E2B's order:
-  /// - nothing given: the platform's standard (its list under level allow);
+  /// Ours. Asking for more than is allowed is an error, where E2B's fields get what there is.
+  std::optional<EgressLevel> level;
+  std::vector<Target> own_allow;  ///< for level allow
+  std::vector<Target> own_deny;   ///< on top of any level, and without one; beats `own_allow`
+  /// E2B's:
+  /// - nothing given: without a level the platform's standard (its list under level allow);
   /// - `deny_out` holds 0.0.0.0/0, or `allow_internet_access` is false: level allow with
   ///   `allow_out`, or none if that is empty;
   /// - else: internet, but for what `deny_out` names and `allow_out` does not.
-  std::optional<EgressLevel> level;
   std::optional<bool> allow_internet_access;
   std::vector<Target> allow_out;
   std::vector<Target> deny_out;
@@ -63,11 +66,11 @@ struct EgressPlan {
 };
 
 /// Layers: "platform"; "label <label>" for each label from the box's own downwards, but for those
-/// that close nothing; "request". Denied if `request` names a level, and it or an entry of the list
-/// with it is not let through by the label or the platform. Rules: "label.<label>",
-/// "platform.ceiling", "platform.deny", "request.level" (the level internet without internet
-/// access). Without a level nothing is denied but cut down: E2B's SDKs send
-/// `allow_internet_access: true` unasked.
+/// that close nothing; "request", twice where our words and E2B's fields both say something. Denied
+/// if `request` names a level, and it or an entry of `own_allow` is not let through by the label or
+/// the platform. Rules: "label.<label>", "platform.ceiling", "platform.deny", "request.level"
+/// (the level internet without internet access). Without a level nothing is denied but cut down:
+/// E2B's SDKs send `allow_internet_access: true` unasked.
 EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request);
 
 /// Whether data may flow along a link between boxes with these labels: only if they are equal, as

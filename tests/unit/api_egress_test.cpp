@@ -81,11 +81,13 @@ TEST(EgressOptionsTest, AClientThatKnowsOnlyE2BCannotLoosenWhatIsOurs) {
   ASSERT_TRUE(made);
   auto changed = update_network(made.value().options, R"({"allowOut":["1.1.1.1"]})");
   ASSERT_TRUE(changed);
-  EXPECT_EQ(changed.value().egress.level, EgressLevel::none);
-  EXPECT_FALSE(changed.value().network.contains("denyOut"));
-  changed = update_network(changed.value(), R"({"egress":"allow","allow":["a.example"]})");
+  EXPECT_FALSE(changed.value().in_our_words);
+  EXPECT_EQ(changed.value().options.egress.level, EgressLevel::none);
+  EXPECT_FALSE(changed.value().options.network.contains("denyOut"));
+  changed = update_network(changed.value().options, R"({"egress":"allow","allow":["a.example"]})");
   ASSERT_TRUE(changed);
-  EXPECT_EQ(changed.value().egress.level, EgressLevel::allow);
+  EXPECT_TRUE(changed.value().in_our_words);
+  EXPECT_EQ(changed.value().options.egress.level, EgressLevel::allow);
 }
 
 policy::EgressRequest request_of(const std::string& members) {
@@ -96,16 +98,41 @@ policy::EgressRequest request_of(const std::string& members) {
   return request.value();
 }
 
-TEST(EgressRequestTest, JoinsBothKindsOfLists) {
-  auto request = request_of(R"("allow":["a.example:443"],"network":{"allowOut":["b.example"],
-      "denyOut":["0.0.0.0/0"],"httpsPorts":[8443]})");
+TEST(EgressRequestTest, BothKindsOfListsMustAgree) {
+  auto request = request_of(R"("allow":["a.example:443"],"deny":["c.example"],
+      "network":{"allowOut":["b.example"],"denyOut":["0.0.0.0/0"],"httpsPorts":[8443]})");
   EXPECT_EQ(request.level, EgressLevel::allow);
-  EXPECT_EQ(request.allow_out.size(), 2u);
-  // E2B's "all but the list" is what the level says already.
-  EXPECT_TRUE(request.deny_out.empty());
+  EXPECT_EQ(request.own_allow.size(), 1u);
+  EXPECT_EQ(request.own_deny.size(), 1u);
+  EXPECT_EQ(request.allow_out.size(), 1u);
+  EXPECT_EQ(request.deny_out.size(), 1u);
   EXPECT_EQ(request.https_ports, std::set<uint16_t>{8443});
+  auto policy = policy::plan_egress(open_platform(), Label::public_data, request).policy;
+  for (const char* name : {"a.example", "b.example", "c.example"}) {
+    EXPECT_FALSE(policy::may_connect(policy, {.name = name, .port = 443}).allowed) << name;
+  }
   EXPECT_EQ(request_of(R"("network":{"denyOut":["0.0.0.0/0"]})").deny_out.size(), 1u);
   EXPECT_EQ(request_of(R"("allow_internet_access":true)").level, std::nullopt);
+}
+
+TEST(EgressPolicyTest, WhatWasToGoThroughAProxyDoesNotGoWithout) {
+  SandboxOptions options = create(R"("allow_internet_access":true)").value().options;
+  auto reaches = [&] {
+    auto policy = capped_policy(open_platform(), Label::public_data, options);
+    return policy::may_connect(policy, {.name = "a.example", .port = 443}).allowed;
+  };
+  EXPECT_TRUE(reaches());
+  options.network["rules"] = json::object();
+  EXPECT_TRUE(reaches());
+  options.network["rules"] = json::object{{"a.example", json::array()}};
+  EXPECT_FALSE(reaches());
+  options.network.erase("rules");
+  options.network["egressProxy"] = json::object{{"address", "proxy.example:1"}};
+  EXPECT_FALSE(reaches());
+  auto changed = update_network(options, R"({"allow_internet_access":true})");
+  ASSERT_TRUE(changed);
+  options = changed.value().options;
+  EXPECT_TRUE(reaches());
 }
 
 TEST(EgressPolicyTest, MoreThanTheLabelAllowsIsRefusedWithTheRule) {

@@ -194,9 +194,9 @@ TEST(UpdateNetwork, ReplacesWhatConcernsGoingOut) {
   auto updated = update_network(parsed.value().options, R"({"allowOut":["1.1.1.1"]})");
   ASSERT_TRUE(updated) << error_of(updated);
   EXPECT_EQ(
-      updated.value().network,
+      updated.value().options.network,
       boost::json::parse(R"({"maskRequestHost":"x","httpsPorts":[443],"allowOut":["1.1.1.1"]})"));
-  EXPECT_EQ(updated.value().allow_internet_access, std::nullopt);
+  EXPECT_EQ(updated.value().options.allow_internet_access, std::nullopt);
   auto wrong = update_network(parsed.value().options, R"({"allowOut":["example.com"]})");
   EXPECT_NE(error_of(wrong).find("denyOut"), std::string::npos);
   EXPECT_FALSE(update_network(parsed.value().options, "[]"));

@@ -36,6 +36,7 @@ std::vector<Ask> asks() {
     EgressRequest request;
     request.level = level;
     request.allow_internet_access = internet_access;
+    if (level == EgressLevel::allow) request.own_allow = kList;
     request.allow_out = std::move(allow);
     request.deny_out = std::move(deny);
     all.push_back({name, std::move(request), wants});
@@ -44,11 +45,17 @@ std::vector<Ask> asks() {
   std::vector<Target> everything = targets({"0.0.0.0/0"});
   add("nothing asked", {}, {}, {}, {}, {});
   add("level none", L::none, {}, {}, {}, L::none);
-  add("level allow", L::allow, {}, kList, {}, L::allow);
+  add("level allow", L::allow, {}, {}, {}, L::allow);
   add("level internet", L::internet, {}, {}, {}, L::internet);
   add("level none, SDK", L::none, true, {}, {}, L::none);
-  add("level allow, SDK", L::allow, true, kList, {}, L::allow);
+  add("level allow, SDK", L::allow, true, {}, {}, L::allow);
   add("level internet, SDK", L::internet, true, {}, {}, L::internet);
+  add("level none, SDK, all", L::none, true, everything, {}, L::none);
+  add("level allow, SDK, all", L::allow, true, everything, {}, L::allow);
+  add("level allow, SDK without internet", L::allow, false, {}, {}, L::none);
+  add("level allow, SDK, all denied but a list", L::allow, true, kList, everything, L::allow);
+  add("level internet, SDK, all denied but a list", L::internet, true, kList, everything,
+      L::allow);
   add("SDK", {}, true, {}, {}, L::internet);
   add("SDK without internet", {}, false, {}, {}, L::none);
   add("SDK without internet, list", {}, false, kList, {}, L::allow);
@@ -115,8 +122,8 @@ TEST(Lattice, CreateAndConnect) {
       for (const Ask& ask : asks()) {
         SCOPED_TRACE(std::string(to_string(label)) + ", " + ask.name);
         EgressPlan plan = plan_egress(platform, label, ask.request);
-        bool over_label = ask.request.level && *ask.wants > table(label);
-        bool over_ceiling = ask.request.level && *ask.wants > platform.ceiling;
+        bool over_label = ask.request.level && *ask.request.level > table(label);
+        bool over_ceiling = ask.request.level && *ask.request.level > platform.ceiling;
         EXPECT_EQ(plan.decision.allowed, !over_label && !over_ceiling);
         std::string rule = over_label     ? "label." + std::string(to_string(label))
                            : over_ceiling ? "platform.ceiling"

@@ -28,8 +28,10 @@ EgressRequest e2b(std::optional<bool> internet, std::vector<Target> allow = {},
 
 EgressRequest ours(EgressLevel level, std::vector<Target> allow = {},
                    std::vector<Target> deny = {}) {
-  EgressRequest request = e2b(std::nullopt, std::move(allow), std::move(deny));
+  EgressRequest request;
   request.level = level;
+  request.own_allow = std::move(allow);
+  request.own_deny = std::move(deny);
   return request;
 }
 
@@ -155,6 +157,40 @@ TEST(Plan, ByLevelWhatIsDeniedBeatsWhatIsAllowed) {
       ours(EgressLevel::allow, targets({"*.example.com"}), targets({"a.example.com"})));
   EXPECT_TRUE(may_connect(policy, to_name("b.example.com")).allowed);
   EXPECT_FALSE(may_connect(policy, to_name("a.example.com")).allowed);
+}
+
+TEST(Plan, OurWordsAndE2bsFieldsMustAgree) {
+  EgressRequest own = ours(EgressLevel::allow, targets({"a.example", "b.example"}));
+  auto reaches = [&](const char* name) {
+    return may_connect(policy_of(open_platform(), Label::internal, own), to_name(name)).allowed;
+  };
+  own.allow_internet_access = true;
+  EXPECT_TRUE(reaches("a.example")) << "SDKs say that unasked";
+  own.allow_out = targets({"0.0.0.0/0"});
+  EXPECT_TRUE(reaches("a.example"));
+  EXPECT_FALSE(reaches("c.example"));
+  own.allow_out = targets({"b.example", "c.example"});
+  own.deny_out = targets({"0.0.0.0/0"});
+  EXPECT_FALSE(reaches("a.example"));
+  EXPECT_TRUE(reaches("b.example"));
+  EXPECT_FALSE(reaches("c.example"));
+  own.allow_out.clear();
+  own.deny_out.clear();
+  own.allow_internet_access = false;
+  EXPECT_FALSE(reaches("a.example"));
+
+  EgressRequest denied;
+  denied.own_deny = targets({"a.example"});
+  auto gets = [&](const char* name) {
+    return may_connect(policy_of(open_platform(), Label::public_data, denied), to_name(name))
+        .allowed;
+  };
+  EXPECT_FALSE(gets("b.example")) << "the standard";
+  denied.allow_internet_access = true;
+  EXPECT_TRUE(gets("b.example"));
+  EXPECT_FALSE(gets("a.example"));
+  denied.allow_out = targets({"a.example"});
+  EXPECT_FALSE(gets("a.example"));
 }
 
 TEST(Plan, WhatIsRefusedIsPlannedCutDown) {
