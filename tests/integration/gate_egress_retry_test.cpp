@@ -245,7 +245,7 @@ EGRESS_TEST_IN(EgressRetryTest, the_right_name_passes_again) {
     server_->take_hellos(count);
     EXPECT_EQ(count, 2) << port;
     std::string command =
-        "(echo ping; sleep 0.5) | timeout 5 openssl s_client -quiet "
+        "(echo ping; sleep 2) | timeout 8 openssl s_client -quiet "
         "-no_ign_eof -servername web.example -connect " +
         address + ":" + std::to_string(port);
     auto again = co_await run_in_guest(command + " -groups X25519:P-384");

@@ -244,7 +244,10 @@ Task<std::string> EgressTest::talk(std::string address, uint16_t port, std::stri
   co_await stream.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
   // A reset may come as fast as the end of the handshake.
   if (error) co_return error == asio::error::connection_reset ? "<reset>" : "<refused>";
-  if (!sent.empty()) co_await send(stream, std::move(sent));
+  co_await asio::async_write(stream, asio::buffer(sent),
+                             asio::redirect_error(asio::use_awaitable, error));
+  // Whoever was told of the reset when it sent is not told again when it reads.
+  if (error) co_return "<reset>";
   co_return co_await rest_of(stream);
 }
 
