@@ -1,13 +1,16 @@
 #include "network/firewall.h"
 
+#include <linux/close_range.h>
 #include <linux/netlink.h>
 #include <nftables/libnftables.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <memory>
 #include <mutex>
 #include <sstream>
 
+#include "network/namespace.h"
 #include "network/netlink.h"
 #include "network/slot.h"
 
@@ -69,9 +72,13 @@ struct Close {
   void operator()(nft_ctx* context) const { ::nft_ctx_free(context); }
 };
 
-/// What the commands print.
-Result<std::string> run_nft(const std::string& commands) {
-  std::lock_guard lock(one_at_a_time);
+Result<void> leave_descriptors_behind() {
+  if (::close_range(3, ~0U, CLOSE_RANGE_UNSHARE) != 0)
+    return Error::from_errno(errno, "leave descriptors behind");
+  return ok();
+}
+
+Result<std::string> run_nft_here(const std::string& commands) {
   // The library ends the process when it cannot open such a socket: better to hear of it here.
   HAKO_TRYV(Netlink::open(NETLINK_NETFILTER));
   std::unique_ptr<nft_ctx, Close> context(::nft_ctx_new(NFT_CTX_DEFAULT));
@@ -85,6 +92,14 @@ Result<std::string> run_nft(const std::string& commands) {
   std::string complaint = ::nft_ctx_get_error_buffer(context.get());
   return Error(ErrorCode::unsupported, "the kernel does not take a slot's nftables rules: " +
                                            complaint.substr(0, complaint.find('\n')));
+}
+
+/// What the commands print.
+Result<std::string> run_nft(const std::string& commands) {
+  std::lock_guard lock(one_at_a_time);
+  // The library waits with select(), which ends the process when its socket is number 1024 or more.
+  // A thread with a table of descriptors of its own gets a low one, however many others there are.
+  return on_own_thread(leave_descriptors_behind, [&] { return run_nft_here(commands); });
 }
 
 }  // namespace

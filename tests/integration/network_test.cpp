@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -97,6 +98,27 @@ TEST_F(SlotTest, HoldsALinkToTheGuestAndNothingElse) {
   auto rp_filter = read_inside(slot, "/proc/sys/net/ipv4/conf/tap0/rp_filter");
   ASSERT_TRUE(rp_filter);
   EXPECT_EQ(rp_filter.value(), "1\n");
+}
+
+TEST_F(SlotTest, CanBeMadeByAProcessWithManyDescriptors) {
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  rlimit more = limit;
+  more.rlim_cur = limit.rlim_max;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &more), 0);
+  std::vector<Fd> many;
+  while (many.empty() || many.back().get() < 1100) {
+    int fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    many.emplace_back(fd);
+  }
+  auto slot = create_slot(directory, 1);
+  many.clear();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  ASSERT_TRUE(slot) << slot.error().message();
+  auto inside = inspect_slot(slot.value());
+  ASSERT_TRUE(inside) << inside.error().message();
+  EXPECT_TRUE(inside.value().firewall_is_whole);
 }
 
 TEST_F(SlotTest, AMissingWallShowsInTheInspection) {
