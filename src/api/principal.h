@@ -1,4 +1,4 @@
-// Who makes a request, and what that key may read. Pure.
+// Who makes a request, and what they may do. Pure.
 #pragma once
 
 #include <string>
@@ -6,14 +6,23 @@
 #include <vector>
 
 #include "policy/egress_plan.h"
+#include "policy/permission.h"
 #include "store/store.h"
 
 namespace hako::api {
 
-/// The key behind a request.
+/// Who makes a request, and everything that they may do.
 struct Principal {
   std::string key_id;
-  policy::Label clearance = policy::Label::public_data;
+  std::string token_id;  ///< the token's identifier; empty for the key itself
+  std::string user;      ///< whose key it is, for people to read
+  std::string tenant;    ///< where they act
+  std::string agent;     ///< as which agent; empty: the whole tenant
+  bool is_operator = false;  ///< the platform's own
+  /// Platform, tenant, key and the token's caveats. The request's own narrowing is not in it.
+  policy::Permission permission;
+  policy::Label clearance = policy::Label::public_data;  ///< what the permission leaves of it
+  std::vector<std::string> budgets;  ///< of the layers that count boxes, in their order
 };
 
 /// A label as the store has it. One that nobody knows is the highest: it closes what it is on.

@@ -42,13 +42,14 @@ struct Service {
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);
 
-enum class Access { key, open };
-
 struct Route {
   http::Verb method;
   std::string_view pattern;  ///< "/sandboxes/{sandboxID}"; a name in braces stands for one segment
   RouteHandler handler;
-  Access access = Access::key;
+  /// What the caller must be allowed to do; nothing: no key is asked for.
+  std::optional<policy::Action> action;
+  /// What it is called in the audit log, "sandbox.create"; empty: it is not recorded (open routes).
+  std::string_view audited;
 };
 
 /// Every route there is. Where two patterns fit, the earlier one counts.
