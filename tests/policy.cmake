@@ -1,5 +1,6 @@
 hako_test(policy_test LABELS unit DEPENDS policy
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_test.cpp
+    ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_daemon_action_test.cpp
     ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_target_test.cpp
     ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_address_test.cpp
     ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_egress_test.cpp
