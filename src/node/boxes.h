@@ -10,6 +10,7 @@ namespace hako::node {
 
 struct CreateBox {
   std::string box;
+  std::string tenant = "default";
   std::string template_name;
   std::optional<int> memory_mib, vcpus;
   WallTime ends{};
@@ -94,6 +95,7 @@ class Boxes {
   Result<void> promise(Vm& vm, const CreateBox& request);
   Task<Result<void>> publish(Vm& vm, const CreateBox& request);
   void keep(std::string box, std::shared_ptr<Vm> vm);
+  Task<void> give_share(std::shared_ptr<Vm> vm);
   Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
   Task<void> announce(std::shared_ptr<Vm> vm);
   Task<void> end_expired(std::string box);

@@ -39,6 +39,7 @@ struct VmRecord {
   int generation = 0;  ///< of the guest's identity; grows with each restore
   // Once it is a box:
   std::string box;
+  std::string tenant;  ///< whose it is; of a machine that is nobody's yet: empty
   std::string access_token;
   boost::json::object ingress;  ///< what the gate is told about reaching it; may be empty
   boost::json::object egress;   ///< the same about what it may reach; empty: nothing

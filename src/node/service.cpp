@@ -10,6 +10,7 @@ namespace {
 
 boost::json::object describe(const VmRecord& record) {
   return {{"box", record.box},
+          {"tenant", record.tenant},
           {"template", record.template_name},
           {"memory_mib", record.size.memory_mib},
           {"vcpus", record.size.vcpus},
@@ -114,6 +115,7 @@ Service::Answer Service::create_box(rpc::Payload request) {
   Fields fields(request.body);
   CreateBox create;
   create.box = fields.text("box");
+  create.tenant = fields.text_or("tenant", create.tenant);
   create.template_name = fields.text("template");
   create.memory_mib = small_integer(fields, request.body, "memory_mib");
   create.vcpus = small_integer(fields, request.body, "vcpus");

@@ -25,9 +25,18 @@ VmRecord sample() {
 }
 
 TEST(VmRecord, RoundTrip) {
-  auto parsed = parse_record(boost::json::serialize(to_json(sample())));
+  VmRecord record = sample();
+  record.tenant = "acme";
+  auto parsed = parse_record(boost::json::serialize(to_json(record)));
   ASSERT_TRUE(parsed);
-  EXPECT_EQ(to_json(parsed.value()), to_json(sample()));
+  EXPECT_EQ(to_json(parsed.value()), to_json(record));
+}
+
+TEST(VmRecord, BoxesFromBeforeThereWereTenantsAreTheOperators) {
+  VmRecord record = sample();
+  EXPECT_EQ(parse_record(boost::json::serialize(to_json(record))).value().tenant, "default");
+  record.box.clear();
+  EXPECT_EQ(parse_record(boost::json::serialize(to_json(record))).value().tenant, "");
 }
 
 TEST(VmRecord, KeepsHowItsPortsAreReached) {
