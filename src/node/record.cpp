@@ -54,11 +54,11 @@ boost::json::object to_json(const VmRecord& record) {
       {"defaults", to_json(record.defaults)},
       {"generation", record.generation},
       {"box", record.box},
+      {"tenant", record.tenant},
       {"access_token", record.access_token},
       {"started_ms", to_unix_ms(record.started)},
       {"ends_ms", to_unix_ms(record.ends)},
   };
-  if (!record.tenant.empty()) object["tenant"] = record.tenant;
   if (!record.ingress.empty()) object["ingress"] = record.ingress;
   if (!record.egress.empty()) object["egress"] = record.egress;
   return object;
@@ -91,8 +91,7 @@ Result<VmRecord> parse_record(std::string_view text) {
   record.defaults = std::move(defaults).value();
   record.generation = static_cast<int>(fields.integer("generation"));
   record.box = fields.text("box");
-  // Boxes from before there were tenants are the operator's.
-  record.tenant = fields.text_or("tenant", record.box.empty() ? "" : "default");
+  record.tenant = fields.text_or("tenant", kDefaultTenant);
   record.access_token = fields.text("access_token");
   record.ingress = fields.object_or_empty("ingress");
   record.egress = fields.object_or_empty("egress");
