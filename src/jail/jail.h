@@ -11,9 +11,12 @@ struct VmmJail {
   gid_t gid = 0;
   int netns = -1;    ///< an empty network namespace to join
   bool kvm = false;  ///< it may open /dev/kvm, by that device's group
+  /// CgroupTree::doors() of the groups it goes into before all else; borrowed. Empty: it stays in
+  /// those of this process.
+  std::vector<int> cgroups = {};
 };
 
-/// Starts a VMM: joins the empty network namespace; new ipc and uts namespaces; a root of its own
+/// Starts a VMM: goes into its control groups; joins the empty network namespace; new ipc and uts namespaces; a root of its own
 /// with /usr, read-only, a /proc that shows only its own processes, and nothing else; no core dumps
 /// and bounded descriptors and threads; uid and gid dropped for good; no capabilities, and none to
 /// come by; no_new_privs. (QEMU adds its own seccomp filter with -sandbox.)

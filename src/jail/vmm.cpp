@@ -29,6 +29,13 @@ struct Plan {
   unsigned left_out;
 };
 
+int enter_cgroups(const Plan& plan) {
+  for (int door : plan.jail.cgroups) {
+    if (::write(door, "0", 1) < 0) return errno;
+  }
+  return 0;
+}
+
 int join_network(const Plan& plan) {
   return ::setns(plan.jail.netns, CLONE_NEWNET) ? errno : 0;
 }
@@ -69,8 +76,9 @@ struct Step {
   int (*run)(const Plan&);
 };
 
-/// In this order: each of the first five needs privileges that a later one takes away.
+/// In this order: each of the first six needs privileges that a later one takes away.
 constexpr Step kSteps[] = {
+    {Wall::share, "enter its control groups", enter_cgroups},
     {Wall::network, "join the empty network namespace", join_network},
     {Wall::namespaces, "make ipc and uts namespaces", own_ipc_and_uts},
     {Wall::root, "enter the VMM's root", enter_root},
@@ -115,7 +123,7 @@ Result<Fd> out_of_the_way(int fd, const ProcessSpec& spec) {
   int lowest = 3;
   for (const FdMapping& mapping : spec.fds) lowest = std::max(lowest, mapping.childs + 1);
   Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, lowest));
-  if (!copy) return Error::from_errno(errno, "copy a namespace's descriptor");
+  if (!copy) return Error::from_errno(errno, "copy a descriptor for the jail");
   return copy;
 }
 
@@ -130,6 +138,7 @@ Result<Process> launch(unsigned left_out, asio::any_io_executor executor, const 
   if (jail.uid == 0 || jail.gid == 0)
     return Error(ErrorCode::invalid_argument, "a VMM never runs as root");
   Fd root, netns;
+  std::vector<Fd> doors;
   Plan plan{jail, static_cast<gid_t>(-1), -1, left_out};
   if (jail.kvm) {
     HAKO_TRY(auto group, kvm_group());
@@ -144,6 +153,11 @@ Result<Process> launch(unsigned left_out, asio::any_io_executor executor, const 
   if (!(left_out & bit(Wall::network))) {
     HAKO_TRY(netns, out_of_the_way(jail.netns, spec));
     plan.jail.netns = netns.get();
+  }
+  for (int& door : plan.jail.cgroups) {
+    HAKO_TRY(auto copy, out_of_the_way(door, spec));
+    door = copy.get();
+    doors.push_back(std::move(copy));
   }
   return spawn(executor, spec, ChildSetup{enter_jail, &plan});
 }

@@ -8,6 +8,7 @@
 namespace hako::jail {
 
 enum class Wall {
+  share,         ///< its control groups
   network,       ///< joins the empty network namespace
   namespaces,    ///< ipc and uts of its own
   root,          ///< sees /usr and its own processes only

@@ -136,7 +136,9 @@ class Node {
                kSlotsReady),
         gate_([this](const std::string& machine,
                      int count) { return boxes_.open_sockets(machine, count); },
-              [this](EgressRecords records) { service_.tell_egress(std::move(records)); },
+              [this](RecordKind kind, BoxRecords records) {
+                service_.tell_records(kind, std::move(records));
+              },
               [this] { return announce(); }),
         certificate_(config, gate_),
         context_{executor, blocking_, config_, *engine_, slots_, gate_, empty_netns_.get()},
