@@ -159,7 +159,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& f
       co_return std::move(vm);
     }
   }
-  auto snapshot = co_await templates_.snapshot(request.template_name, size);
+  auto snapshot = co_await templates_.snapshot(request.template_name, size, request.tenant);
   if (!snapshot) co_return snapshot.error();
   co_return co_await claim_clone(request, snapshot.value());
 }
@@ -182,7 +182,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
     const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot) {
   auto turn = co_await cloning_.take();
-  auto cloned = co_await Vm::clone(context_, *snapshot);
+  auto cloned = co_await Vm::clone(context_, *snapshot, request.tenant);
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();
   auto done = co_await hand_over(*vm, request);
@@ -231,7 +231,14 @@ Task<Result<void>> Boxes::publish(Vm& vm, const CreateBox& request) {
 
 void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
   tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
+  // Beside whoever waits for the box: the kernel may take some ten milliseconds for it. One of an
+  // earlier run may have been started without shares.
+  tasks_.spawn("share of " + id, give_share(vm));
   boxes_[id] = Box{std::move(vm)};
+}
+
+Task<void> Boxes::give_share(std::shared_ptr<Vm> vm) {
+  return vm->take_share();
 }
 
 void Boxes::adopt(std::unique_ptr<Vm> vm) {

@@ -42,7 +42,7 @@ struct VmRecord {
   int generation = 0;  ///< of the guest's identity; grows with each restore
   // Once it is a box:
   std::string box;
-  std::string tenant = kDefaultTenant;  ///< whose it is; others do not find it
+  std::string tenant = kDefaultTenant;  ///< whose it is; empty: nobody's yet
   std::string access_token;
   boost::json::object ingress;  ///< what the gate is told about reaching it; may be empty
   boost::json::object egress;   ///< the same about what it may reach; empty: nothing
