@@ -64,9 +64,12 @@ json::object record_json(const EgressRecord& record) {
 
 void EgressLog::add(const std::string& id, EgressRecord record) {
   // A sandbox may end while this is on its way, and then nobody drops its records.
-  if (logs_.size() >= kMostSandboxes && !logs_.contains(id)) drop(logs_.begin()->first);
-  record.sequence = ++last_;
-  auto& records = logs_[id];
+  if (logs_.size() >= kMostSandboxes && !logs_.contains(id)) forget(logs_.begin());
+  int64_t now = to_unix_ms(WallClock::now()) * kSequencesPerMs;
+  // Where it was forgotten before, this is still above what it had.
+  Log& log = logs_.try_emplace(id, Log{{}, std::max(first_, now)}).first->second;
+  auto& records = log.records;
+  record.sequence = ++log.last;
   records.push_back(std::move(record));
   ++records_;
   if (records.size() > kMostRecords) {
@@ -82,27 +85,39 @@ void EgressLog::add(const std::string& id, EgressRecord record) {
 
 void EgressLog::make_room() {
   auto longest = std::max_element(logs_.begin(), logs_.end(), [](const auto& a, const auto& b) {
-    return a.second.size() < b.second.size();
+    return a.second.records.size() < b.second.records.size();
   });
   // Several at once, as looking for it costs more than dropping them.
-  auto& records = longest->second;
+  auto& records = longest->second.records;
   size_t some = records.size() / 4 + 1;
   records.erase(records.begin(), records.begin() + std::ptrdiff_t(some));
   records_ -= some;
 }
 
+void EgressLog::forget(std::map<std::string, Log>::iterator log) {
+  records_ -= log->second.records.size();
+  logs_.erase(log);
+}
+
 void EgressLog::drop(const std::string& id) {
-  ++dropped_;
+  if (auto readers = readers_.find(id); readers != readers_.end()) readers->second.ended = true;
   changed_.notify_all();
-  auto found = logs_.find(id);
-  if (found == logs_.end()) return;
-  records_ -= found->second.size();
-  logs_.erase(found);
+  if (auto found = logs_.find(id); found != logs_.end()) forget(found);
 }
 
 Task<Result<void>> EgressLog::wait_for(std::string id, int64_t after) {
-  int64_t dropped = dropped_;
-  while (behind(id, after, 1).empty() && dropped == dropped_) co_await changed_.wait();
+  struct Reader {
+    std::map<std::string, Readers>& all;
+    std::map<std::string, Readers>::iterator own;
+    Reader(std::map<std::string, Readers>& readers, const std::string& id)
+        : all(readers), own(readers.try_emplace(id).first) {
+      ++own->second.waiting;
+    }
+    ~Reader() {
+      if (--own->second.waiting == 0) all.erase(own);
+    }
+  } reader(readers_, id);
+  while (behind(id, after, 1).empty() && !reader.own->second.ended) co_await changed_.wait();
   co_return ok();
 }
 
@@ -110,7 +125,7 @@ std::vector<EgressRecord> EgressLog::behind(const std::string& id, int64_t after
                                             size_t limit) const {
   auto found = logs_.find(id);
   if (found == logs_.end()) return {};
-  const auto& records = found->second;
+  const auto& records = found->second.records;
   auto first = std::upper_bound(records.begin(), records.end(), after,
                                 [](int64_t sequence, const EgressRecord& record) {
                                   return sequence < record.sequence;

@@ -34,8 +34,9 @@ struct EgressRecord {
 Result<EgressRecord> parse_record(const boost::json::value& value);
 boost::json::object record_json(const EgressRecord& record);
 
-/// In memory only, and bounded. Sequence numbers rise over all sandboxes and also over restarts of
-/// the server, so that a reader can go on where it was. Thread: one executor.
+/// In memory only, and bounded. Sequence numbers rise also over restarts of the server, so that a
+/// reader can go on where it was. They are each sandbox's own: those of all would tell each reader
+/// what goes on in the others. Thread: one executor.
 class EgressLog {
  public:
   static constexpr size_t kMostRecords = 1000;  ///< per sandbox; denials go first, the oldest first
@@ -44,28 +45,37 @@ class EgressLog {
   static constexpr int kMostWaiting = 128;  ///< readers; further ones do not wait
 
   /// `now_ms`: where sequence numbers begin; below that nothing was ever given out.
-  explicit EgressLog(int64_t now_ms) : last_(now_ms * kSequencesPerMs) {}
+  explicit EgressLog(int64_t now_ms) : first_(now_ms * kSequencesPerMs) {}
 
   void add(const std::string& id, EgressRecord record);
   /// The sandbox has ended.
   void drop(const std::string& id);
   /// Those behind `after`, the oldest first.
   std::vector<EgressRecord> behind(const std::string& id, int64_t after, size_t limit) const;
-  /// As behind(), and waits for the first for so long; less, if any sandbox ends meanwhile.
+  /// As behind(), and waits for the first for so long; less, if the sandbox ends meanwhile.
   Task<std::vector<EgressRecord>> wait_behind(std::string id, int64_t after, size_t limit,
                                               Duration patience);
 
  private:
   /// More than can be told in one, so that a later start begins behind all.
   static constexpr int64_t kSequencesPerMs = 1024;
+  struct Log {
+    std::deque<EgressRecord> records;
+    int64_t last;  ///< the sequence number given last
+  };
+  struct Readers {
+    int waiting = 0;
+    bool ended = false;  ///< what they wait for
+  };
   Task<Result<void>> wait_for(std::string id, int64_t after);
   void make_room();
+  void forget(std::map<std::string, Log>::iterator log);
 
-  std::map<std::string, std::deque<EgressRecord>> logs_;
+  std::map<std::string, Log> logs_;
   size_t records_ = 0;
-  int64_t last_;
+  int64_t first_;  ///< above all that were given before
   int waiting_ = 0;
-  int64_t dropped_ = 0;  ///< sandboxes that have ended
+  std::map<std::string, Readers> readers_;  ///< of sandboxes that somebody waits for
   Condition changed_;
 };
 

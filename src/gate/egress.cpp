@@ -46,8 +46,6 @@ Egress::Egress(asio::any_io_executor executor, MachineTable& table,
       commons_{table, resolver_, records_, own_},
       tasks_(executor) {
   commons_.most_open = most_open();
-  // Above those of a gate that ran before, and small enough for readers whose numbers are doubles.
-  commons_.last_connection = static_cast<uint64_t>(to_unix_ms(WallClock::now())) * 1000;
 }
 
 EgressBox& Egress::box_of(const std::string& machine) {

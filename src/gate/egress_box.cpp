@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "gate/destination.h"
 #include "gate/dns_service.h"
@@ -68,6 +69,9 @@ EgressBox::EgressBox(asio::any_io_executor executor, EgressCommons& commons, std
       machine_(std::move(machine)),
       connects_(policy_.limits.connects_per_second, connect_burst(policy_.limits)),
       questions_(policy_.limits.names_per_second, question_burst(policy_.limits)),
+      // Above those of a gate that ran before, and small enough for readers whose numbers are
+      // doubles.
+      last_connection_(static_cast<uint64_t>(to_unix_ms(WallClock::now())) * 1000),
       tasks_(executor) {}
 
 void EgressBox::listen(EgressSockets sockets) {

@@ -29,7 +29,6 @@ struct EgressCommons {
   PipePool pipes{};
   size_t most_open = 0;         ///< passages of all boxes
   size_t open = 0;              ///< passages of all boxes
-  uint64_t last_connection = 0;  ///< number of the last that was allowed; never given twice
 };
 
 /// Until it has a policy nothing passes. Thread: one executor.
@@ -63,6 +62,9 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   Task<Result<Addresses>> resolve(std::string name);
   std::vector<uint8_t> answer(std::span<const uint8_t> question);
   void record(EgressRecord record);
+  /// The number of one that is allowed, never given twice. Of this box alone: a count over all boxes
+  /// would tell each what the others do.
+  uint64_t next_connection() { return ++last_connection_; }
   void enter(Passage& passage);
   void leave(Passage& passage);
 
@@ -85,6 +87,7 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   SharedSocket listener_, dns_;
   std::set<Passage*> passages_;
   bool closed_ = false;
+  uint64_t last_connection_;
   TaskGroup tasks_;  // goes first: its tasks refer to all of the above
 };
 

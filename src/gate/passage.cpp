@@ -224,7 +224,7 @@ EgressRecord Passage::record(std::string_view verdict) const {
 }
 
 void Passage::note_allowed() {
-  connection_ = ++box_.commons().last_connection;
+  connection_ = box_.next_connection();
   auto allowed = record("allowed");
   allowed.rule = allowed_by_.rule;
   allowed.reason = allowed_by_.reason;

@@ -6,6 +6,7 @@
 #include "api/policy_check.h"
 #include "api/requests.h"
 #include "api/upload_label.h"
+#include "base/clock.h"
 #include "support/run_task.h"
 
 namespace hako::api {
@@ -322,12 +323,17 @@ TEST(EgressLogTest, KeepsTheLatestOfEachAndNumbersThemOn) {
   EXPECT_EQ(rest.front().name, "8");
   EXPECT_TRUE(log.behind("ia", rest.back().sequence, 10).empty());
   // A server that was started later begins behind all of it.
-  EgressLog later(1010);
+  EgressLog later(to_unix_ms(WallClock::now()) + 1000);
   later.add("ia", named("new"));
   EXPECT_EQ(later.behind("ia", rest.back().sequence, 10).size(), 1u);
+  // What happens in others does not show in one's own numbers.
+  int64_t before = log.behind("ib", 0, 10).back().sequence;
+  log.add("ia", named("more"));
+  log.add("ib", named("next"));
+  EXPECT_EQ(log.behind("ib", 0, 10).back().sequence, before + 1);
   log.drop("ia");
   EXPECT_TRUE(log.behind("ia", 0, 10).empty());
-  EXPECT_EQ(log.behind("ib", 0, 10).size(), 1u);
+  EXPECT_EQ(log.behind("ib", 0, 10).size(), 2u);
 }
 
 TEST(EgressLogTest, RefusalsDoNotPushOutWhatHasPassed) {
