@@ -27,6 +27,7 @@ Task<Result<http::Response>> update_network(Service&, const Call&);
 Task<Result<http::Response>> raise_label(Service&, const Call&);
 Task<Result<http::Response>> egress_log(Service&, const Call&);
 Task<Result<http::Response>> check_policy(Service&, const Call&);
+Task<Result<http::Response>> explain_policy(Service&, const Call&);
 Task<Result<http::Response>> add_link(Service&, const Call&);
 Task<Result<http::Response>> list_links(Service&, const Call&);
 Task<Result<http::Response>> remove_link(Service&, const Call&);

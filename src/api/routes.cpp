@@ -85,6 +85,7 @@ std::span<const Route> routes() {
       Route{Verb::get, "/v1/sandboxes/{sandboxID}/egress", egress_log,
             Action::sandbox_read, "sandbox.egress"},
       Route{Verb::post, "/v1/policy/check", check_policy, Action::sandbox_read, "policy.check"},
+      Route{Verb::post, "/v1/policy/explain", explain_policy, std::nullopt, "policy.explain"},
       Route{Verb::post, "/v1/links", add_link, Action::sandbox_control, "link.add"},
       Route{Verb::get, "/v1/links", list_links, Action::sandbox_read, "link.list"},
       Route{Verb::delete_, "/v1/links/{linkID}", remove_link,

@@ -28,6 +28,7 @@ int remove_templates(const GlobalOptions& global, const std::vector<std::string>
 // egress.cpp
 int raise_label(const GlobalOptions& global, const LabelOptions& options);
 int check_policy(const GlobalOptions& global, const PolicyCheckOptions& options);
+int explain_policy(const GlobalOptions& global, const PolicyExplainOptions& options);
 int show_egress_log(const GlobalOptions& global, const EgressLogOptions& options);
 int add_link(const GlobalOptions& global, const LinkAddOptions& options);
 int list_links(const GlobalOptions& global);

@@ -25,9 +25,26 @@ void add_json_flag(CLI::App* app, GlobalOptions& global) {
   app->add_flag("--json", global.json, "Print JSON");
 }
 
-void add_policy(CLI::App& app, GlobalOptions& global, PolicyCheckOptions& check, int& status) {
-  auto* group = app.add_subcommand("policy", "What boxes may reach");
+void add_explain(CLI::App* group, GlobalOptions& global, PolicyExplainOptions& explain,
+                 int& status) {
+  auto* command = group->add_subcommand(
+      "explain", "Tell whether a key or token may do something, which layer decides, and what each "
+                 "leaves; exit status 1 if it may not");
+  command->add_option("action", explain.action, "sandbox.create, files.read, ...")
+      ->required()
+      ->type_name("ACTION");
+  command->add_option("--box", explain.box, "With this box")->type_name("ID");
+  command->add_option("--token", explain.token, "Of this token, and not of the key in use")
+      ->type_name("TOKEN");
+  add_json_flag(command, global);
+  command->callback([&] { status = explain_policy(global, explain); });
+}
+
+void add_policy(CLI::App& app, GlobalOptions& global, EgressCommandOptions& options, int& status) {
+  auto* group = app.add_subcommand("policy", "What boxes may reach, and what keys may do");
   group->require_subcommand(1);
+  PolicyCheckOptions& check = options.check;
+  add_explain(group, global, options.explain, status);
   auto* command = group->add_subcommand(
       "check", "Tell whether a box may connect somewhere, by which rule, and what would have to "
                "change; exit status 1 if it may not");
@@ -106,7 +123,7 @@ void add_egress_commands(CLI::App& app, GlobalOptions& global, EgressCommandOpti
       ->type_name("LABEL");
   add_json_flag(label, global);
   label->callback([&] { status = raise_label(global, options.label); });
-  add_policy(app, global, options.check, status);
+  add_policy(app, global, options, status);
   add_log(app, global, options.log, status);
   add_links(app, global, options, status);
 }

@@ -13,6 +13,7 @@ namespace hako::cli {
 struct EgressCommandOptions {
   LabelOptions label;
   PolicyCheckOptions check;
+  PolicyExplainOptions explain;
   EgressLogOptions log;
   LinkAddOptions link;
   std::vector<std::string> links;

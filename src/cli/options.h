@@ -99,6 +99,12 @@ struct PolicyCheckOptions {
   std::string destination;
 };
 
+struct PolicyExplainOptions {
+  std::string action;
+  std::string box;
+  std::string token;  ///< empty: the key that is in use anyway
+};
+
 struct EgressLogOptions {
   std::string id;
   bool follow = false;
