@@ -6,6 +6,7 @@ hako_test(api_routes_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_routes_test.cpp)
 hako_test(api_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_access_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_edges_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
@@ -18,3 +19,13 @@ hako_test(api_images_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_images_test.cpp)
 hako_test(api_templates_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_templates_test.cpp)
+hako_test(api_grants_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_grants_test.cpp)
+# Of its own, as it can take walls away.
+hako_test(api_matrix_test LABELS integration DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_matrix_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_matrix.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_matrix_table.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_walls.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)

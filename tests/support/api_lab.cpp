@@ -117,11 +117,13 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
     return reply;
   }
   if (method == "template.list") {
-    json::object base = {{"name", "base"},   {"memory_mib", 256}, {"vcpus", 1},
-                         {"disk_mib", 4096}, {"state", "ready"},  {"pooled", 2},
-                         {"created_ms", 5}};
     json::array list;
-    list.push_back(std::move(base));
+    for (const std::string& name : templates) {
+      json::object made = {{"name", name},     {"memory_mib", 256}, {"vcpus", 1},
+                           {"disk_mib", 4096}, {"state", "ready"},  {"pooled", 2},
+                           {"created_ms", 5}};
+      list.push_back(std::move(made));
+    }
     reply["templates"] = std::move(list);
     return reply;
   }
@@ -137,7 +139,7 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
   }
   std::string id(body.at("box").as_string());
   if (method == "box.create") {
-    if (body.at("template") != "base") {
+    if (!templates.contains(std::string(body.at("template").as_string()))) {
       return Error(ErrorCode::not_found, "there is no such template");
     }
     last_create = egress[id] = body;

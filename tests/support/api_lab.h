@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,7 @@ class FakeNode {
   json::object last_create;
   std::map<std::string, json::object> egress;  ///< the last create or box.egress of each box
   std::string isolation = "emulated";
+  std::set<std::string> templates{"base"};
 
  private:
   Task<void> serve(Fd connection, uid_t uid);
