@@ -53,11 +53,20 @@ void take_lower(std::optional<T>& into, T other) {
   into = into ? std::min(*into, other) : other;
 }
 
+/// One of the operator's that is for a single tenant manages none of the others. The layer that says
+/// where the operator acts now is not of this kind.
+void bind_to_tenant(Narrowing& leaves) {
+  if (!leaves.tenant) return;
+  leaves.actions =
+      leaves.actions.value_or(policy::ActionSet::all()).without({policy::Action::tenant_manage});
+}
+
 Result<PermissionLayer> key_layer(const store::ApiKey& key) {
   PermissionLayer layer;
   layer.name = "key " + key.id;
   HAKO_TRY(layer.leaves, read_narrowing(key.narrowing, layer.name));
   Narrowing& leaves = layer.leaves;
+  bind_to_tenant(leaves);
   auto role = policy::role_from(key.role);
   // A role that nobody knows is good for nothing.
   policy::ActionSet of_role = role ? policy::actions_of(*role) : policy::ActionSet();
@@ -101,6 +110,7 @@ Result<PermissionLayer> caveat_layer(const Credential& credential, size_t index)
                      leaves.error().message());
   }
   layer.leaves = std::move(leaves.value());
+  bind_to_tenant(layer.leaves);
   if (layer.leaves.boxes) layer.budget = fingerprint(credential.signatures[index]);
   return layer;
 }
