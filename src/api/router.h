@@ -18,6 +18,9 @@ class TemplateBuilder;
 class Authority;
 class EgressControl;
 class EgressLog;
+class Tenants;
+class KeyRecords;
+class Tokens;
 
 /// One authenticated request, its body read.
 struct Call {
@@ -40,6 +43,9 @@ struct Service {
   TemplateBuilder& builder;
   Metrics& metrics;
   Authority& authority;
+  Tenants& tenants;
+  KeyRecords& keys;
+  Tokens& tokens;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);

@@ -51,9 +51,6 @@ TEST(Principal, AnOperatorsTokenForOneTenantManagesNoOther) {
   Credential there = credential("platform");
   there.tenant.name = "acme";
   EXPECT_TRUE(manages_tenants(principal(there)));
-  // So is a key of the operator's that was made for one tenant.
-  there.key.narrowing = R"({"tenant":"acme"})";
-  EXPECT_FALSE(manages_tenants(principal(there)));
 }
 
 TEST(Principal, AnOperatorsTokenForAnAgentOrSingleBoxesManagesNoTenants) {
