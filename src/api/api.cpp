@@ -11,8 +11,8 @@
 #include "base/async/turn_queue.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "config/listening.h"
 #include "jail/jail.h"
-#include "policy/listen.h"
 
 namespace hako::api {
 using namespace std::chrono_literals;
@@ -23,8 +23,9 @@ constexpr auto kReconcileEvery = 60s;
 
 /// `isolation` as the node says it; unknown counts as emulated.
 policy::Decision may_listen(const config::Config& config, std::string_view isolation) {
-  return policy::may_listen(config.api_address, isolation != "hardware",
-                            config.allow_emulated_beyond_loopback);
+  policy::Listening server = config::api_listening(config);
+  server.emulated = isolation != "hardware";
+  return policy::may_listen(server);
 }
 
 /// The socket for the gate, in a folder where only root may make it.
