@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/certificate.h"
 #include "api/egress_control.h"
 #include "api/egress_log.h"
 #include "api/either.h"
@@ -57,6 +58,7 @@ class Api {
         store_(std::move(store)),
         metrics_(executor, config_, store_),
         node_(config_.node_socket(), node_events()),
+        certificate_(!config_.api_certificate.empty(), node_, tls_),
         egress_log_(to_unix_ms(WallClock::now())),
         sandboxes_(config_, store_, node_, [this](const std::string& id) { drop(id); }),
         egress_(config_.egress, store_, node_, sandboxes_),
@@ -78,6 +80,7 @@ class Api {
       if (stored) {
         tasks.spawn("node link", node_.run());
         tasks.spawn("reconcile", reconcile_now_and_then());
+        tasks.spawn("certificate", certificate_.watch(options_.certificate_look));
         tasks.spawn("metrics", metrics_.run());
         if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
         stored = co_await listen_and_serve();
@@ -138,6 +141,7 @@ class Api {
   Task<void> node_connected(NodeInfo info) {
     isolation_ = info.isolation;
     isolation_known_.notify_all();
+    co_await certificate_.fetch();
     co_await sandboxes_.reconcile();
     co_await egress_.push_all();
     co_await catalog_.remove_strays();
@@ -171,6 +175,8 @@ class Api {
     if (auto now = decision(); !now.allowed) {
       co_return Error(ErrorCode::permission_denied, now.explanation());
     }
+    // Programs of this machine need no certificate; others would only be turned away.
+    if (!policy::is_loopback(config_.api_address)) co_await certificate_.wait_until_usable();
     Fd listener = std::move(options_.listener);
     if (!listener) {
       HAKO_CO_TRY(listener, http::listen_tcp(config_.api_address, config_.api_port));
@@ -182,7 +188,11 @@ class Api {
     log_info("listening", std::move(fields));
     if (options_.on_listening) options_.on_listening(port);
     http::Handler handler = [this](http::Exchange& exchange) { return server_.handle(exchange); };
-    auto serving = http::serve(std::move(listener), std::move(handler));
+    http::Welcome welcome;
+    if (!config_.api_certificate.empty())
+      welcome = [this](http::Stream stream) { return tls_.welcome(std::move(stream)); };
+    http::ServerLimits limits;
+    auto serving = http::serve(std::move(listener), std::move(handler), limits, std::move(welcome));
     auto refused = wait_until_refused();
     co_await until_either_ends(std::move(serving), std::move(refused));
     co_return Error(ErrorCode::permission_denied, decision().explanation());
@@ -193,6 +203,8 @@ class Api {
   store::AsyncStore store_;
   Metrics metrics_;
   NodeLink node_;
+  tls::Server tls_;
+  Certificate certificate_;
   EgressLog egress_log_;
   Sandboxes sandboxes_;
   EgressControl egress_;
