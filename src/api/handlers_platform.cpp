@@ -39,7 +39,7 @@ Task<Result<Response>> openapi(Service&, const Call&) {
   co_return response;
 }
 
-Task<Result<Response>> info(Service& service, const Call&) {
+Task<Result<Response>> info(Service& service, const Call& call) {
   auto node = co_await service.node.info();
   if (!node) co_return error_for_user(node.error(), "node does not tell about itself");
   json::object answer;
@@ -48,8 +48,11 @@ Task<Result<Response>> info(Service& service, const Call&) {
   answer["isolation"] = member_or_null(node.value(), "isolation");
   answer["engine"] = member_or_null(node.value(), "engine");
   answer["accelReason"] = member_or_null(node.value(), "accel_reason");
-  answer["boxes"] = member_or_null(node.value(), "boxes");
-  answer["pooled"] = member_or_null(node.value(), "pooled");
+  // How many there are tells of others' doings.
+  if (call.who.is_operator) {
+    answer["boxes"] = member_or_null(node.value(), "boxes");
+    answer["pooled"] = member_or_null(node.value(), "pooled");
+  }
   answer["gateUrl"] = gate_url(service.config);
   // For the others: under a name that its certificate is for.
   if (!service.config.gate_certificate.empty())

@@ -136,10 +136,14 @@ class Node {
                kSlotsReady),
         gate_([this](const std::string& machine,
                      int count) { return boxes_.open_sockets(machine, count); },
-              [this](EgressRecords records) { service_.tell_egress(std::move(records)); },
+              [this](RecordKind kind, BoxRecords records) {
+                service_.tell_records(kind, std::move(records));
+              },
               [this] { return announce(); }),
         certificate_(config, gate_),
-        context_{executor, blocking_, config_, *engine_, slots_, gate_, empty_netns_.get()},
+        shares_(config_),
+        context_{executor, blocking_, config_, *engine_, slots_,
+                 gate_,    shares_,   empty_netns_.get()},
         templates_(context_, std::move(image)),
         boxes_(context_, templates_,
                [this](const std::string& box, EndReason reason, const std::string& detail) {
@@ -151,6 +155,7 @@ class Node {
 
   Task<Result<NodeEnd>> run(Leftovers leftovers) {
     HAKO_CO_TRYV(templates_.load());
+    shares_.open();
     slots_.start(leftovers.slots);
     HAKO_CO_TRY(auto api_socket, rpc::listen_unix(config_.node_socket(), config_.api_uid));
     HAKO_CO_TRY(auto gate_socket, rpc::listen_unix(config_.gate_socket(), config_.gate_uid));
@@ -250,6 +255,7 @@ class Node {
     co_await tasks_.stop();
     co_await slots_.stop();
     blocking_.join();
+    shares_.close();
   }
 
  private:
@@ -266,6 +272,7 @@ class Node {
   SlotPool slots_;
   GateLink gate_;
   Certificate certificate_;
+  Shares shares_;
   Context context_;
   Templates templates_;
   Boxes boxes_;
