@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "tls/certificate.h"
 #include "tls/layer.h"
 
 namespace hako::tls {
@@ -88,6 +89,9 @@ Server::Server() : impl_(std::make_unique<Impl>()) {
 Server::~Server() = default;
 
 Result<void> Server::use(const std::string& certificate, const std::string& key) {
+  // In plainer words than those of what follows.
+  HAKO_TRY(auto facts, examine_certificate(certificate, key));
+  (void)facts;
   auto context = make_context();
   auto wrong = [](const char* what, const error_code& error) {
     return Error(ErrorCode::invalid_argument, std::string(what) + ": " + error.message());
@@ -100,8 +104,6 @@ Result<void> Server::use(const std::string& certificate, const std::string& key)
   if (error) return wrong("certificate", error);
   context->use_private_key(asio::buffer(key), ssl::context::pem, error);
   if (error) return wrong("key", error);
-  if (SSL_CTX_check_private_key(context->native_handle()) != 1)
-    return Error(ErrorCode::invalid_argument, "the key is not that of the certificate");
   impl_->context = std::move(context);
   return ok();
 }
