@@ -12,6 +12,7 @@ hako_test(api_test LABELS integration DEPENDS api
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_metrics_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tenants_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tls_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/registry_door_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
@@ -29,3 +30,5 @@ hako_test(api_matrix_test LABELS integration DEPENDS api
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_matrix_table.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_walls.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
+hako_test(api_principal_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_principal_test.cpp)

@@ -46,6 +46,7 @@ class FakeNode {
   std::map<std::string, json::object> egress;  ///< the last create or box.egress of each box
   std::string isolation = "emulated";
   std::set<std::string> templates{"base"};
+  Answer certificate = Error(ErrorCode::not_found, "no certificate");  ///< to api.certificate
 
  private:
   Task<void> serve(Fd connection, uid_t uid);
