@@ -47,9 +47,11 @@ json::object to_object(const TextPairs& pairs) {
   return object;
 }
 
-json::object box_only(const std::string& id) {
+/// `tenant`: that of whoever asks, which the node compares once more; empty: nobody's.
+json::object box_only(const std::string& id, const std::string& tenant) {
   json::object body;
   body["box"] = id;
+  if (!tenant.empty()) body["tenant"] = tenant;
   return body;
 }
 
@@ -189,8 +191,7 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     co_return Error(ErrorCode::unauthenticated, "the API key is not valid");
   }
 
-  json::object body = box_only(record.id);
-  body["tenant"] = record.tenant;
+  json::object body = box_only(record.id, record.tenant);
   body["template"] = request.node_template;
   body["ends_ms"] = record.ends_ms;
   body["envs"] = to_object(request.environment);
@@ -243,7 +244,7 @@ Task<Result<bool>> Sandboxes::maker_stands(store::SandboxRecord record) {
 
 Task<void> Sandboxes::abandon(std::string id, bool node_may_have_it) {
   if (node_may_have_it) {
-    auto destroyed = co_await destroy_box(id, "create failed");
+    auto destroyed = co_await destroy_box(id, "", "create failed");
     // A node that is away keeps the box; reconcile() finds it without a record.
     (void)destroyed;
   }
@@ -252,8 +253,9 @@ Task<void> Sandboxes::abandon(std::string id, bool node_may_have_it) {
   if (!removed) (void)error_for_user(removed.error(), "record not removed");
 }
 
-Task<Result<void>> Sandboxes::destroy_box(std::string id, std::string reason) {
-  json::object body = box_only(id);
+Task<Result<void>> Sandboxes::destroy_box(std::string id, std::string tenant,
+                                          std::string reason) {
+  json::object body = box_only(id, tenant);
   body["reason"] = reason;
   auto answer = co_await node_.call("box.destroy", std::move(body), kShortDeadline);
   if (!answer && answer.error().code() != ErrorCode::not_found) co_return answer.error();
@@ -273,8 +275,8 @@ Task<Result<SandboxRecord>> Sandboxes::find(std::string id, Principal who) {
 }
 
 Task<Result<void>> Sandboxes::destroy(std::string id, Principal who) {
-  HAKO_CO_TRYV(co_await find(id, std::move(who)));
-  auto destroyed = co_await destroy_box(id, "requested");
+  HAKO_CO_TRYV(co_await find(id, who));
+  auto destroyed = co_await destroy_box(id, who.tenant, "requested");
   if (!destroyed) co_return error_for_user(destroyed.error(), "sandbox not destroyed");
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) co_return error_for_user(removed.error(), "record not removed");
@@ -288,8 +290,8 @@ Task<Result<void>> Sandboxes::set_timeout(std::string id, Principal who,
   if (!decision.allowed) co_return refused(decision);
   auto permitted = may_live(who, ttl.count());
   if (!permitted.allowed) co_return refused_by(permitted);
-  HAKO_CO_TRYV(co_await find(id, std::move(who)));
-  co_return co_await move_end(id, now_ms() + int64_t(ttl.count()) * 1000);
+  HAKO_CO_TRYV(co_await find(id, who));
+  co_return co_await move_end(id, who.tenant, now_ms() + int64_t(ttl.count()) * 1000);
 }
 
 Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
@@ -298,17 +300,17 @@ Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
   if (!decision.allowed) co_return refused(decision);
   auto permitted = may_live(who, ttl.count());
   if (!permitted.allowed) co_return refused_by(permitted);
-  HAKO_CO_TRY(auto record, co_await find(id, std::move(who)));
+  HAKO_CO_TRY(auto record, co_await find(id, who));
   int64_t ends_ms = now_ms() + int64_t(ttl.count()) * 1000;
   if (ends_ms > record.ends_ms) {
-    HAKO_CO_TRYV(co_await move_end(id, ends_ms));
+    HAKO_CO_TRYV(co_await move_end(id, who.tenant, ends_ms));
     record.ends_ms = ends_ms;
   }
   co_return record;
 }
 
-Task<Result<void>> Sandboxes::move_end(std::string id, int64_t ends_ms) {
-  json::object body = box_only(id);
+Task<Result<void>> Sandboxes::move_end(std::string id, std::string tenant, int64_t ends_ms) {
+  json::object body = box_only(id, tenant);
   body["ends_ms"] = ends_ms;
   auto answer = co_await node_.call("box.set_end", std::move(body), kShortDeadline);
   if (!answer && answer.error().code() == ErrorCode::not_found) {
@@ -333,8 +335,9 @@ void Sandboxes::clear_traces(const std::string& id) {
 }
 
 Task<Result<std::string>> Sandboxes::console(std::string id, Principal who) {
-  HAKO_CO_TRYV(co_await find(id, std::move(who)));
-  auto answer = co_await node_.call("box.console", box_only(id), kShortDeadline);
+  HAKO_CO_TRYV(co_await find(id, who));
+  json::object body = box_only(id, who.tenant);
+  auto answer = co_await node_.call("box.console", std::move(body), kShortDeadline);
   if (!answer && answer.error().code() == ErrorCode::not_found) co_return not_found(id);
   if (!answer) co_return error_for_user(answer.error(), "console not read");
   const json::value* text = answer.value().if_contains("text");

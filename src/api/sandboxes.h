@@ -62,11 +62,11 @@ class Sandboxes {
   /// Whether the key that has made it is still as it was then.
   Task<Result<bool>> maker_stands(store::SandboxRecord record);
   Task<void> abandon(std::string id, bool node_may_have_it);
-  Task<Result<void>> move_end(std::string id, int64_t ends_ms);
+  Task<Result<void>> move_end(std::string id, std::string tenant, int64_t ends_ms);
   Task<Result<void>> settle_record(const store::SandboxRecord& record, const NodeBox* box);
   Task<Result<void>> settle_stray(const NodeBox& box);
   Task<Result<void>> reconcile_once();
-  Task<Result<void>> destroy_box(std::string id, std::string reason);
+  Task<Result<void>> destroy_box(std::string id, std::string tenant, std::string reason);
   void clear_traces(const std::string& id);
 
   const config::Config& config_;

@@ -76,7 +76,7 @@ Task<Result<void>> Sandboxes::settle_record(const SandboxRecord& record, const N
     co_return ok();
   }
   if (box) {
-    HAKO_CO_TRYV(co_await destroy_box(record.id, "create was cut off"));
+    HAKO_CO_TRYV(co_await destroy_box(record.id, "", "create was cut off"));
   }
   co_await forget(record.id, "create was cut off");
   co_return ok();
@@ -89,7 +89,7 @@ Task<Result<void>> Sandboxes::settle_stray(const NodeBox& box) {
   json::object fields;
   fields["sandbox"] = box.id;
   log_warn("box without a record destroyed", std::move(fields));
-  co_return co_await destroy_box(box.id, "no record");
+  co_return co_await destroy_box(box.id, "", "no record");
 }
 
 }  // namespace hako::api
