@@ -128,10 +128,12 @@ class Api {
     store::ApiKey key;
     key.id = std::string(kOperatorKey);
     key.hash = std::move(hash);
+    key.role = policy::to_string(policy::Role::platform);
     key.label = "made at the first start";
     key.clearance = policy::to_string(policy::Label::secret);
     key.created_ms = to_unix_ms(WallClock::now());
-    co_return co_await store_.put_key(std::move(key));
+    auto put = [key = std::move(key)](store::TenantStore& tenants) { return tenants.put_key(key); };
+    co_return co_await store_.with_tenants(std::move(put));
   }
 
   Task<void> node_connected(NodeInfo info) {

@@ -1,6 +1,7 @@
 #include "api/egress_control.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -130,13 +131,19 @@ Task<Result<void>> EgressControl::check_readers(const SandboxRecord& record, Lab
                              "it");
   }
   // Those with less than its label until now were never given the token, the others may have been.
-  std::vector<std::string> too_low;
+  std::set<std::string> too_low;
   for (Label clearance : policy::kLabels) {
     bool had_it = policy::may_read(clearance, label_of(record.label)).allowed;
     bool may_keep_it = policy::may_read(clearance, label).allowed;
-    if (had_it && !may_keep_it) too_low.emplace_back(to_string(clearance));
+    if (had_it && !may_keep_it) too_low.emplace(to_string(clearance));
   }
-  auto any = co_await store_.any_key_cleared_for(std::move(too_low));
+  auto work = [tenant = record.tenant, too_low](store::TenantStore& tenants) -> Result<bool> {
+    HAKO_TRY(auto keys, tenants.keys_of(tenant));
+    return std::any_of(keys.begin(), keys.end(), [&](const store::ApiKey& key) {
+      return too_low.contains(key.clearance);
+    });
+  };
+  auto any = co_await store_.with_tenants(std::move(work));
   if (!any) co_return error_for_user(any.error(), "keys not read");
   if (any.value()) {
     co_return token_at_large("a key without clearance for " + std::string(to_string(label)) +

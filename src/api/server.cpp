@@ -4,6 +4,7 @@
 #include "api/keys.h"
 #include "api/template_files.h"
 #include "api/upload_label.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "wire/signature.h"
@@ -153,7 +154,7 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
   } count(calls_);
 
   Principal who;
-  if (!match.route || match.route->access == Access::key) {
+  if (!match.route || match.route->action) {
     // Before anything is said about which paths there are.
     auto authenticated = co_await authenticate(head);
     if (!authenticated) co_return response_for(authenticated.error());
@@ -183,10 +184,16 @@ Task<Result<Principal>> Server::authenticate(const http::RequestHead& head) {
   }
   Error invalid(ErrorCode::unauthenticated, "the API key is not valid");
   if (key.size() > kLongestKey) co_return invalid;
-  auto found = co_await service_.store.find_key(hash_api_key(key));
+  auto find = [hash = hash_api_key(key), now = to_unix_ms(WallClock::now())](
+                  store::TenantStore& tenants) { return tenants.find_key(hash, now); };
+  auto found = co_await service_.store.with_tenants(std::move(find));
   if (!found) co_return error_for_user(found.error(), "key not looked up");
   if (!found.value()) co_return invalid;
-  co_return Principal{found.value()->id, clearance_of(found.value()->clearance)};
+  Principal who;
+  who.key_id = found.value()->id;
+  who.tenant = found.value()->tenant;
+  who.clearance = clearance_of(found.value()->clearance);
+  co_return who;
 }
 
 }  // namespace hako::api

@@ -25,7 +25,7 @@ constexpr auto kTemplateRemoveTime = 60s;
 constexpr size_t kTemplateIdLength = 20;
 
 /// What is done on nobody's behalf.
-const Principal kItself{.key_id = "", .clearance = policy::Label::secret};
+const Principal kItself{.tenant = store::kDefaultTenant, .clearance = policy::Label::secret};
 
 int64_t unix_ms() {
   return to_unix_ms(WallClock::now());
@@ -92,8 +92,8 @@ Task<Result<std::vector<NodeTemplateFacts>>> TemplateCatalog::node_templates() {
 }
 
 Task<Result<TemplateRecord>> TemplateCatalog::find(std::string id_or_name, Principal who) {
-  auto work = [id_or_name](TemplateStore& templates) {
-    return templates.find_template(id_or_name);
+  auto work = [id_or_name, tenant = who.tenant](TemplateStore& templates) {
+    return templates.find_template(tenant, id_or_name);
   };
   auto found = co_await store_.with_templates(std::move(work));
   if (!found) co_return unusable(found.error());
@@ -195,7 +195,7 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::add_build(
     policy::Label label, Principal who) {
   auto work = [=](TemplateStore& templates) -> Result<Registered> {
     Registered registered;
-    HAKO_TRY(auto known, templates.find_template(reference.name));
+    HAKO_TRY(auto known, templates.find_template(who.tenant, reference.name));
     if (known && !may_see(who, known->label)) {
       return Error(ErrorCode::already_exists, "the name " + reference.name + " is taken");
     }
@@ -210,6 +210,7 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::add_build(
       registered.what.name = reference.name;
       registered.what.created_ms = unix_ms();
       registered.what.key_id = who.key_id;
+      registered.what.tenant = who.tenant;
     }
     registered.what.label = to_string(policy::high_water(label_of(registered.what.label), label));
     registered.what.updated_ms = unix_ms();
@@ -384,8 +385,8 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
   policy::Label wanted = change.label.value_or(policy::Label::public_data);
   auto readable = policy::may_read(who.clearance, wanted);
   if (!readable.allowed) co_return refused_by(readable);
-  auto work = [id = found.id, change](TemplateStore& templates) -> Result<TemplateRecord> {
-    HAKO_TRY(auto what, templates.find_template(id));
+  auto work = [id = found.id, tenant = found.tenant, change](TemplateStore& templates) -> Result<TemplateRecord> {
+    HAKO_TRY(auto what, templates.find_template(tenant, id));
     if (!what) return no_template(id);
     if (change.label) {
       // One key's label would keep the image from all others, who can pull it as well.
@@ -409,7 +410,7 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
 Task<Result<policy::Label>> TemplateCatalog::raise_label(std::string template_id,
                                                          policy::Label label) {
   auto work = [template_id, label](TemplateStore& templates) -> Result<policy::Label> {
-    HAKO_TRY(auto what, templates.find_template(template_id));
+    HAKO_TRY(auto what, templates.find_template(store::kDefaultTenant, template_id));
     if (!what) return no_template(template_id);
     policy::Label risen = policy::high_water(label_of(what->label), label);
     what->label = to_string(risen);

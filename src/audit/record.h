@@ -22,7 +22,7 @@ struct Record {
 
   int64_t time_ms = 0;  ///< Unix; 0: when it is written
   std::string tenant;
-  std::string actor;    ///< "key k1", "token k1.ab12", "operator", "node", "gate", "box iabc"
+  std::string actor;  ///< "key k1", "token k1.ab12", "operator", "node", "gate", "box iabc"
   std::string user;
   std::string agent;
   std::string action;   ///< "sandbox.create", "command.start", "file.write", "egress.tcp", ...

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,9 +29,9 @@ enum class Action {
 };
 
 inline constexpr std::array kActions = {
-    Action::sandbox_create, Action::sandbox_read,  Action::sandbox_control, Action::sandbox_exec,
-    Action::sandbox_ports,  Action::files_read,    Action::files_write,     Action::template_read,
-    Action::template_write, Action::tenant_read,   Action::key_manage,      Action::audit_read,
+    Action::sandbox_create, Action::sandbox_read, Action::sandbox_control, Action::sandbox_exec,
+    Action::sandbox_ports,  Action::files_read,   Action::files_write,     Action::template_read,
+    Action::template_write, Action::tenant_read,  Action::key_manage,      Action::audit_read,
     Action::tenant_manage,
 };
 
@@ -58,12 +59,22 @@ class ActionSet {
     set.bits_ = bits_ & other.bits_;
     return set;
   }
+  constexpr ActionSet operator|(ActionSet other) const {
+    ActionSet set;
+    set.bits_ = bits_ | other.bits_;
+    return set;
+  }
   bool operator==(const ActionSet&) const = default;
 
  private:
   static constexpr uint32_t bit(Action action) { return uint32_t(1) << static_cast<int>(action); }
   uint32_t bits_ = 0;
 };
+
+/// What is done to a box that is there.
+inline constexpr ActionSet kBoxActions = {Action::sandbox_read, Action::sandbox_control,
+                                          Action::sandbox_exec, Action::sandbox_ports,
+                                          Action::files_read,   Action::files_write};
 
 /// "files.read,sandbox.read", in the order of kActions; and back. Words that nobody knows, and an
 /// empty text, are nothing.

@@ -23,8 +23,9 @@ inline constexpr size_t kMostCaveats = 32;      ///< of one token
 ///   memory_mb <= 512                   cpus <= 2
 ///   ttl <= 3600                        boxes <= 3
 ///   egress_bytes <= 1000000            expires < 2026-12-01T00:00:00Z
-/// Spaces around the sign count for nothing. invalid_argument says what is wrong: a caveat that
-/// nobody understands leaves nothing, and never everything.
+/// Spaces around the sign and around entries count for nothing. An empty list leaves nothing.
+/// invalid_argument says what is wrong: a caveat that nobody understands leaves nothing, and never
+/// everything.
 Result<Narrowing> parse_caveat(std::string_view text);
 
 /// The caveats that together leave what `narrowing` does.

@@ -17,7 +17,8 @@
 namespace hako::policy {
 
 /// What one source leaves of everything. A member that is nothing leaves all of it; no value of any
-/// member can give more than nothing does.
+/// member can give more than nothing does. Where `sandboxes` is set, nothing is left but actions on
+/// those boxes: no new ones, no templates, no keys.
 struct Narrowing {
   std::optional<std::string> tenant;
   /// A path, "build" or "build/worker-1": what belongs to that agent and to those below it.
@@ -87,7 +88,8 @@ struct TemplateFacts {
 };
 
 /// Whether this is left at all. Rules: "<layer>.actions", "<layer>.expired",
-/// "<layer>.contradiction". Of an allowed one: "permission".
+/// "<layer>.contradiction", "<layer>.sandboxes" (it is no action on boxes, and the layer is for
+/// single ones). Of an allowed one: "permission".
 Decision may(const Permission& permission, Action action, int64_t now_ms);
 
 /// Whether the box exists for whoever asks: tenant, agent, id, label, and sandbox.read or any other
@@ -99,11 +101,14 @@ Decision may_act(const Permission& permission, Action action, const BoxFacts& bo
 
 /// A template is read by its agent, by those below it (what an ancestor made), by those above it,
 /// and, if it is public, by everybody; it is changed from its own agent's path or above, and only
-/// in its own tenant. Rules besides those above: "<layer>.templates".
+/// in its own tenant. To read it is enough to have any action on templates or sandbox.create.
+/// `templates` of a layer names those of its own tenant and the operator's by name or id, and those
+/// of other tenants as "acme/base" or by id. Rules besides those above: "<layer>.templates".
 Decision may_read(const Permission& permission, const TemplateFacts& what, int64_t now_ms);
 Decision may_change(const Permission& permission, const TemplateFacts& what, int64_t now_ms);
 
-/// What is asked of a new box, besides what goes out of it.
+/// What is asked of a new box, besides what goes out of it. A size that is nothing is not known, and
+/// is refused by a layer that limits it: whoever asks fills in the template's own values.
 struct CreateFacts {
   TemplateFacts what;
   Label label = Label::public_data;
@@ -114,7 +119,10 @@ struct CreateFacts {
 /// by whoever can count.
 Decision may_create(const Permission& permission, const CreateFacts& asked, int64_t now_ms);
 
-/// Whether `inner` leaves nothing that `outer` does not: of keys that a key makes.
+/// Whether `inner` leaves nothing that `outer` does not: of keys that a key makes. What holds for
+/// both anyway, such as the layers of platform and tenant, need not be in `outer`. A maker whose
+/// boxes are counted makes only keys that cannot make boxes, as theirs would be counted anew.
+/// Rules: "within.<member>"; of an allowed one "within".
 Decision is_within(const Permission& outer, const Narrowing& inner);
 
 }  // namespace hako::policy

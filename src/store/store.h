@@ -107,9 +107,9 @@ class Store {
   };
   using Admission = std::function<Result<void>(const InUse&)>;
 
-  /// already_exists.
+  /// already_exists; not_found for an unknown tenant.
   virtual Result<void> add_sandbox(const SandboxRecord& record) = 0;
-  /// Adds it if `admit` says ok, else fails as it did. Counting and adding are one transaction, so
+  /// As add_sandbox() if `admit` says ok, else fails as it did. Counting and adding are one transaction, so
   /// that two at once never get the last place both. `admit` must not call the store.
   virtual Result<void> add_sandbox_if(const SandboxRecord& record, const Admission& admit) = 0;
   /// Makes a starting one running. not_found if it has been removed meanwhile.

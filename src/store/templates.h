@@ -61,13 +61,14 @@ class TemplateStore {
  public:
   virtual ~TemplateStore() = default;
 
-  /// Ordered by name.
+  /// Of all tenants, ordered by name.
   virtual Result<std::vector<TemplateRecord>> all_templates() = 0;
-  /// By its id, or by the name it has in that tenant.
+  /// By its id, whosever it is, or by the name it has in that tenant; what is that tenant's comes
+  /// first.
   virtual Result<std::optional<TemplateRecord>> find_template(const std::string& tenant,
                                                               const std::string& id_or_name) = 0;
   /// Adds it or replaces the one of the same id. already_exists if another of its tenant has its
-  /// name.
+  /// name; not_found for an unknown tenant. Tenant, agent, key and creation of an old one stay.
   virtual Result<void> put_template(const TemplateRecord& record) = 0;
   /// With its builds and tags. Whether there was one.
   virtual Result<bool> remove_template(const std::string& id) = 0;

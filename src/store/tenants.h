@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,7 +67,7 @@ class TenantStore {
   /// Changes it. not_found.
   virtual Result<void> put_tenant(const TenantRecord& record) = 0;
   /// With its keys and what is counted of it. failed_precondition while it has sandboxes or
-  /// templates; not_found.
+  /// templates, and for kDefaultTenant; not_found.
   virtual Result<void> remove_tenant(const std::string& name) = 0;
 
   /// Adds the key, or replaces the one of the same id. already_exists if another has its hash;
@@ -79,10 +78,11 @@ class TenantStore {
   virtual Result<std::optional<ApiKey>> find_key_by_id(const std::string& id) = 0;
   /// Ordered by when they were made.
   virtual Result<std::vector<ApiKey>> keys_of(const std::string& tenant) = 0;
-  /// not_found.
+  /// With what is known of its revoked tokens. not_found.
   virtual Result<void> remove_key(const std::string& id) = 0;
 
   /// A token is refused from now on; forgotten after `until_ms`, when it has expired anyway.
+  /// not_found if there is no such key.
   virtual Result<void> revoke_token(const std::string& identifier, const std::string& key_id,
                                     int64_t until_ms) = 0;
   virtual Result<bool> is_token_revoked(const std::string& identifier) = 0;
@@ -92,7 +92,8 @@ class TenantStore {
   /// Of those made under this budget (SandboxRecord::budgets).
   virtual Result<Usage> usage_of_budget(const std::string& budget) = 0;
 
-  /// Bytes that a tenant's sandboxes have sent and received in a period, which the API names.
+  /// Bytes that a tenant's sandboxes have sent and received in a period, which the API names:
+  /// adds some, and says how many there are now. not_found for an unknown tenant.
   virtual Result<int64_t> add_traffic(const std::string& tenant, const std::string& period,
                                       int64_t bytes) = 0;
   virtual Result<int64_t> traffic_of(const std::string& tenant, const std::string& period) = 0;

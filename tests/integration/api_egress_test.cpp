@@ -50,7 +50,11 @@ std::string box_with(const std::string& members) {
 std::string add_key(ApiLab& lab, const std::string& clearance) {
   std::string key = api::make_api_key();
   auto store = store::open_sqlite_store(lab.config.database());
-  EXPECT_TRUE(store.value()->put_key({"key-" + clearance, api::hash_api_key(key), "", 1, clearance}));
+  store::ApiKey made;
+  made.id = "key-" + clearance;
+  made.hash = api::hash_api_key(key);
+  made.clearance = clearance;
+  EXPECT_TRUE(store.value()->tenants().put_key(made));
   return key;
 }
 
