@@ -242,6 +242,7 @@ TEST_F(FairQueueTest, AnyOrderOfEventsLeavesNobodyBehind) {
       if (random() % 20 == 0) {
         settle();
         asio::post(loop, [&others] { others.cancel(); });
+        settle();
       }
     }
     settle();
