@@ -167,7 +167,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& f
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
                                                       std::shared_ptr<WarmPool> pool) {
   auto turn = co_await claiming_.take();
-  while (auto vm = pool->take()) {
+  while (auto vm = pool->take(request.tenant)) {
     Result<void> done = co_await wake_and_hand_over(*vm, request);
     if (done) co_return std::move(vm);
     // A clone may have died while it waited; the next one may be well.
@@ -387,7 +387,7 @@ Task<void> Boxes::open_pool_to_end(std::string name) {
     co_return;
   }
   if (context_.config.pool_size == 0) co_return;
-  pools_[name] = std::make_shared<WarmPool>(context_, activity_, snapshot.value(),
+  pools_[name] = std::make_shared<WarmPool>(context_, activity_, uses_of_pools_, snapshot.value(),
                                             static_cast<size_t>(context_.config.pool_size));
 }
 

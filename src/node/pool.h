@@ -3,6 +3,7 @@
 
 #include <deque>
 
+#include "node/recent_use.h"
 #include "node/vm.h"
 
 namespace hako::node {
@@ -24,8 +25,8 @@ class Activity {
     Activity& activity_;
   };
   /// Waits until no create has been going on for a moment, but not for ever: a pool that is never
-  /// refilled makes every create slow.
-  Task<void> wait_until_quiet();
+  /// refilled makes every create slow. `urgent`: only for a short while.
+  Task<void> wait_until_quiet(bool urgent);
 
  private:
   int count_ = 0;
@@ -36,11 +37,12 @@ class Activity {
 /// Thread: the node's executor.
 class WarmPool {
  public:
-  WarmPool(Context& context, Activity& activity, std::shared_ptr<const LoadedSnapshot> snapshot,
-           size_t size);
+  WarmPool(Context& context, Activity& activity, RecentUse& uses,
+           std::shared_ptr<const LoadedSnapshot> snapshot, size_t size);
 
-  /// A paused clone, or nothing if none is ready. Sets the refill going.
-  std::unique_ptr<Vm> take();
+  /// A paused clone, or nothing if none is ready, or none but those that are kept for tenants who
+  /// had few of them lately ([fairness] pool_kept). Sets the refill going.
+  std::unique_ptr<Vm> take(const std::string& tenant);
   size_t ready() const { return ready_.size(); }
   const std::shared_ptr<const LoadedSnapshot>& snapshot() const { return snapshot_; }
   /// Destroys what is ready.
@@ -52,8 +54,10 @@ class WarmPool {
 
   Context& context_;
   Activity& activity_;
+  RecentUse& uses_;  ///< of all pools
   std::shared_ptr<const LoadedSnapshot> snapshot_;
   size_t size_;
+  size_t kept_;
   std::deque<std::unique_ptr<Vm>> ready_;
   Condition taken_;
   TaskGroup tasks_;
