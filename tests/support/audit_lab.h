@@ -53,7 +53,10 @@ class AuditLab {
     return outcome;
   }
 
-  std::vector<int64_t> segments() const { return list_segments(directory()).value(); }
+  std::vector<int64_t> segments() const {
+    auto listed = list_segments(directory());
+    return listed ? std::move(listed.value()) : std::vector<int64_t>();
+  }
   std::vector<std::string> lines(int64_t segment) const {
     std::ifstream file(segment_path(directory(), segment), std::ios::binary);
     std::vector<std::string> all;
