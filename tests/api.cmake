@@ -17,3 +17,5 @@ hako_test(api_images_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_images_test.cpp)
 hako_test(api_templates_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_templates_test.cpp)
+hako_test(api_limits_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_limits_test.cpp)

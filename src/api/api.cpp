@@ -59,14 +59,15 @@ class Api {
         metrics_(executor, config_, store_),
         node_(config_.node_socket(), node_events()),
         egress_log_(to_unix_ms(WallClock::now())),
-        sandboxes_(config_, store_, node_, [this](const std::string& id) { drop(id); }),
+        limits_(config_),
+        sandboxes_(config_, store_, node_, limits_, [this](const std::string& id) { drop(id); }),
         egress_(config_.egress, store_, node_, sandboxes_),
         catalog_(config_, store_, node_),
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
         authority_(config_, store_, std::move(token_master)),
         service_{config_,     store_,   node_,  sandboxes_, egress_,   egress_log_,
-                 catalog_,    files_,   builder_, metrics_, authority_},
+                 catalog_,    files_,   builder_, metrics_, authority_,  limits_},
         server_(service_) {}
 
   Task<Result<void>> run() {
@@ -207,6 +208,7 @@ class Api {
   Metrics metrics_;
   NodeLink node_;
   EgressLog egress_log_;
+  TenantLimits limits_;
   Sandboxes sandboxes_;
   EgressControl egress_;
   TemplateCatalog catalog_;

@@ -125,6 +125,17 @@ Result<Narrowing> policy_of(const store::TenantRecord& tenant) {
   return read_narrowing(tenant.policy, "tenant " + tenant.name);
 }
 
+Result<policy::Quota> quota_of(const store::TenantRecord& tenant) {
+  if (tenant.quota.empty()) return policy::Quota();
+  json::error_code bad;
+  json::value value = json::parse(tenant.quota, bad);
+  const json::object* object = bad ? nullptr : value.if_object();
+  auto quota = object ? policy::quota_from(*object)
+                      : Error(ErrorCode::corrupted, "no JSON object");
+  if (quota) return quota;
+  return Error(ErrorCode::corrupted, "tenant " + tenant.name + ": " + quota.error().message());
+}
+
 std::string state_of(const store::ApiKey& key, const store::TenantRecord& tenant) {
   json::array parts;
   for (const std::string& part : {key.id, key.hash, key.tenant, key.role, key.clearance,
@@ -142,6 +153,7 @@ Result<Principal> make_principal(const Credential& credential, const config::Con
   who.key_state = state_of(credential.key, credential.tenant);
   who.user = credential.key.user;
   who.tenant = credential.tenant.name;
+  HAKO_TRY(who.quota, quota_of(credential.tenant));
   who.permission.push_back(platform_layer(config));
   HAKO_TRY(auto tenant, tenant_layer(credential.tenant));
   who.permission.push_back(std::move(tenant));

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "policy/permission.h"
+#include "policy/quota.h"
 #include "store/store.h"
 
 namespace hako::api {
@@ -24,6 +25,7 @@ struct Principal {
   /// Platform, tenant, key and the token's caveats. The request's own narrowing is not in it.
   policy::Permission permission;
   policy::Label clearance = policy::Label::public_data;  ///< what the permission leaves of it
+  policy::Quota quota;               ///< of the tenant
   std::vector<std::string> budgets;  ///< what boxes that it makes count against: its key's first
 };
 
@@ -42,6 +44,9 @@ Result<Principal> make_principal(const Credential& credential, const config::Con
 
 /// What a tenant's policy leaves. corrupted for one that cannot be read: it may be a restriction.
 Result<policy::Narrowing> policy_of(const store::TenantRecord& tenant);
+
+/// What a tenant may have and do in all. corrupted for one that cannot be read.
+Result<policy::Quota> quota_of(const store::TenantRecord& tenant);
 
 /// Changes whenever what a key may do inside of boxes of a tenant does: with its secret, its role,
 /// its clearance, its end, and with what it and the tenant narrow. 16 hex digits.

@@ -25,6 +25,7 @@ struct Call {
   std::vector<std::string> parameters;  ///< those of the path, decoded, in order
   std::string body;
   Principal who;       ///< nobody() on open routes
+  std::function<Task<void>()> client_gone = {};  ///< ends when the client has hung up
 };
 
 /// What handlers work with.
@@ -40,6 +41,7 @@ struct Service {
   TemplateBuilder& builder;
   Metrics& metrics;
   Authority& authority;
+  TenantLimits& limits;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);

@@ -7,6 +7,7 @@
 #include "api/grants.h"
 #include "api/scope.h"
 #include "api/standing.h"
+#include "base/async/run_until.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -125,6 +126,7 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
   HAKO_CO_TRY(auto plan,
               plan_sandbox(config_.egress, request.label, request.options, of_tenant));
   if (!plan.decision.allowed) co_return refused_by(plan.decision);
+  HAKO_CO_TRYV(limits_.count_create(who.tenant, who.quota, std::chrono::steady_clock::now()));
   if (!node_.connected()) {
     co_return Error(ErrorCode::unavailable, "the node is not available at the moment; try again");
   }
@@ -176,8 +178,8 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
 Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest request,
                                              Principal who) {
   store::Store::Admission admission = [permission = std::move(who.permission),
-                                       record](const store::Store::InUse& in_use) {
-    return admit(permission, record, in_use);
+                                       quota = who.quota, record](const store::Store::InUse& in_use) {
+    return admit(permission, quota, record, in_use);
   };
   auto added = co_await store_.add_sandbox_if(record, std::move(admission));
   if (!added) co_return error_for_user(added.error(), "record not written");
@@ -189,6 +191,11 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     co_return Error(ErrorCode::unauthenticated, "the API key is not valid");
   }
 
+  auto turn = co_await wait_for_turn(record.tenant, request.client_gone);
+  if (!turn) {
+    co_await abandon(record.id, false);
+    co_return turn.error();
+  }
   json::object body = box_only(record.id);
   body["tenant"] = record.tenant;
   body["template"] = request.node_template;
@@ -228,6 +235,16 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   record.disk_mib = started.value().disk_mib;
   record.isolation = started.value().isolation;
   co_return record;
+}
+
+Task<Result<TenantLimits::Turn>> Sandboxes::wait_for_turn(
+    std::string tenant, std::function<Task<void>()> client_gone) {
+  auto taking = limits_.take_create(std::move(tenant));
+  if (!client_gone) co_return co_await std::move(taking);
+  auto gone = client_gone();
+  auto turn = co_await run_until(std::move(gone), std::move(taking));
+  if (turn) co_return std::move(*turn);
+  co_return Error(ErrorCode::cancelled, "the client has gone");
 }
 
 Task<Result<bool>> Sandboxes::maker_stands(store::SandboxRecord record) {
