@@ -64,6 +64,9 @@ class Sandboxes {
                                              Principal who);
   /// Whether the key that has made it is still as it was then.
   Task<Result<bool>> maker_stands(store::SandboxRecord record);
+  /// Of one that is made now.
+  Task<Result<void>> hold_to_traffic_quota(const Principal& who, SandboxOptions& options,
+                                           policy::EgressPolicy& policy);
   Task<Result<TenantLimits::Turn>> wait_for_turn(std::string tenant,
                                                  std::function<Task<void>()> client_gone);
   Task<void> abandon(std::string id, bool node_may_have_it);

@@ -9,10 +9,11 @@ namespace {
 
 constexpr auto kHealthInterval = std::chrono::seconds(15);
 /// Clones made at once for creates that found the pool empty: more than there are cores only makes
-/// all of them late.
-constexpr int kClonesAtOnce = 3;
+/// all of them late. No fewer than [fairness] creates_at_once as it is installed: here it goes
+/// by arrival, and one tenant could be in another's way.
+constexpr int kClonesAtOnce = 4;
 /// Pooled clones woken at once: with more, each gets so little of a core that all are late.
-constexpr int kClaimsAtOnce = 3;
+constexpr int kClaimsAtOnce = 4;
 constexpr size_t kMostPools = 8;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
