@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/egress_control.h"
+#include "api/tenants.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -13,7 +14,6 @@ using store::TenantStore;
 namespace {
 
 constexpr auto kWriteEvery = 1s;
-constexpr size_t kDigitsOfDay = 10;  // of "2026-11-25T..."
 
 int64_t now() {
   return to_unix_ms(WallClock::now());
@@ -27,15 +27,11 @@ void log_failed(const Error& error) {
 
 }  // namespace
 
-std::string day_of(int64_t now_ms) {
-  return to_rfc3339(from_unix_ms(now_ms)).substr(0, kDigitsOfDay);
-}
-
 Result<std::optional<int64_t>> traffic_left(TenantStore& store, const std::string& tenant,
                                             const policy::Quota& quota, int64_t now_ms) {
   std::optional<int64_t> left;
   if (!quota.egress_bytes_per_day) return left;
-  HAKO_TRY(auto used, store.traffic_of(tenant, day_of(now_ms)));
+  HAKO_TRY(auto used, store.traffic_of(tenant, traffic_period(now_ms)));
   left = std::max<int64_t>(0, *quota.egress_bytes_per_day - used);
   return left;
 }
@@ -66,7 +62,7 @@ Task<Result<bool>> EgressUsage::is_used_up(std::string tenant, int64_t more, std
     HAKO_TRY(auto used, store.add_traffic(tenant, day, more));
     HAKO_TRY(auto record, store.find_tenant(tenant));
     if (!record) return false;
-    HAKO_TRY(auto quota, quota_of(*record));
+    HAKO_TRY(auto quota, read_quota(record->quota));
     return quota.egress_bytes_per_day && used >= *quota.egress_bytes_per_day;
   };
   co_return co_await store_.with_tenants(std::move(work));
@@ -77,7 +73,7 @@ Task<Result<void>> EgressUsage::find_used_up() {
     std::set<std::string> found;
     HAKO_TRY(auto all, store.all_tenants());
     for (const auto& record : all) {
-      auto quota = quota_of(record);
+      auto quota = read_quota(record.quota);
       if (!quota || !quota.value().egress_bytes_per_day) continue;
       HAKO_TRY(auto used, store.traffic_of(record.name, day));
       if (used >= *quota.value().egress_bytes_per_day) found.insert(record.name);
@@ -89,7 +85,7 @@ Task<Result<void>> EgressUsage::find_used_up() {
 }
 
 Task<void> EgressUsage::write_down() {
-  std::string today = day_of(now());
+  std::string today = traffic_period(now());
   if (day_.empty()) {
     // Of an earlier run, whose sandboxes are closed already.
     day_ = today;

@@ -15,9 +15,6 @@ namespace hako::api {
 
 class EgressControl;
 
-/// The day of UTC, "2026-11-25": the period of store::TenantStore::add_traffic().
-std::string day_of(int64_t now_ms);
-
 /// Bytes that the quota leaves for today, at least 0; nothing without one. Blocking.
 Result<std::optional<int64_t>> traffic_left(store::TenantStore& store, const std::string& tenant,
                                             const policy::Quota& quota, int64_t now_ms);

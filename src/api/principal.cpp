@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/tenants.h"
 #include "base/encoding.h"
 #include "policy/caveat.h"
 #include "policy/narrowing_json.h"
@@ -56,16 +57,8 @@ void take_lower(std::optional<T>& into, T other) {
 Result<PermissionLayer> key_layer(const store::ApiKey& key) {
   PermissionLayer layer;
   layer.name = "key " + key.id;
-  HAKO_TRY(layer.leaves, read_narrowing(key.narrowing, layer.name));
-  Narrowing& leaves = layer.leaves;
-  auto role = policy::role_from(key.role);
-  // A role that nobody knows is good for nothing.
-  policy::ActionSet of_role = role ? policy::actions_of(*role) : policy::ActionSet();
-  leaves.actions = leaves.actions ? *leaves.actions & of_role : of_role;
-  if (role != policy::Role::platform) leaves.tenant = key.tenant;
-  take_lower(leaves.label, clearance_of(key.clearance));
-  if (key.expires_ms != 0) take_lower(leaves.expires_ms, key.expires_ms);
-  if (leaves.boxes) layer.budget = budget_of_key(key.id);
+  HAKO_TRY(layer.leaves, narrowing_of(key));
+  if (layer.leaves.boxes) layer.budget = budget_of_key(key.id);
   return layer;
 }
 
@@ -113,6 +106,23 @@ bool has_the_platform(const store::ApiKey& key, const policy::Effective& left) {
 
 }  // namespace
 
+Result<Narrowing> policy_of(const store::ApiKey& key) {
+  HAKO_TRY(auto leaves, read_narrowing(key.narrowing, "key " + key.id));
+  take_lower(leaves.label, clearance_of(key.clearance));
+  if (key.expires_ms != 0) take_lower(leaves.expires_ms, key.expires_ms);
+  return leaves;
+}
+
+Result<Narrowing> narrowing_of(const store::ApiKey& key) {
+  HAKO_TRY(auto leaves, policy_of(key));
+  auto role = policy::role_from(key.role);
+  // A role that nobody knows is good for nothing.
+  policy::ActionSet of_role = role ? policy::actions_of(*role) : policy::ActionSet();
+  leaves.actions = leaves.actions ? *leaves.actions & of_role : of_role;
+  if (role != policy::Role::platform) leaves.tenant = key.tenant;
+  return leaves;
+}
+
 std::string budget_of_key(std::string_view key_id) {
   return "key:" + std::string(key_id);
 }
@@ -123,17 +133,6 @@ std::string budget_of_tenant(std::string_view tenant) {
 
 Result<Narrowing> policy_of(const store::TenantRecord& tenant) {
   return read_narrowing(tenant.policy, "tenant " + tenant.name);
-}
-
-Result<policy::Quota> quota_of(const store::TenantRecord& tenant) {
-  if (tenant.quota.empty()) return policy::Quota();
-  json::error_code bad;
-  json::value value = json::parse(tenant.quota, bad);
-  const json::object* object = bad ? nullptr : value.if_object();
-  auto quota = object ? policy::quota_from(*object)
-                      : Error(ErrorCode::corrupted, "no JSON object");
-  if (quota) return quota;
-  return Error(ErrorCode::corrupted, "tenant " + tenant.name + ": " + quota.error().message());
 }
 
 std::string state_of(const store::ApiKey& key, const store::TenantRecord& tenant) {
@@ -153,7 +152,7 @@ Result<Principal> make_principal(const Credential& credential, const config::Con
   who.key_state = state_of(credential.key, credential.tenant);
   who.user = credential.key.user;
   who.tenant = credential.tenant.name;
-  HAKO_TRY(who.quota, quota_of(credential.tenant));
+  HAKO_TRY(who.quota, read_quota(credential.tenant.quota));
   who.permission.push_back(platform_layer(config));
   HAKO_TRY(auto tenant, tenant_layer(credential.tenant));
   who.permission.push_back(std::move(tenant));

@@ -18,6 +18,9 @@ class TemplateBuilder;
 class Authority;
 class EgressControl;
 class EgressLog;
+class Tenants;
+class KeyRecords;
+class Tokens;
 
 /// One authenticated request, its body read.
 struct Call {
@@ -41,6 +44,9 @@ struct Service {
   TemplateBuilder& builder;
   Metrics& metrics;
   Authority& authority;
+  Tenants& tenants;
+  KeyRecords& keys;
+  Tokens& tokens;
   TenantLimits& limits;
 };
 

@@ -89,6 +89,22 @@ std::span<const Route> routes() {
       Route{Verb::get, "/v1/links", list_links, Action::sandbox_read, "link.list"},
       Route{Verb::delete_, "/v1/links/{linkID}", remove_link,
             Action::sandbox_control, "link.remove"},
+
+      Route{Verb::get, "/v1/tenants", list_tenants, Action::tenant_read, "tenant.list"},
+      Route{Verb::post, "/v1/tenants", create_tenant, Action::tenant_manage, "tenant.create"},
+      Route{Verb::get, "/v1/tenants/{tenant}", get_tenant, Action::tenant_read, "tenant.get"},
+      Route{Verb::patch, "/v1/tenants/{tenant}", update_tenant,
+            Action::tenant_manage, "tenant.update"},
+      Route{Verb::delete_, "/v1/tenants/{tenant}", delete_tenant,
+            Action::tenant_manage, "tenant.delete"},
+      Route{Verb::get, "/v1/keys", list_keys, Action::key_manage, "key.list"},
+      Route{Verb::post, "/v1/keys", create_key, Action::key_manage, "key.create"},
+      Route{Verb::get, "/v1/keys/{keyID}", get_key, Action::key_manage, "key.get"},
+      Route{Verb::patch, "/v1/keys/{keyID}", update_key, Action::key_manage, "key.update"},
+      Route{Verb::delete_, "/v1/keys/{keyID}", delete_key, Action::key_manage, "key.delete"},
+      Route{Verb::post, "/v1/keys/{keyID}/rotate", rotate_key, Action::key_manage, "key.rotate"},
+      Route{Verb::post, "/v1/tokens", mint_token, std::nullopt, "token.mint"},
+      Route{Verb::post, "/v1/tokens/revoke", revoke_token, std::nullopt, "token.revoke"},
   };
   return kRoutes;
 }
