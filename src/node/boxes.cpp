@@ -239,7 +239,8 @@ void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
 }
 
 Task<void> Boxes::give_share(std::shared_ptr<Vm> vm) {
-  return vm->take_share();
+  // Not just returned: the task keeps the machine, which may end meanwhile.
+  co_await vm->take_share();
 }
 
 void Boxes::adopt(std::unique_ptr<Vm> vm) {
