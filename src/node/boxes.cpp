@@ -167,6 +167,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& f
 
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
                                                       std::shared_ptr<WarmPool> pool) {
+  co_await pool->wait_for_one(request.tenant);
   auto turn = co_await claiming_.take();
   while (auto vm = pool->take(request.tenant)) {
     Result<void> done = co_await wake_and_hand_over(*vm, request);

@@ -10,6 +10,7 @@ constexpr auto kQuiet = std::chrono::milliseconds(20);
 constexpr auto kLongestWait = std::chrono::seconds(4);
 /// With none left for those who use little, the next of them would wait for a whole clone.
 constexpr auto kUrgentWait = std::chrono::milliseconds(250);
+constexpr auto kLongestAwaited = std::chrono::seconds(5);
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr auto kPoolWarmTime = std::chrono::seconds(20);
 constexpr auto kRetry = std::chrono::seconds(2);
@@ -48,6 +49,27 @@ std::unique_ptr<Vm> WarmPool::take(const std::string& tenant) {
   ready_.pop_front();
   taken_.notify_all();
   return vm;
+}
+
+Task<Result<void>> WarmPool::next_made() {
+  co_await made_.wait();
+  co_return ok();
+}
+
+Task<void> WarmPool::wait_for_one(std::string tenant) {
+  auto now = std::chrono::steady_clock::now();
+  // By itself a tenant is better served by clones side by side, as are those who come second.
+  bool waits = ready_.empty() && kept_ > 0 && !awaited_ && uses_.has_others(tenant, now) &&
+               uses_.may_take_kept(tenant, now);
+  if (!waits) co_return;
+  struct Awaited {
+    explicit Awaited(bool& flag) : flag(flag) { flag = true; }
+    ~Awaited() { flag = false; }
+    bool& flag;
+  } awaited(awaited_);
+  auto made = next_made();
+  // Late, it is made anew by whoever asks.
+  (void)co_await with_deadline(kLongestAwaited, std::move(made));
 }
 
 Task<void> WarmPool::stop() {
@@ -99,6 +121,7 @@ Task<Result<void>> WarmPool::make_one() {
     co_return done.error();
   }
   ready_.push_back(std::move(vm));
+  made_.notify_all();
   co_return ok();
 }
 

@@ -43,6 +43,9 @@ class WarmPool {
   /// A paused clone, or nothing if none is ready, or none but those that are kept for tenants who
   /// had few of them lately ([fairness] pool_kept). Sets the refill going.
   std::unique_ptr<Vm> take(const std::string& tenant);
+  /// For one whose share is small: waits a while for the clone that is being made, if there is none.
+  /// A whole clone of its own would be slower beside it. Returns at once for all others.
+  Task<void> wait_for_one(std::string tenant);
   size_t ready() const { return ready_.size(); }
   const std::shared_ptr<const LoadedSnapshot>& snapshot() const { return snapshot_; }
   /// Destroys what is ready.
@@ -50,6 +53,7 @@ class WarmPool {
 
  private:
   Task<void> keep_full();
+  Task<Result<void>> next_made();
   Task<Result<void>> make_one();
 
   Context& context_;
@@ -59,7 +63,8 @@ class WarmPool {
   size_t size_;
   size_t kept_;
   std::deque<std::unique_ptr<Vm>> ready_;
-  Condition taken_;
+  Condition taken_, made_;
+  bool awaited_ = false;  ///< somebody waits for the next one
   TaskGroup tasks_;
 };
 

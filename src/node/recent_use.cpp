@@ -21,8 +21,17 @@ void RecentUse::note(const std::string& tenant, Time now) {
   use.at = now;
 }
 
-bool RecentUse::may_take_kept(const std::string& tenant, Time now) {
+void RecentUse::forget_old(Time now) {
   std::erase_if(uses_, [&](const auto& entry) { return now - entry.second.at > kRemembered; });
+}
+
+bool RecentUse::has_others(const std::string& tenant, Time now) {
+  forget_old(now);
+  return uses_.size() > (uses_.contains(tenant) ? 1u : 0u);
+}
+
+bool RecentUse::may_take_kept(const std::string& tenant, Time now) {
+  forget_old(now);
   double own = 0, all = 0;
   size_t tenants = 1;
   for (const auto& [name, use] : uses_) {

@@ -17,12 +17,15 @@ class RecentUse {
   /// Whether this tenant may have what is kept for those who use little: it had less than its part
   /// of what all had, or nobody else is there for whom it could be kept.
   bool may_take_kept(const std::string& tenant, Time now);
+  /// Whether others have taken something within the hour.
+  bool has_others(const std::string& tenant, Time now);
 
  private:
   struct Use {
     double taken = 0;
     Time at{};
   };
+  void forget_old(Time now);
   static double now_worth(const Use& use, Time now);
 
   std::map<std::string, Use> uses_;

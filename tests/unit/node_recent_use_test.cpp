@@ -31,6 +31,17 @@ TEST_F(RecentUseTest, WhoTakesMuchLeavesTheRestToOthers) {
   EXPECT_TRUE(use.may_take_kept("new", now));
 }
 
+TEST_F(RecentUseTest, KnowsWhetherAnybodyElseIsThere) {
+  EXPECT_FALSE(use.has_others("a", now));
+  take("a", 1);
+  EXPECT_FALSE(use.has_others("a", now));
+  EXPECT_TRUE(use.has_others("b", now));
+  take("b", 1);
+  EXPECT_TRUE(use.has_others("a", now));
+  now += 61min;
+  EXPECT_FALSE(use.has_others("a", now));
+}
+
 TEST_F(RecentUseTest, ANewcomerMakesTheFirstOneGreedyOnlyWhileItIsRemembered) {
   take("a", 20);
   take("b", 1);
