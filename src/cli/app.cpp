@@ -22,7 +22,8 @@ not found in the box, 126 if it could not be run, 125 if hako itself failed. Oth
 1 with the reason on standard error; 2 if the command line was not understood.
 
 The API is at --api-url, $HAKO_API_URL or $E2B_API_URL, else where the configuration says. The key
-is $HAKO_API_KEY or $E2B_API_KEY, else the key file that `hako up` made.)";
+is $HAKO_API_KEY or $E2B_API_KEY, else the key file that `hako up` made. An https API must have a
+certificate that an authority of the system vouches for, or one in --ca or $HAKO_CA_FILE.)";
 
 /// Everything the parser fills; lives as long as the parser.
 struct Parsed {
@@ -283,6 +284,9 @@ int run(int argc, char** argv) {
   app.add_option("--api-url", parsed.global.api_url, "Where the API answers")->type_name("URL");
   app.add_option("--tenant", parsed.global.tenant, "Act in this tenant, with the operator's key")
       ->type_name("NAME");
+  app.add_option("--ca", parsed.global.ca_file,
+                 "Trust the authorities in this PEM file, and no others, about an https API")
+      ->type_name("FILE");
   add_running(app, parsed, status);
   add_boxes(app, parsed, status);
   add_templates(app, parsed, status);

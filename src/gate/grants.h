@@ -55,7 +55,8 @@ struct Judgement {
 Judgement judge_daemon_request(const http::RequestHead& head, const Grants& grants, WallTime now);
 
 struct Ingress;
-/// Of a request for another port: what `traffic_token` is, or a grant, where there is one.
+/// Of a request for another port: where `traffic_token` is set it shows that, or, if there is a list
+/// of grants, one of those in its stead.
 Judgement judge_port_request(const http::RequestHead& head, const Ingress& ingress, WallTime now);
 
 struct Machine;

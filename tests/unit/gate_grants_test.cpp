@@ -111,6 +111,9 @@ TEST(GrantsTest, PortsTakeTheirTokenOrAGrantForPorts) {
                           {"grant-of-k2", "k2", {Action::sandbox_ports}, kNow}};
   auto judged = judge_port_request(request, ingress, kNow);
   ASSERT_TRUE(judged.by);
+  // What everybody shares would outlive the key of whoever was given it.
+  request.fields.set("e2b-traffic-access-token", "let-me-in");
+  EXPECT_EQ(judge_port_request(request, ingress, kNow).refused, 403u);
   EXPECT_EQ(judged.by->action, Action::sandbox_ports);
   request.fields.set("e2b-traffic-access-token", "grant-of-k2");
   EXPECT_EQ(judge_port_request(request, ingress, kNow).refused, 403u);
