@@ -3,11 +3,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/authority.h"
 #include "api/egress_control.h"
 #include "api/egress_log.h"
 #include "api/either.h"
 #include "api/server.h"
 #include "api/template_builder.h"
+#include "api/token_keys.h"
 #include "base/async/turn_queue.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -49,8 +51,8 @@ Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
 /// Everything that lives as long as the server, in the order in which it depends on each other.
 class Api {
  public:
-  Api(config::Config config, std::unique_ptr<store::Store> store, ApiOptions options,
-      asio::any_io_executor executor)
+  Api(config::Config config, std::unique_ptr<store::Store> store, std::string token_master,
+      ApiOptions options, asio::any_io_executor executor)
       : config_(std::move(config)),
         options_(std::move(options)),
         store_(std::move(store)),
@@ -62,8 +64,9 @@ class Api {
         catalog_(config_, store_, node_),
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
-        service_{config_,     store_,   node_,  sandboxes_, egress_,
-                 egress_log_, catalog_, files_, builder_,   metrics_},
+        authority_(config_, store_, std::move(token_master)),
+        service_{config_,     store_,   node_,  sandboxes_, egress_,   egress_log_,
+                 catalog_,    files_,   builder_, metrics_, authority_},
         server_(service_) {}
 
   Task<Result<void>> run() {
@@ -73,6 +76,7 @@ class Api {
     Result<void> outcome = ok();
     try {
       auto stored = co_await store_operator_key();
+      if (stored) stored = co_await egress_.take_over_old_tokens();
       if (stored) stored = co_await catalog_.fail_unfinished();
       if (stored) {
         tasks.spawn("node link", node_.run());
@@ -140,8 +144,14 @@ class Api {
     isolation_ = info.isolation;
     isolation_known_.notify_all();
     co_await sandboxes_.reconcile();
+    co_await drop_stale_grants();
     co_await egress_.push_all();
     co_await catalog_.remove_strays();
+  }
+
+  Task<void> drop_stale_grants() {
+    auto dropped = co_await egress_.drop_stale_grants();
+    if (!dropped) log_warn("old access not ended yet", {{"error", dropped.error().message()}});
   }
 
   Task<void> reconcile_now_and_then() {
@@ -149,6 +159,8 @@ class Api {
       co_await sleep_for(kReconcileEvery);
       if (!node_.connected()) continue;
       co_await sandboxes_.reconcile();
+      // What has expired, and what a crash came in between.
+      co_await drop_stale_grants();
       co_await egress_.push_doubtful();
     }
   }
@@ -200,6 +212,7 @@ class Api {
   TemplateCatalog catalog_;
   TemplateFiles files_;
   TemplateBuilder builder_;
+  Authority authority_;
   Service service_;
   Server server_;
   std::string isolation_;  ///< as the node last said; empty until it has
@@ -215,10 +228,11 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
     HAKO_CO_TRYV(listen_for_gate(config, options));
   }
   HAKO_CO_TRY(auto store, store::open_sqlite_store(config.database()));
+  HAKO_CO_TRY(auto token_master, read_or_make_token_master(config));
   // On the heap, as its parts refer to each other.
   auto executor = co_await asio::this_coro::executor;
-  auto api =
-      std::make_unique<Api>(std::move(config), std::move(store), std::move(options), executor);
+  auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(token_master),
+                                   std::move(options), executor);
   co_return co_await api->run();
 }
 

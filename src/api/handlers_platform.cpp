@@ -38,7 +38,7 @@ Task<Result<Response>> openapi(Service&, const Call&) {
   co_return response;
 }
 
-Task<Result<Response>> info(Service& service, const Call&) {
+Task<Result<Response>> info(Service& service, const Call& call) {
   auto node = co_await service.node.info();
   if (!node) co_return error_for_user(node.error(), "node does not tell about itself");
   json::object answer;
@@ -47,8 +47,11 @@ Task<Result<Response>> info(Service& service, const Call&) {
   answer["isolation"] = member_or_null(node.value(), "isolation");
   answer["engine"] = member_or_null(node.value(), "engine");
   answer["accelReason"] = member_or_null(node.value(), "accel_reason");
-  answer["boxes"] = member_or_null(node.value(), "boxes");
-  answer["pooled"] = member_or_null(node.value(), "pooled");
+  // How many there are tells of others' doings.
+  if (call.who.is_operator) {
+    answer["boxes"] = member_or_null(node.value(), "boxes");
+    answer["pooled"] = member_or_null(node.value(), "pooled");
+  }
   answer["gateUrl"] = gate_url(service.config);
   answer["domain"] = service.config.domain;
   answer["defaultTemplate"] = service.config.default_template;

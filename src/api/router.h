@@ -15,6 +15,7 @@ namespace hako::api {
 class TemplateCatalog;
 class TemplateFiles;
 class TemplateBuilder;
+class Authority;
 class EgressControl;
 class EgressLog;
 
@@ -23,7 +24,7 @@ struct Call {
   const http::RequestHead& head;
   std::vector<std::string> parameters;  ///< those of the path, decoded, in order
   std::string body;
-  Principal who;       ///< nobody, with the lowest clearance, on open routes
+  Principal who;       ///< nobody() on open routes
 };
 
 /// What handlers work with.
@@ -38,6 +39,7 @@ struct Service {
   TemplateFiles& files;
   TemplateBuilder& builder;
   Metrics& metrics;
+  Authority& authority;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);
@@ -46,10 +48,11 @@ struct Route {
   http::Verb method;
   std::string_view pattern;  ///< "/sandboxes/{sandboxID}"; a name in braces stands for one segment
   RouteHandler handler;
-  /// What the caller must be allowed to do; nothing: no key is asked for.
+  /// What the caller must be allowed to do; nothing: any key or token will do.
   std::optional<policy::Action> action;
   /// What it is called in the audit log, "sandbox.create"; empty: it is not recorded (open routes).
   std::string_view audited;
+  bool open = false;  ///< no key is asked for
 };
 
 /// Every route there is. Where two patterns fit, the earlier one counts.

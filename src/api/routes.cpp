@@ -9,8 +9,8 @@ std::span<const Route> routes() {
   using http::Verb;
   using policy::Action;
   static constexpr std::array kRoutes = {
-      Route{Verb::get, "/health", health},
-      Route{Verb::get, "/openapi.json", openapi},
+      Route{Verb::get, "/health", health, std::nullopt, "", true},
+      Route{Verb::get, "/openapi.json", openapi, std::nullopt, "", true},
 
       Route{Verb::post, "/v2/sandboxes", create_sandbox_v2,
             Action::sandbox_create, "sandbox.create"},
@@ -26,9 +26,9 @@ std::span<const Route> routes() {
       Route{Verb::post, "/sandboxes/{sandboxID}/refreshes", refresh,
             Action::sandbox_control, "sandbox.refresh"},
       Route{Verb::post, "/v2/sandboxes/{sandboxID}/connect", connect_v2,
-            Action::sandbox_control, "sandbox.connect"},
+            Action::sandbox_read, "sandbox.connect"},
       Route{Verb::post, "/sandboxes/{sandboxID}/connect", connect_v1,
-            Action::sandbox_control, "sandbox.connect"},
+            Action::sandbox_read, "sandbox.connect"},
       Route{Verb::post, "/sandboxes/{sandboxID}/resume", resume,
             Action::sandbox_control, "sandbox.resume"},
       Route{Verb::post, "/sandboxes/{sandboxID}/pause", pause,
@@ -75,7 +75,7 @@ std::span<const Route> routes() {
       Route{Verb::get, "/templates/{templateID}/builds/{buildID}/logs", build_logs,
             Action::template_read, "build.logs"},
 
-      Route{Verb::get, "/v1/info", info, Action::sandbox_read, "info.get"},
+      Route{Verb::get, "/v1/info", info, std::nullopt, "info.get"},
       Route{Verb::get, "/v1/templates", list_own_templates, Action::template_read, "template.list"},
       Route{Verb::post, "/v1/templates", build_template, Action::template_write, "template.build"},
       Route{Verb::delete_, "/v1/templates/{name}", delete_template,

@@ -9,7 +9,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMostLayers = 64;
+constexpr size_t kMostLayers = 128;
 constexpr size_t kMostTargets = 2048;
 constexpr size_t kMostLinks = 64;
 constexpr size_t kMostTlsPorts = 1024;

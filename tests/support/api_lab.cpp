@@ -161,6 +161,18 @@ std::string Reply::message() const {
   return text && text->is_string() ? std::string(text->get_string()) : std::string();
 }
 
+bool takes(const json::object& ingress, const json::value& token, std::string_view action) {
+  const json::value* grants = ingress.if_contains("grants");
+  if (!grants) return false;
+  for (const json::value& grant : grants->as_array()) {
+    if (grant.at("token") != token) continue;
+    for (const json::value& word : grant.at("actions").as_array()) {
+      if (word.as_string() == json::string_view(action.data(), action.size())) return true;
+    }
+  }
+  return false;
+}
+
 ApiLab::ApiLab() : config(make_config()), node(loop, config.node_socket()) {}
 
 ApiLab::~ApiLab() {

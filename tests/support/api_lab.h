@@ -64,6 +64,9 @@ struct Reply {
   std::string message() const;
 };
 
+/// Whether the gate was told in `ingress` to take this token for the action.
+bool takes(const json::object& ingress, const json::value& token, std::string_view action);
+
 /// Folders, configuration, API and node of one test.
 class ApiLab {
  public:
