@@ -9,4 +9,6 @@ hako_test(policy_test LABELS unit DEPENDS policy
     ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_lattice_test.cpp
     ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_property_test.cpp
     ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_permission_test.cpp
-    ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_caveat_test.cpp)
+    ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_caveat_test.cpp
+    ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_permission_property_test.cpp
+    ${CMAKE_CURRENT_SOURCE_DIR}/unit/policy_explain_test.cpp)

@@ -8,6 +8,7 @@
 #include "cli/egress_commands.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "cli/token_commands.h"
 
 namespace hako::cli {
 namespace {
@@ -35,6 +36,7 @@ struct Parsed {
   TemplateBuildOptions build;
   TemplateImportOptions image;
   EgressCommandOptions egress;
+  TokenCommandOptions token;
   std::vector<std::string> ids, names;
   std::string id;
   std::vector<std::string> behind_dashes;
@@ -281,6 +283,7 @@ int run(int argc, char** argv) {
   add_boxes(app, parsed, status);
   add_templates(app, parsed, status);
   add_egress_commands(app, parsed.global, parsed.egress, status);
+  add_token_commands(app, parsed.global, parsed.token, status);
   add_service(app, parsed, status);
   // What stands behind -- is the command's, whatever it looks like.
   int own = 1;
