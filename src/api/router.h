@@ -15,6 +15,7 @@ namespace hako::api {
 class TemplateCatalog;
 class TemplateFiles;
 class TemplateBuilder;
+class AuditTrail;
 class Authority;
 class EgressControl;
 class EgressLog;
@@ -40,6 +41,7 @@ struct Service {
   TemplateBuilder& builder;
   Metrics& metrics;
   Authority& authority;
+  AuditTrail& trail;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);

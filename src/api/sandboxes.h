@@ -28,10 +28,15 @@ class Sandboxes {
  public:
   static constexpr size_t kMostCreating = 256;
 
-  /// `ended` is told of each sandbox that is no more.
-  Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node,
-            std::function<void(const std::string& id)> ended)
-      : config_(config), store_(store), node_(node), ended_(std::move(ended)) {}
+  struct Events {
+    std::function<void(const store::SandboxRecord& record)> made;
+    /// A sandbox is no more, and why, as the node says it; perhaps told twice.
+    std::function<void(const std::string& id)> ended;
+    /// The same, once for each.
+    std::function<void(const std::string& id, const std::string& reason)> gone;
+  };
+  Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node, Events events)
+      : config_(config), store_(store), node_(node), events_(std::move(events)) {}
 
   /// The record is written first, as starting, and becomes running when the node has answered, so
   /// that after a crash at any point reconcile() finds what has no owner. A failed create leaves
@@ -72,7 +77,7 @@ class Sandboxes {
   const config::Config& config_;
   store::AsyncStore& store_;
   NodeLink& node_;
-  std::function<void(const std::string& id)> ended_;
+  Events events_;
   Journal journal_;
   std::set<std::string> creating_;  ///< records that a running create() looks after
 };

@@ -272,6 +272,7 @@ class Search {
     auto value = boost::json::parse(line, error);
     if (error || !value.is_object()) return;
     Found& record = value.get_object();
+    record["hash"] = hash_line(line);
     if (auto kind = text_of(record, "audit"); !kind.empty()) {
       record["action"] = "audit." + std::string(kind);
       record["outcome"] = "ok";

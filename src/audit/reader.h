@@ -13,9 +13,9 @@
 
 namespace hako::audit {
 
-/// One record as it stands in the log, with "seq" and "prev". What the log says of itself has,
-/// beside "audit", an "action" ("audit.head", ...) and an "outcome", so that it reads like the
-/// others.
+/// One record as it stands in the log, with "seq" and "prev", and with its own "hash". What the log
+/// says of itself has, beside "audit", an "action" ("audit.head", ...) and an "outcome", so that it
+/// reads like the others.
 using Found = boost::json::object;
 
 struct Query {
