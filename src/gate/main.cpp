@@ -55,7 +55,7 @@ Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Ser
   auto executor = co_await asio::this_coro::executor;
   NodeLink node(executor, config.gate_socket(), tls, std::move(resolvers), std::move(own));
   Proxy::Api api{config.api_host(), config.api_socket()};
-  Proxy proxy(node.table(), std::move(api));
+  Proxy proxy(node.table(), node.access(), std::move(api));
   http::Handler handler = [&proxy](http::Exchange& exchange) { return proxy.handle(exchange); };
   TaskGroup tasks(executor);
   tasks.spawn("node link", node.run());
@@ -66,6 +66,7 @@ Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Ser
   tasks.spawn("proxy", http::serve(std::move(listener), handler, limits, welcome));
   co_await wait_for_signal(signals);
   log_info("stopping");
+  node.access().settle_all();
   co_await tasks.stop();
 }
 

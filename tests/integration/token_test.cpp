@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 
 #include "base/encoding.h"
+#include "base/fd.h"
 #include "policy/caveat.h"
 #include "wire/macaroon.h"
 
@@ -140,6 +141,16 @@ TEST_P(Narrowed, ACaveatOfTwoLinesBecomesNoSecondCaveat) {
   if (outcome.status != 0) return;
   auto token = wire::parse_macaroon(outcome.output);
   EXPECT_FALSE(token && verify(token.value(), kRoot));
+}
+
+TEST(Documentation, ShowsTheProgramThatIsTried) {
+  auto program = read_file(HAKO_EXAMPLES "/narrow-token.py", 1 << 16);
+  auto page = read_file(HAKO_EXAMPLES "/../docs/tokens.md", 1 << 20);
+  ASSERT_TRUE(program && page);
+  std::string text = program.value();
+  size_t begin = text.find("def narrow("), end = text.find("\n\n", begin);
+  ASSERT_TRUE(begin != std::string::npos && end != std::string::npos);
+  EXPECT_NE(page.value().find("\n" + text.substr(begin, end - begin) + "\n```"), std::string::npos);
 }
 
 INSTANTIATE_TEST_SUITE_P(
