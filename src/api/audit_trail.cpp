@@ -16,14 +16,16 @@ namespace {
 constexpr size_t kLongestFields = 1024;
 /// Members of a body whose own members are named, too: they are rules. Of all others, such as
 /// environments and metadata, the members' names are a stranger's text.
-constexpr std::string_view kRules[] = {"policy", "quota", "network", "egress", "narrowing",
-                                       "leaves", "limits"};
+constexpr std::string_view kRules[] = {"policy",    "quota",  "network", "egress",
+                                       "narrowing", "leaves", "limits"};
 /// What names a thing that a call has made, in its answer.
 constexpr std::string_view kNames[] = {"templateID", "buildID", "linkID", "keyID",
                                        "tokenID",    "name",    "alias"};
 constexpr size_t kLongestAnswerRead = 64 << 10;
 
-bool changes(http::Verb method) { return method != http::Verb::get && method != http::Verb::head; }
+bool changes(http::Verb method) {
+  return method != http::Verb::get && method != http::Verb::head;
+}
 
 std::string outcome_of(unsigned status) {
   if (status < 400) return "ok";

@@ -51,8 +51,8 @@ class AuditTrail {
 
   // What has happened already.
 
-  /// A sandbox that there is: whose it is, and how confidential. Called for all of them at the start,
-  /// and whenever one is made or its label has risen.
+  /// A sandbox that there is: whose it is, and how confidential. Called for all of them at the
+  /// start, and whenever one is made or its label has risen.
   void knows(const store::SandboxRecord& record);
   void made(const store::SandboxRecord& record);
   void gone(const std::string& box, const std::string& reason);
@@ -96,8 +96,5 @@ std::string names_in_body(const std::string& body);
 std::string actor_of(const Principal& who);
 /// The same of what the gate says: "k1", "k1.ab12", "api", or nothing.
 std::string actor_of_key(std::string_view key);
-/// What a record shows to `who`: all of it, as little as a label above their clearance leaves, or
-/// nothing if it is not theirs to see. `record` as audit::Found.
-std::optional<boost::json::object> shown_record(boost::json::object record, const Principal& who);
 
 }  // namespace hako::api

@@ -89,6 +89,13 @@ std::span<const Route> routes() {
       Route{Verb::get, "/v1/links", list_links, Action::sandbox_read, "link.list"},
       Route{Verb::delete_, "/v1/links/{linkID}", remove_link,
             Action::sandbox_control, "link.remove"},
+
+      Route{Verb::get, "/v1/audit", read_audit, Action::audit_read, "audit.read"},
+      Route{Verb::get, "/v1/audit/head", audit_head, Action::audit_read, "audit.head"},
+      Route{Verb::get, "/v1/audit/segments", list_audit_segments,
+            Action::tenant_manage, "audit.segments"},
+      Route{Verb::get, "/v1/audit/segments/{name}", audit_segment,
+            Action::tenant_manage, "audit.export"},
   };
   return kRoutes;
 }

@@ -113,8 +113,28 @@ Task<void> Server::handle(http::Exchange& exchange) {
   done.took = std::chrono::steady_clock::now() - began;
   log_done(head, done);
   response.fields.set("X-Request-Id", done.id);
-  // A client that has gone needs no answer.
-  (void)co_await exchange.respond(std::move(response));
+  co_await send(exchange, std::move(response));
+}
+
+/// A client that has gone needs no answer.
+Task<void> Server::send(http::Exchange& exchange, Response response) {
+  if (!response.more) {
+    (void)co_await exchange.respond(std::move(response));
+    co_return;
+  }
+  http::ResponseHead head{response.status, std::move(response.fields)};
+  auto sent = co_await exchange.begin(std::move(head));
+  std::string piece = std::move(response.body);
+  while (sent) {
+    if (!piece.empty()) sent = co_await exchange.write(asio::buffer(piece));
+    auto next = sent ? co_await response.more() : Result<std::string>(sent.error());
+    if (!next) break;
+    piece = std::move(next.value());
+    if (!piece.empty()) continue;
+    (void)co_await exchange.end();
+    co_return;
+  }
+  exchange.abort();
 }
 
 Task<void> Server::record(const http::RequestHead& head, const Match& match, CallFacts facts,

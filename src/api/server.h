@@ -26,6 +26,7 @@ class Server {
   Task<Result<void>> admit(http::RequestHead& head);
   Task<http::Response> answer(http::Exchange& exchange, const http::RequestHead& head,
                               const Match& match, CallFacts& facts);
+  Task<void> send(http::Exchange& exchange, http::Response response);
   /// Nobody gets an answer of which the audit log knows nothing.
   Task<void> record(const http::RequestHead& head, const Match& match, CallFacts facts,
                     http::Response& response);

@@ -225,19 +225,7 @@ class Search {
   Result<int64_t> end_of(const Segment& segment) {
     HAKO_TRY(int64_t end, offset_of(segment, query_.from > 0 ? query_.from : INT64_MAX));
     if (end < segment.size) return end;
-    // Behind the last newline.
-    std::string tail;
-    while (end > 0) {
-      int64_t size = std::min<int64_t>(end, kBackwardBytes);
-      tail.resize(size_t(size));
-      ssize_t count = ::pread(segment.file.get(), tail.data(), tail.size(), end - size);
-      if (count < 0) return Error::from_errno(errno, "read segment");
-      tail.resize(size_t(count));
-      size_t newline = tail.rfind('\n');
-      if (newline != std::string::npos) return end - size + int64_t(newline) + 1;
-      end -= size;
-    }
-    return end;
+    return whole_size(segment.file);
   }
 
   /// When a segment was begun, by its first line; as late as can be if that is not known or matters
