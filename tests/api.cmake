@@ -10,6 +10,7 @@ hako_test(api_test LABELS integration DEPENDS api
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_metrics_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tenants_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/registry_door_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)

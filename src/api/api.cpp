@@ -10,6 +10,7 @@
 #include "api/either.h"
 #include "api/server.h"
 #include "api/template_builder.h"
+#include "api/tokens.h"
 #include "api/token_keys.h"
 #include "base/async/turn_queue.h"
 #include "base/clock.h"
@@ -67,8 +68,12 @@ class Api {
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
         authority_(config_, store_, std::move(token_master)),
-        service_{config_,     store_,   node_,  sandboxes_, egress_,   egress_log_,
-                 catalog_,    files_,   builder_, metrics_, authority_,
+        tenants_(store_, [this](std::string tenant) { return tenant_changed(std::move(tenant)); }),
+        keys_(store_, [this](std::string) { return drop_stale_grants(); }),
+        tokens_(store_, authority_.token_master(),
+                [this](std::string) { return drop_stale_grants(); }),
+        service_{config_,  store_,   node_,    sandboxes_, egress_,  egress_log_, catalog_,
+                 files_,   builder_, metrics_, authority_, tenants_, keys_,       tokens_,
                  trail_},
         server_(service_) {}
 
@@ -198,6 +203,12 @@ class Api {
     if (!dropped) log_warn("old access not ended yet", {{"error", dropped.error().message()}});
   }
 
+  /// Who may do what in it, and what its sandboxes may reach.
+  Task<void> tenant_changed(std::string tenant) {
+    co_await drop_stale_grants();
+    co_await egress_.push_tenant(std::move(tenant));
+  }
+
   Task<void> reconcile_now_and_then() {
     for (;;) {
       co_await sleep_for(kReconcileEvery);
@@ -258,6 +269,9 @@ class Api {
   TemplateFiles files_;
   TemplateBuilder builder_;
   Authority authority_;
+  Tenants tenants_;
+  KeyRecords keys_;
+  Tokens tokens_;
   Service service_;
   Server server_;
   std::string isolation_;  ///< as the node last said; empty until it has

@@ -56,16 +56,8 @@ void take_lower(std::optional<T>& into, T other) {
 Result<PermissionLayer> key_layer(const store::ApiKey& key) {
   PermissionLayer layer;
   layer.name = "key " + key.id;
-  HAKO_TRY(layer.leaves, read_narrowing(key.narrowing, layer.name));
-  Narrowing& leaves = layer.leaves;
-  auto role = policy::role_from(key.role);
-  // A role that nobody knows is good for nothing.
-  policy::ActionSet of_role = role ? policy::actions_of(*role) : policy::ActionSet();
-  leaves.actions = leaves.actions ? *leaves.actions & of_role : of_role;
-  if (role != policy::Role::platform) leaves.tenant = key.tenant;
-  take_lower(leaves.label, clearance_of(key.clearance));
-  if (key.expires_ms != 0) take_lower(leaves.expires_ms, key.expires_ms);
-  if (leaves.boxes) layer.budget = budget_of_key(key.id);
+  HAKO_TRY(layer.leaves, narrowing_of(key));
+  if (layer.leaves.boxes) layer.budget = budget_of_key(key.id);
   return layer;
 }
 
@@ -112,6 +104,23 @@ bool has_the_platform(const store::ApiKey& key, const policy::Effective& left) {
 }
 
 }  // namespace
+
+Result<Narrowing> policy_of(const store::ApiKey& key) {
+  HAKO_TRY(auto leaves, read_narrowing(key.narrowing, "key " + key.id));
+  take_lower(leaves.label, clearance_of(key.clearance));
+  if (key.expires_ms != 0) take_lower(leaves.expires_ms, key.expires_ms);
+  return leaves;
+}
+
+Result<Narrowing> narrowing_of(const store::ApiKey& key) {
+  HAKO_TRY(auto leaves, policy_of(key));
+  auto role = policy::role_from(key.role);
+  // A role that nobody knows is good for nothing.
+  policy::ActionSet of_role = role ? policy::actions_of(*role) : policy::ActionSet();
+  leaves.actions = leaves.actions ? *leaves.actions & of_role : of_role;
+  if (role != policy::Role::platform) leaves.tenant = key.tenant;
+  return leaves;
+}
 
 std::string budget_of_key(std::string_view key_id) {
   return "key:" + std::string(key_id);

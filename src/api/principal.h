@@ -43,6 +43,11 @@ Result<Principal> make_principal(const Credential& credential, const config::Con
 /// What a tenant's policy leaves. corrupted for one that cannot be read: it may be a restriction.
 Result<policy::Narrowing> policy_of(const store::TenantRecord& tenant);
 
+/// What a key leaves of its role: what it narrows, with its clearance and its end. corrupted.
+Result<policy::Narrowing> policy_of(const store::ApiKey& key);
+/// The same with its role and its tenant: everything that it leaves. corrupted.
+Result<policy::Narrowing> narrowing_of(const store::ApiKey& key);
+
 /// Changes whenever what a key may do inside of boxes of a tenant does: with its secret, its role,
 /// its clearance, its end, and with what it and the tenant narrow. 16 hex digits.
 std::string state_of(const store::ApiKey& key, const store::TenantRecord& tenant);

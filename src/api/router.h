@@ -19,6 +19,9 @@ class AuditTrail;
 class Authority;
 class EgressControl;
 class EgressLog;
+class Tenants;
+class KeyRecords;
+class Tokens;
 
 /// One authenticated request, its body read.
 struct Call {
@@ -41,6 +44,9 @@ struct Service {
   TemplateBuilder& builder;
   Metrics& metrics;
   Authority& authority;
+  Tenants& tenants;
+  KeyRecords& keys;
+  Tokens& tokens;
   AuditTrail& trail;
 };
 

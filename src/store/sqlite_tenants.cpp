@@ -166,6 +166,20 @@ Result<bool> SqliteTenants::is_token_revoked(const std::string& identifier) {
   return any("SELECT 1 FROM revoked_tokens WHERE identifier = ?", identifier);
 }
 
+Result<int64_t> SqliteTenants::count_revoked(const std::string& key_id) {
+  HAKO_TRY(auto statement,
+           database_.prepare("SELECT count(*) FROM revoked_tokens WHERE key_id = ?"));
+  HAKO_TRY(bool row, statement.bind(1, key_id).step());
+  return row ? statement.integer(0) : 0;
+}
+
+Result<void> SqliteTenants::expire_revoked(const std::string& key_id, int64_t until_ms) {
+  HAKO_TRY(auto statement,
+           database_.prepare("UPDATE revoked_tokens SET until_ms = min(until_ms, ?)"
+                             " WHERE key_id = ?"));
+  return statement.bind(1, until_ms).bind(2, key_id).run();
+}
+
 Result<void> SqliteTenants::forget_revoked_before(int64_t now_ms) {
   HAKO_TRY(auto statement, database_.prepare("DELETE FROM revoked_tokens WHERE until_ms < ?"));
   return statement.bind(1, now_ms).run();

@@ -26,6 +26,8 @@ class SqliteTenants : public TenantStore {
   Result<void> revoke_token(const std::string& identifier, const std::string& key_id,
                             int64_t until_ms) override;
   Result<bool> is_token_revoked(const std::string& identifier) override;
+  Result<int64_t> count_revoked(const std::string& key_id) override;
+  Result<void> expire_revoked(const std::string& key_id, int64_t until_ms) override;
   Result<void> forget_revoked_before(int64_t now_ms) override;
 
   Result<Usage> usage_of(const std::string& tenant) override;

@@ -86,6 +86,10 @@ class TenantStore {
   virtual Result<void> revoke_token(const std::string& identifier, const std::string& key_id,
                                     int64_t until_ms) = 0;
   virtual Result<bool> is_token_revoked(const std::string& identifier) = 0;
+  /// How many of this key's are remembered.
+  virtual Result<int64_t> count_revoked(const std::string& key_id) = 0;
+  /// The key was rotated: what is revoked of it until now is needed no longer than until then.
+  virtual Result<void> expire_revoked(const std::string& key_id, int64_t until_ms) = 0;
   virtual Result<void> forget_revoked_before(int64_t now_ms) = 0;
 
   virtual Result<Usage> usage_of(const std::string& tenant) = 0;

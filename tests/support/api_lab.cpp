@@ -234,6 +234,21 @@ Task<Reply> ApiLab::ask(http::Verb method, std::string target, std::string body)
 
 Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::string body,
                                  std::string with_key) {
+  http::Fields fields;
+  if (!with_key.empty()) fields.set("X-API-KEY", with_key);
+  return send(method, std::move(target), std::move(body), std::move(fields));
+}
+
+Task<Reply> ApiLab::ask_in(std::string tenant, http::Verb method, std::string target,
+                           std::string body) {
+  http::Fields fields;
+  fields.set("X-API-KEY", key);
+  fields.set("X-Hako-Tenant", tenant);
+  return send(method, std::move(target), std::move(body), std::move(fields));
+}
+
+Task<Reply> ApiLab::send(http::Verb method, std::string target, std::string body,
+                         http::Fields fields) {
   auto stream = co_await http::connect_tcp("127.0.0.1", port, 5s);
   if (!stream) throw std::runtime_error(stream.error().message());
   http::Client client(std::move(stream.value()));
@@ -241,8 +256,8 @@ Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::str
   request.method = method;
   std::string path = target.substr(0, target.find('?'));
   request.target = std::move(target);
+  request.fields = std::move(fields);
   request.fields.set(http::Field::host, "127.0.0.1");
-  if (!with_key.empty()) request.fields.set("X-API-KEY", with_key);
   request.body = std::move(body);
   auto response = co_await with_deadline(20s, client.exchange(std::move(request)));
   if (!response) throw std::runtime_error(response.error().message());

@@ -83,6 +83,9 @@ class ApiLab {
   Task<Reply> ask(http::Verb method, std::string target, std::string body = {});
   Task<Reply> ask_with_key(http::Verb method, std::string target, std::string body,
                            std::string key);
+  /// The operator's key, acting in a tenant.
+  Task<Reply> ask_in(std::string tenant, http::Verb method, std::string target,
+                     std::string body = {});
   /// The id of a new sandbox.
   Task<std::string> create(std::string body = R"({"templateID":"base"})");
   /// Waits until `holds`; false after ten seconds.
@@ -98,6 +101,7 @@ class ApiLab {
 
  private:
   Task<void> run_api();
+  Task<Reply> send(http::Verb method, std::string target, std::string body, http::Fields fields);
 
   std::unique_ptr<TaskGroup> api_tasks_;
 };

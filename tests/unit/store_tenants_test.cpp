@@ -184,11 +184,28 @@ TEST_F(TenantsTest, RevokedTokensAreForgottenWhenTheyHaveExpired) {
   ASSERT_TRUE(tenants().revoke_token("k1.b", "k1", 20));  // twice: the later end counts
   EXPECT_TRUE(tenants().is_token_revoked("k1.a").value());
   EXPECT_FALSE(tenants().is_token_revoked("k1.c").value());
+  EXPECT_EQ(tenants().count_revoked("k1").value(), 2);
+  EXPECT_EQ(tenants().count_revoked("k2").value(), 0);
   ASSERT_TRUE(tenants().forget_revoked_before(50));
   EXPECT_TRUE(tenants().is_token_revoked("k1.a").value());
   ASSERT_TRUE(tenants().forget_revoked_before(51));
   EXPECT_FALSE(tenants().is_token_revoked("k1.a").value());
   EXPECT_TRUE(tenants().is_token_revoked("k1.b").value());
+}
+
+TEST_F(TenantsTest, WhatWasRevokedBeforeARotationIsForgottenAfterIt) {
+  ASSERT_TRUE(tenants().put_key(key("k1", "aa")));
+  ASSERT_TRUE(tenants().put_key(key("k2", "bb")));
+  ASSERT_TRUE(tenants().revoke_token("k1.a", "k1", INT64_MAX));
+  ASSERT_TRUE(tenants().revoke_token("k1.b", "k1", 10));
+  ASSERT_TRUE(tenants().revoke_token("k2.a", "k2", INT64_MAX));
+  ASSERT_TRUE(tenants().expire_revoked("k1", 20));
+  ASSERT_TRUE(tenants().forget_revoked_before(20));
+  EXPECT_TRUE(tenants().is_token_revoked("k1.a").value());
+  EXPECT_FALSE(tenants().is_token_revoked("k1.b").value());
+  ASSERT_TRUE(tenants().forget_revoked_before(21));
+  EXPECT_FALSE(tenants().is_token_revoked("k1.a").value());
+  EXPECT_TRUE(tenants().is_token_revoked("k2.a").value());
 }
 
 TEST_F(TenantsTest, ReplacingAKeyKeepsItsRevokedTokens) {
