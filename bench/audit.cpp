@@ -125,7 +125,8 @@ int main(int argc, char** argv) {
   }
   rows.push_back(row("audit: records verified", double(verdict.value().records) / took, "1/s"));
   auto bytes = std::filesystem::file_size(folder + "/many/audit-0000000000000001.jsonl");
-  rows.push_back(row("audit: bytes of a record", double(bytes) / double(verdict.value().records), "B"));
+  rows.push_back(
+      row("audit: bytes of a record", double(bytes) / double(verdict.value().records), "B"));
   std::cout << json::serialize(rows) << "\n";
   std::filesystem::remove_all(folder);
   return 0;

@@ -20,4 +20,5 @@ hako_test(api_templates_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_templates_test.cpp)
 hako_test(api_audit_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_audit_test.cpp
-          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp)
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)

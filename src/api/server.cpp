@@ -126,8 +126,11 @@ Task<void> Server::send(http::Exchange& exchange, Response response) {
   auto sent = co_await exchange.begin(std::move(head));
   std::string piece = std::move(response.body);
   while (sent) {
-    if (!piece.empty()) sent = co_await exchange.write(asio::buffer(piece));
-    auto next = sent ? co_await response.more() : Result<std::string>(sent.error());
+    if (!piece.empty()) {
+      sent = co_await exchange.write(asio::buffer(piece));
+      if (!sent) break;
+    }
+    auto next = co_await response.more();
     if (!next) break;
     piece = std::move(next.value());
     if (!piece.empty()) continue;

@@ -24,8 +24,9 @@ Result<std::string> time_from(const std::string& text) {
   auto span = parse_duration(text);
   if (span) return to_rfc3339(WallClock::now() - span.value());
   return Error(ErrorCode::invalid_argument,
-               "'" + printable_field(text) + "' is neither a time such as 2026-01-31T12:00:00Z nor "
-               "a span such as 2h");
+               "'" + printable_field(text) +
+                   "' is neither a time such as 2026-01-31T12:00:00Z nor "
+                   "a span such as 2h");
 }
 
 Result<std::string> query_of(const AuditFilter& filter) {
@@ -94,8 +95,7 @@ Task<Result<AuditPage>> latest(Api& api, std::string query, int limit) {
   std::string before;
   for (;;) {
     int wanted = std::min(limit - int(all.records.size()), kMostOfAPage);
-    auto page = co_await fetch(
-        api, "/v1/audit?limit=" + std::to_string(wanted) + before + query);
+    auto page = co_await fetch(api, "/v1/audit?limit=" + std::to_string(wanted) + before + query);
     if (!page) co_return page.error();
     for (json::value& record : page.value().records) all.records.push_back(std::move(record));
     int64_t next = page.value().next;

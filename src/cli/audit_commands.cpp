@@ -53,14 +53,15 @@ void add_audit_commands(CLI::App& app, GlobalOptions& global, AuditCommandOption
   auto* verify = group->add_subcommand(
       "verify", "Check a copy, offline; exit status 1 if a record is not what was written");
   verify->add_option("directory", options.directory, "The copy")->required()->type_name("DIR");
-  verify->add_option("--key", options.key, "The public key, hex or PEM; this machine's if not given")
+  verify
+      ->add_option("--key", options.key, "The public key, hex or PEM; this machine's if not given")
       ->type_name("FILE");
   verify->add_option("--head", options.head, "A signed head that was noted: it must be in there")
       ->type_name("FILE");
-  verify
-      ->add_option("--at-least", options.at_least, "A record that was noted: it must be in there")
+  verify->add_option("--at-least", options.at_least, "A record that was noted: it must be in there")
       ->type_name("SEQUENCE:HASH");
-  verify->add_option("--begins-at", options.begins_at, "The copy is meant to begin with this segment")
+  verify
+      ->add_option("--begins-at", options.begins_at, "The copy is meant to begin with this segment")
       ->type_name("SEQUENCE");
   verify->add_flag("--json", global.json, "Print JSON");
   verify->callback([&] { status = verify_audit(global, options); });

@@ -23,7 +23,9 @@ constexpr auto kSegmentTime = std::chrono::hours(1);
 
 /// Where an export puts the public key. It comes from where the copy does, so it proves nothing
 /// against whoever made that.
-std::string key_in_copy(const std::string& directory) { return directory + "/audit-key.pub"; }
+std::string key_in_copy(const std::string& directory) {
+  return directory + "/audit-key.pub";
+}
 
 struct RemoteSegment {
   int64_t first = 0;
@@ -73,10 +75,10 @@ Task<Result<int>> copy_all(Api& api, std::string directory) {
     if (is_there) continue;
     HAKO_CO_TRYV(co_await fetch_segment(api, directory, segments[i].first));
   }
-  HAKO_CO_TRYV(write_file_atomically(audit::head_path(directory),
-                                     text_member(head, "head") + "\n", 0600));
-  HAKO_CO_TRYV(write_file_atomically(key_in_copy(directory),
-                                     text_member(head, "publicKey") + "\n", 0644));
+  HAKO_CO_TRYV(
+      write_file_atomically(audit::head_path(directory), text_member(head, "head") + "\n", 0600));
+  HAKO_CO_TRYV(
+      write_file_atomically(key_in_copy(directory), text_member(head, "publicKey") + "\n", 0644));
   co_return int(segments.size());
 }
 
@@ -125,8 +127,8 @@ Result<audit::Expectation> expectation_of(const AuditCommandOptions& options) {
   if (options.at_least.empty()) return expected;
   size_t colon = options.at_least.find(':');
   const char* text = options.at_least.c_str();
-  auto [end, problem] = std::from_chars(text, text + std::min(colon, options.at_least.size()),
-                                        expected.at_least);
+  auto [end, problem] =
+      std::from_chars(text, text + std::min(colon, options.at_least.size()), expected.at_least);
   bool is_number = problem == std::errc() && colon != std::string::npos && end == text + colon;
   if (is_number) expected.hash = options.at_least.substr(colon + 1);
   if (!is_number || expected.at_least < 1 || !hex_decode(expected.hash) ||
@@ -196,8 +198,9 @@ int verify_audit(const GlobalOptions& global, const AuditCommandOptions& options
   auto key = find_key(global, options);
   if (!key) return fail(key.error(), 2);
   if (key.value().from_copy) {
-    print_note("the key is the one in the copy, so that this shows nothing of whoever made it; "
-               "give the key with --key");
+    print_note(
+        "the key is the one in the copy, so that this shows nothing of whoever made it; "
+        "give the key with --key");
   }
   auto verdict = audit::verify_log(options.directory, key.value().key, expected.value());
   if (!verdict) return fail(verdict.error(), 2);

@@ -43,8 +43,8 @@ std::string text_of(const json::value& record, const char* name) {
 /// The records that fit, the newest first.
 Task<json::array> search(ApiLab& lab, std::string query, std::string key = {}) {
   std::string target = "/v1/audit?limit=1000&" + query;
-  auto reply = key.empty() ? co_await lab.ask(Verb::get, target)
-                           : co_await lab.ask_with_key(Verb::get, target, "", key);
+  if (key.empty()) key = lab.key;
+  auto reply = co_await lab.ask_with_key(Verb::get, target, "", key);
   EXPECT_EQ(reply.status, 200u) << reply.message();
   co_return reply.status == 200 ? reply.body.at("records").as_array() : json::array();
 }
@@ -109,8 +109,9 @@ TEST_F(ApiAuditTest, NothingIsDoneOrAnsweredThatCannotBeTold) {
     size_t calls = size_t(std::count(lab.node.calls.begin(), lab.node.calls.end(), "box.create"));
     auto made = co_await lab.ask(Verb::post, "/v2/sandboxes", R"({"templateID":"base"})");
     EXPECT_EQ(made.status, 503u);
-    EXPECT_EQ(size_t(std::count(lab.node.calls.begin(), lab.node.calls.end(), "box.create")), calls);
-    EXPECT_EQ((co_await lab.ask(Verb::get, "/health")).status, 204u);
+    EXPECT_EQ(size_t(std::count(lab.node.calls.begin(), lab.node.calls.end(), "box.create")),
+              calls);
+    EXPECT_EQ((co_await lab.ask(Verb::get, "/health")).status, 200u);
     // As it was again: it goes on.
     std::filesystem::resize_file(path, whole.size());
     bool ready = co_await lab.eventually_status("/v2/sandboxes", 200);
@@ -127,16 +128,19 @@ TEST_F(ApiAuditTest, WhatTheGateTells) {
     std::string id = co_await lab.create();
     lab.node.tell_egress(id, json::parse(R"([{"time_ms":1700000000000,"kind":"dns",
         "name":"evil\u2028.example","verdict":"denied","rule":"platform.none","reason":"no",
-        "count":3}])").as_array());
+        "count":3}])")
+                                 .as_array());
     lab.node.tell_access(id, json::parse(R"([
         {"time_ms":1700000000000,"kind":"command","action":"start","verdict":"allowed",
          "key":"k1.ab12","user":"root","what":"/bin/sh -c 'echo --password=pw1'","detail":"/tmp"},
         {"time_ms":1700000000000,"kind":"file","action":"write","verdict":"denied","key":"",
          "what":"/etc/passwd","status":403,"reason":"no"},
         {"time_ms":"wrong"}, 7, {"time_ms":1,"kind":"command","verdict":"allowed",
-         "what":7}])").as_array());
+         "what":7}])")
+                                 .as_array());
     lab.node.tell_access("istranger", json::parse(R"([{"time_ms":1,"kind":"port","action":"reach",
-        "verdict":"allowed","what":"80"}])").as_array());
+        "verdict":"allowed","what":"80"}])")
+                                          .as_array());
     std::vector<json::value> told;
     for (int i = 0; i < 100 && told.size() < 4; ++i) {
       auto all = co_await search(lab, "");
@@ -166,8 +170,8 @@ TEST_F(ApiAuditTest, WhatTheGateTells) {
 TEST_F(ApiAuditTest, EachReadsWhatIsTheirs) {
   with_api([](ApiLab& lab) -> Task<void> {
     (void)co_await lab.ask(Verb::post, "/v1/tenants", R"({"name":"acme"})");
-    NewKey auditor = co_await add_key(lab, "acme",
-                                      R"({"role":"auditor","policy":{"label":"public"}})");
+    NewKey auditor =
+        co_await add_key(lab, "acme", R"({"role":"auditor","policy":{"label":"public"}})");
     NewKey viewer = co_await add_key(lab, "acme", R"({"role":"viewer"})");
     std::string ours = co_await lab.create();
     auto made = co_await lab.ask_in("acme", Verb::post, "/v2/sandboxes",
@@ -210,10 +214,11 @@ TEST_F(ApiAuditTest, EachReadsWhatIsTheirs) {
     EXPECT_EQ((co_await lab.ask_with_key(Verb::get, "/v1/audit", "", viewer.key)).status, 403u);
     EXPECT_EQ((co_await lab.ask_with_key(Verb::get, "/v1/audit/head", "", auditor.key)).status,
               200u);
-    for (std::string path : {"/v1/audit/segments", "/v1/audit/segments/audit-0000000000000001.jsonl"}) {
+    for (std::string path :
+         {"/v1/audit/segments", "/v1/audit/segments/audit-0000000000000001.jsonl"}) {
       EXPECT_EQ((co_await lab.ask_with_key(Verb::get, path, "", auditor.key)).status, 403u);
-      EXPECT_EQ((co_await lab.ask_in("acme", Verb::get, path)).status, 200u);
     }
+    EXPECT_EQ((co_await lab.ask(Verb::get, "/v1/audit/segments")).status, 200u);
     EXPECT_EQ((co_await lab.ask(Verb::get, "/v1/audit/segments/..%2Faudit-key")).status, 404u);
   });
 }
@@ -275,8 +280,8 @@ TEST_F(ApiAuditTest, PagesAndFollowing) {
     // Nobody is woken up by their own reading.
     auto head = co_await lab.ask(Verb::get, "/v1/audit?limit=1");
     auto last = head.body.at("records").at(0).at("seq").as_int64();
-    auto quiet = co_await lab.ask(Verb::get, "/v1/audit?wait_ms=300&action=link.&after=" +
-                                                 std::to_string(last));
+    auto quiet = co_await lab.ask(
+        Verb::get, "/v1/audit?wait_ms=300&action=link.&after=" + std::to_string(last));
     EXPECT_TRUE(quiet.body.at("records").as_array().empty());
     auto copy = co_await lab.ask(Verb::get, "/v1/audit/head");
     auto head_line = text_of(copy.body, "head");
