@@ -5,6 +5,7 @@
 
 #include "api/audit_trail.h"
 #include "api/authority.h"
+#include "api/certificate.h"
 #include "api/egress_control.h"
 #include "api/egress_log.h"
 #include "api/either.h"
@@ -15,8 +16,8 @@
 #include "base/async/turn_queue.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "config/listening.h"
 #include "jail/jail.h"
-#include "policy/listen.h"
 
 namespace hako::api {
 using namespace std::chrono_literals;
@@ -27,8 +28,9 @@ constexpr auto kReconcileEvery = 60s;
 
 /// `isolation` as the node says it; unknown counts as emulated.
 policy::Decision may_listen(const config::Config& config, std::string_view isolation) {
-  return policy::may_listen(config.api_address, isolation != "hardware",
-                            config.allow_emulated_beyond_loopback);
+  policy::Listening server = config::api_listening(config);
+  server.emulated = isolation != "hardware";
+  return policy::may_listen(server);
 }
 
 /// The socket for the gate, in a folder where only root may make it.
@@ -61,6 +63,7 @@ class Api {
         trail_(config_, std::move(audit_log)),
         metrics_(executor, config_, store_),
         node_(config_.node_socket(), node_events()),
+        certificate_(!config_.api_certificate.empty(), node_, tls_),
         egress_log_(to_unix_ms(WallClock::now())),
         sandboxes_(config_, store_, node_, sandbox_events()),
         egress_(config_.egress, store_, node_, sandboxes_, label_raised()),
@@ -90,6 +93,7 @@ class Api {
       if (stored) {
         tasks.spawn("node link", node_.run());
         tasks.spawn("reconcile", reconcile_now_and_then());
+        tasks.spawn("certificate", certificate_.watch(options_.certificate_look));
         tasks.spawn("metrics", metrics_.run());
         tasks.spawn("audit", trail_.run());
         if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
@@ -192,6 +196,7 @@ class Api {
   Task<void> node_connected(NodeInfo info) {
     isolation_ = info.isolation;
     isolation_known_.notify_all();
+    co_await certificate_.fetch();
     co_await sandboxes_.reconcile();
     co_await drop_stale_grants();
     co_await egress_.push_all();
@@ -239,6 +244,8 @@ class Api {
     if (auto now = decision(); !now.allowed) {
       co_return Error(ErrorCode::permission_denied, now.explanation());
     }
+    // Programs of this machine need no certificate; others would only be turned away.
+    if (!policy::is_loopback(config_.api_address)) co_await certificate_.wait_until_usable();
     Fd listener = std::move(options_.listener);
     if (!listener) {
       HAKO_CO_TRY(listener, http::listen_tcp(config_.api_address, config_.api_port));
@@ -250,7 +257,11 @@ class Api {
     log_info("listening", std::move(fields));
     if (options_.on_listening) options_.on_listening(port);
     http::Handler handler = [this](http::Exchange& exchange) { return server_.handle(exchange); };
-    auto serving = http::serve(std::move(listener), std::move(handler));
+    http::Welcome welcome;
+    if (!config_.api_certificate.empty())
+      welcome = [this](http::Stream stream) { return tls_.welcome(std::move(stream)); };
+    http::ServerLimits limits;
+    auto serving = http::serve(std::move(listener), std::move(handler), limits, std::move(welcome));
     auto refused = wait_until_refused();
     co_await until_either_ends(std::move(serving), std::move(refused));
     co_return Error(ErrorCode::permission_denied, decision().explanation());
@@ -262,6 +273,8 @@ class Api {
   AuditTrail trail_;
   Metrics metrics_;
   NodeLink node_;
+  tls::Server tls_;
+  Certificate certificate_;
   EgressLog egress_log_;
   Sandboxes sandboxes_;
   EgressControl egress_;

@@ -83,6 +83,14 @@ std::string inside_part(const std::string& stored) {
   return json::serialize(policy::to_json(part));
 }
 
+/// One of the operator's that is for a single tenant manages none of the others. The layer that says
+/// where the operator acts now is not of this kind.
+void bind_to_tenant(Narrowing& leaves) {
+  if (!leaves.tenant) return;
+  leaves.actions =
+      leaves.actions.value_or(policy::ActionSet::all()).without({policy::Action::tenant_manage});
+}
+
 Result<PermissionLayer> caveat_layer(const Credential& credential, size_t index) {
   PermissionLayer layer;
   layer.name = "token caveat " + std::to_string(index + 1);
@@ -93,6 +101,7 @@ Result<PermissionLayer> caveat_layer(const Credential& credential, size_t index)
                      leaves.error().message());
   }
   layer.leaves = std::move(leaves.value());
+  bind_to_tenant(layer.leaves);
   if (layer.leaves.boxes) layer.budget = fingerprint(credential.signatures[index]);
   return layer;
 }

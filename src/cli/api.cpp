@@ -31,6 +31,14 @@ Task<Result<std::string>> resolve(std::string host) {
   co_return found.begin()->endpoint().address().to_string();
 }
 
+/// What else to try when a server is not trusted.
+Error with_hint(Error error) {
+  if (error.code() != ErrorCode::permission_denied) return error;
+  return Error(error.code(), error.message() +
+                                 ". If that is your own authority, name its certificate with "
+                                 "--ca FILE or HAKO_CA_FILE");
+}
+
 }  // namespace
 
 Task<Result<http::Client*>> Connection::client() {
@@ -38,6 +46,12 @@ Task<Result<http::Client*>> Connection::client() {
   client_.reset();
   HAKO_CO_TRY(auto address, co_await resolve(endpoint_.host));
   HAKO_CO_TRY(auto stream, co_await http::connect_tcp(address, endpoint_.port, kConnectTime));
+  if (endpoint_.secure) {
+    auto shaking = endpoint_.tls->connect(std::move(stream), endpoint_.host);
+    auto shaken = co_await with_deadline(kConnectTime, std::move(shaking));
+    if (!shaken) co_return with_hint(shaken.error());
+    stream = std::move(shaken).value();
+  }
   client_.emplace(std::move(stream));
   co_return &*client_;
 }
@@ -77,6 +91,8 @@ Result<ApiAccess> find_api(const GlobalOptions& options) {
     url = "http://" + host + ":" + std::to_string(config.api_port);
   }
   HAKO_TRY(auto endpoint, parse_endpoint(url));
+  std::string ca_file = options.ca_file.empty() ? environment("HAKO_CA_FILE") : options.ca_file;
+  endpoint.tls = std::make_shared<tls::Client>(std::move(ca_file));
 
   std::string key = environment("HAKO_API_KEY");
   if (key.empty()) key = environment("E2B_API_KEY");
@@ -105,7 +121,12 @@ Result<ApiAccess> find_api(const GlobalOptions& options) {
       return Error(ErrorCode::invalid_argument,
                    "the API key holds a character no key has: look at HAKO_API_KEY or at " +
                        config.key_file());
-  return ApiAccess{std::move(endpoint), std::move(key)};
+  // What it may be called is for the API to say; here it must only be a line of a header.
+  for (char c : options.tenant)
+    if (c <= ' ' || c > '~')
+      return Error(ErrorCode::invalid_argument, "no tenant is called '" +
+                                                    printable_field(options.tenant) + "'");
+  return ApiAccess{std::move(endpoint), std::move(key), options.tenant};
 }
 
 Error unreachable(const Endpoint& endpoint, const Error& cause) {
@@ -150,6 +171,7 @@ Task<Result<http::Response>> Api::request(http::Verb method, std::string target,
   request.method = method;
   request.target = std::move(target);
   request.fields.set("X-API-KEY", access_.key);
+  if (!access_.tenant.empty()) request.fields.set("X-Hako-Tenant", access_.tenant);
   if (body) {
     request.fields.set(http::Field::content_type, "application/json");
     request.body = boost::json::serialize(*body);

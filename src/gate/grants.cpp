@@ -173,8 +173,8 @@ Judgement judge_port_request(const http::RequestHead& head, const Ingress& ingre
   if (ingress.traffic_token.empty()) return {};
   std::string_view shown = head.header(kTrafficHeader);
   if (shown.empty()) return refuse(403, "The sandbox asks for the header e2b-traffic-access-token");
-  if (wire::equal_secrets(shown, ingress.traffic_token)) return {};
   const Grant* grant = ingress.grants ? find_token(*ingress.grants, shown) : nullptr;
+  if (!ingress.grants && wire::equal_secrets(shown, ingress.traffic_token)) return {};
   if (!grant) return refuse(403, "The traffic access token is not valid");
   Judgement judgement = judge_grant(*grant, policy::Action::sandbox_ports, now);
   if (!judgement.passes()) judgement.refused = 403;
@@ -191,6 +191,18 @@ Judgement judge(const http::RequestHead& head, uint16_t port, const Machine& mac
 void show_own_token(http::RequestHead& head, const std::string& token) {
   head.fields.set(beast(kTokenHeader), token);
   if (is_signed(head)) head.target = without_signature(head.target);
+}
+
+std::optional<Admission> lend_own_token(http::RequestHead& head, const Machine& machine,
+                                        WallTime now) {
+  std::string_view shown = head.header(kTokenHeader);
+  if (shown.empty() || machine.access_token.empty() || !machine.ingress.grants) return std::nullopt;
+  const Grant* grant = find_token(*machine.ingress.grants, shown);
+  if (!grant) return std::nullopt;
+  Judgement judgement = judge_grant(*grant, policy::Action::sandbox_exec, now);
+  head.fields.erase(beast(kTokenHeader));
+  if (judgement.passes()) head.fields.set(beast(kTokenHeader), machine.access_token);
+  return judgement.by;
 }
 
 bool is_signed(const http::RequestHead& head) {

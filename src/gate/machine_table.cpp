@@ -118,7 +118,9 @@ Result<void> MachineTable::publish(const std::string& id, const std::string& box
 }
 
 void MachineTable::change_ingress(Machine& machine, Ingress ingress) {
-  bool other_token = ingress.traffic_token != machine.ingress.traffic_token;
+  bool other_token = ingress.traffic_token != machine.ingress.traffic_token ||
+                     (!ingress.traffic_token.empty() &&
+                      ingress.grants.has_value() != machine.ingress.grants.has_value());
   machine.ingress = std::move(ingress);
   if (other_token) {
     for (int fd : machine.live)

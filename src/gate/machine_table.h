@@ -15,8 +15,8 @@ namespace hako::gate {
 
 /// How a box is reached. Chosen by the box's owner.
 struct Ingress {
-  /// What a request for a port other than the daemon's must show, or a grant; empty when anybody may
-  /// come in.
+  /// Empty when anybody may come in to the ports that are not the daemon's. Otherwise a request must
+  /// show it, or, if there is a list of grants, one that is good for ports.
   std::string traffic_token;
   std::string mask_host;  ///< what Host becomes there, "${PORT}" being the port; empty to leave it
   /// Who may ask the daemon, where that has a token. None at all, which is not the same as an empty

@@ -8,7 +8,7 @@
 #include <iostream>
 
 #include "base/log.h"
-#include "config/config.h"
+#include "config/listening.h"
 #include "gate/node_link.h"
 #include "gate/proxy.h"
 #include "http/server.h"
@@ -24,6 +24,10 @@ Result<Fd> listening_socket(const config::Config& config, int inherited) {
     Fd given(inherited);
     return given.duplicate();
   }
+  // Which isolation boxes have is the node's to know: it announces none where it may not.
+  auto allowed = policy::may_listen(config::gate_listening(config));
+  if (!allowed.allowed)
+    return Error(ErrorCode::permission_denied, "[gate] address: " + allowed.explanation());
   return http::listen_tcp(config.gate_address, config.gate_port);
 }
 

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "config/listening.h"
 #include "engine/kvm_verdict.h"
 #include "engine/qemu/qemu_engine.h"
 #include "image/checksum.h"
@@ -17,7 +18,6 @@
 #include "node/kvm_trial.h"
 #include "node/reconcile.h"
 #include "node/service.h"
-#include "policy/listen.h"
 
 namespace hako::node {
 namespace {
@@ -309,8 +309,9 @@ Task<Result<NodeEnd>> run_node(const config::Config& config) {
     }
   }
   bool emulated = engine->fingerprint().isolation == engine::Isolation::emulated;
-  auto reachable =
-      policy::may_listen(config.gate_address, emulated, config.allow_emulated_beyond_loopback);
+  policy::Listening gate = config::gate_listening(config);
+  gate.emulated = emulated;
+  auto reachable = policy::may_listen(gate);
   if (!reachable.allowed)
     co_return Error(ErrorCode::permission_denied, "[gate] address: " + reachable.explanation());
   HAKO_CO_TRY(auto netns, network::empty_namespace(config.run_dir + "/netns/empty"));

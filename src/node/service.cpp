@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "node/certificate.h"
 #include "node/json_fields.h"
 
 namespace hako::node {
@@ -50,7 +51,7 @@ Task<void> Service::serve(Fd connection) {
       {"node.info", &Service::info},          {"box.create", &Service::create_box},
       {"box.destroy", &Service::destroy_box}, {"box.set_end", &Service::set_end},
       {"box.list", &Service::list_boxes},     {"box.console", &Service::console},
-      {"box.egress", &Service::set_egress},
+      {"box.egress", &Service::set_egress},   {"api.certificate", &Service::api_certificate},
   };
   for (const auto& [name, method] : methods) {
     rpc::Handler handler = [this, method = method](rpc::Payload request) {
@@ -191,6 +192,17 @@ Service::Answer Service::console(rpc::Payload request) {
   std::replace_if(
       text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 126; }, '?');
   body["text"] = std::move(text);
+  co_return payload(std::move(body));
+}
+
+Service::Answer Service::api_certificate(rpc::Payload) {
+  const config::Config& config = context_.config;
+  if (config.api_certificate.empty())
+    co_return Error(ErrorCode::not_found, "the configuration names no certificate for the api");
+  HAKO_CO_TRY(auto pair, read_certificate(config.api_certificate, config.api_certificate_key));
+  boost::json::object body;
+  body["certificate"] = std::move(pair.first);
+  body["key"] = std::move(pair.second);
   co_return payload(std::move(body));
 }
 

@@ -29,6 +29,7 @@ class Service {
   Answer set_egress(rpc::Payload request);
   Answer list_boxes(rpc::Payload request);
   Answer console(rpc::Payload request);
+  Answer api_certificate(rpc::Payload request);
 
   Context& context_;
   Boxes& boxes_;

@@ -64,6 +64,11 @@ class ActionSet {
     set.bits_ = bits_ | other.bits_;
     return set;
   }
+  constexpr ActionSet without(ActionSet other) const {
+    ActionSet set;
+    set.bits_ = bits_ & ~other.bits_;
+    return set;
+  }
   bool operator==(const ActionSet&) const = default;
 
  private:

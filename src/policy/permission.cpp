@@ -19,6 +19,12 @@ Decision refuse(const PermissionLayer& layer, std::string_view member, std::stri
                         std::move(remedy));
 }
 
+constexpr ActionSet kAllTenants = {Action::tenant_manage};
+
+bool is_for_an_agent(const Narrowing& leaves) {
+  return leaves.agent && !leaves.agent->empty();
+}
+
 Decision left() {
   return Decision::allow("permission", "every layer of the permission leaves this");
 }
@@ -90,8 +96,11 @@ Refusal no_action_left(const Permission& permission, ActionSet actions) {
     if (layer.leaves.sandboxes && (actions & kBoxActions).empty()) {
       return refuse(layer, "sandboxes", "is for single boxes and leaves nothing besides");
     }
-    if (layer.leaves.sandboxes) actions = actions & kBoxActions;
-    if (layer.leaves.actions) actions = actions & *layer.leaves.actions;
+    if (is_for_an_agent(layer.leaves) && actions.without(kAllTenants).empty()) {
+      return refuse(layer, "agent",
+                    "is for agent " + *layer.leaves.agent + ", and tenants are not");
+    }
+    actions = actions & actions_left(layer.leaves);
     if (actions.empty()) return refuse(layer, "actions", "does not leave " + to_string(asked));
   }
   return std::nullopt;
@@ -196,9 +205,8 @@ void keep_common(std::optional<std::set<std::string>>& common,
 void keep_less(Effective& left, const PermissionLayer& layer) {
   const Narrowing& leaves = layer.leaves;
   keep_common(left.sandboxes, leaves.sandboxes);
-  if (leaves.sandboxes) left.actions = left.actions & kBoxActions;
   if (leaves.templates) left.templates.push_back(*leaves.templates);
-  if (leaves.actions) left.actions = left.actions & *leaves.actions;
+  left.actions = left.actions & actions_left(leaves);
   if (leaves.label) left.label = std::min(left.label, *leaves.label);
   if (leaves.egress) {
     left.egress.push_back(*leaves.egress);
@@ -212,6 +220,12 @@ void keep_less(Effective& left, const PermissionLayer& layer) {
 }
 
 }  // namespace
+
+ActionSet actions_left(const Narrowing& leaves) {
+  ActionSet actions = leaves.actions.value_or(ActionSet::all());
+  if (leaves.sandboxes) actions = actions & kBoxActions;
+  return is_for_an_agent(leaves) ? actions.without(kAllTenants) : actions;
+}
 
 bool is_tenant_name(std::string_view name) {
   return is_name_part(name);

@@ -37,6 +37,10 @@ struct Narrowing {
   bool operator==(const Narrowing&) const = default;
 };
 
+/// The actions that it leaves, also by its other members: of single boxes only those on boxes, and
+/// of an agent not tenant.manage, as tenants are no agent's.
+ActionSet actions_left(const Narrowing& leaves);
+
 /// A tenant's name, or an agent's path: [a-z0-9] with '-', '_' and '.' inside, at most 64 bytes for
 /// each part; an agent's parts are joined by '/', eight at most.
 bool is_tenant_name(std::string_view name);
@@ -88,8 +92,8 @@ struct TemplateFacts {
 };
 
 /// Whether this is left at all. Rules: "<layer>.actions", "<layer>.expired",
-/// "<layer>.contradiction", "<layer>.sandboxes" (it is no action on boxes, and the layer is for
-/// single ones). Of an allowed one: "permission".
+/// "<layer>.contradiction", "<layer>.sandboxes" and "<layer>.agent" (of what else actions_left()
+/// takes). Of an allowed one: "permission".
 Decision may(const Permission& permission, Action action, int64_t now_ms);
 
 /// Whether the box exists for whoever asks: tenant, agent, id, label, and sandbox.read or any other

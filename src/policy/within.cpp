@@ -83,8 +83,7 @@ Decision numbers_within(const Effective& outer, const Narrowing& inner) {
 /// What a new key makes is counted under the new key, so a maker whose boxes are counted could
 /// count anew as often as it likes.
 Decision budget_within(const Permission& outer, const Narrowing& inner) {
-  ActionSet actions = inner.actions.value_or(ActionSet::all());
-  bool creates = actions.has(Action::sandbox_create) && !inner.sandboxes && inner.boxes != 0;
+  bool creates = actions_left(inner).has(Action::sandbox_create) && inner.boxes != 0;
   for (const PermissionLayer& layer : outer) {
     if (!layer.leaves.boxes || !creates) continue;
     return beyond("boxes", layer.name + " counts boxes, and this would not be counted with them",
@@ -122,9 +121,7 @@ Decision is_within(const Permission& outer, const Narrowing& inner) {
   }
   Decision place = place_within(left, inner);
   if (!place.allowed) return place;
-  ActionSet actions = inner.actions.value_or(ActionSet::all());
-  if (inner.sandboxes) actions = actions & kBoxActions;
-  if (!left.actions.covers(actions)) {
+  if (!left.actions.covers(actions_left(inner))) {
     return beyond("actions", "it could do more than its maker",
                   "leave it these at most: " + to_string(left.actions));
   }

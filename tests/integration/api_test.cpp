@@ -474,6 +474,7 @@ TEST_F(ApiTest, TemplatesAndInfo) {
     auto info = co_await lab.ask(Verb::get, "/v1/info");
     EXPECT_EQ(info.body.at("isolation"), "emulated");
     EXPECT_EQ(info.body.at("gateUrl"), "http://127.0.0.1:3002");
+    EXPECT_FALSE(info.body.as_object().contains("gateHttpsUrl"));
     auto own = co_await lab.ask(Verb::get, "/v1/templates");
     EXPECT_EQ(own.body.at("templates").at(0).at("name"), "base");
     auto theirs = co_await lab.ask(Verb::get, "/templates");
@@ -668,6 +669,7 @@ TEST_F(ApiTest, SandboxesOutliveARestart) {
 TEST_F(ApiTest, EmulatedBoxesStayOnLoopback) {
   without_api([](ApiLab& lab) -> Task<void> {
     lab.config.api_address = "0.0.0.0";
+    lab.config.allow_plain_api_beyond_loopback = true;
     lab.node.start();
     EXPECT_FALSE(co_await lab.start_api());
     CO_ASSERT_TRUE(lab.outcome && !*lab.outcome);

@@ -268,6 +268,25 @@ GRANTS_TEST(each_request_of_a_connection_is_judged_anew) {
   EXPECT_EQ(guest_->open_connections(49983), 1);  // the gate's own, kept for whoever comes next
 }
 
+GRANTS_TEST(a_connection_that_is_used_again_is_nobodys_before) {
+  auto one = grant("grant-of-k1", "k1", {"sandbox.exec"});
+  auto two = grant("grant-of-k2", "k2", {"sandbox.exec"});
+  CO_ASSERT_TRUE(co_await set_grants(list(one, two)));
+  auto first = with_token("/echo", "grant-of-k1");
+  auto served = co_await ask(std::move(first));
+  EXPECT_EQ(served.status, 200u);
+  auto stream = co_await hang("grant-of-k2");
+  EXPECT_EQ(guest_->open_connections(49983), 1);  // the same
+  CO_ASSERT_TRUE(co_await set_grants(list(two)));
+  EXPECT_EQ(guest_->established_connections(49983), 1);
+  auto again = with_token("/echo", "grant-of-k2");
+  auto answered = co_await ask(std::move(again));
+  EXPECT_EQ(answered.status, 200u);
+  EXPECT_EQ(guest_->established_connections(49983), 2);
+  CO_ASSERT_TRUE(co_await set_grants(list()));
+  EXPECT_TRUE(co_await is_cut(stream));
+}
+
 GRANTS_TEST(an_upload_under_way_ends_with_its_grant) {
   auto only = grant("grant-of-k1", "k1", {"files.write"});
   CO_ASSERT_TRUE(co_await set_grants(list(only)));
@@ -286,7 +305,8 @@ GRANTS_TEST(an_upload_under_way_ends_with_its_grant) {
 GRANTS_TEST(ports_with_a_token_take_a_grant_for_ports_in_its_stead) {
   auto for_ports = grant("grant-of-k1", "k1", {"sandbox.ports"});
   auto for_commands = grant("grant-of-k2", "k2", {"sandbox.exec"});
-  boost::json::object ingress = ingress_with(list(for_ports, for_commands));
+  auto also_for_ports = grant("grant-of-k3", "k3", {"sandbox.ports"});
+  boost::json::object ingress = ingress_with(list(for_ports, for_commands, also_for_ports));
   ingress["traffic_token"] = "let-me-in";
   boost::json::object change{{"machine", "m1-1"}};
   change["egress"] = boost::json::object();
@@ -300,7 +320,7 @@ GRANTS_TEST(ports_with_a_token_take_a_grant_for_ports_in_its_stead) {
   };
   auto shared = ask_port("let-me-in", "/seen");
   auto by_token = co_await ask(std::move(shared));
-  EXPECT_EQ(by_token.body, "127.0.0.1|||");
+  EXPECT_EQ(by_token.status, 403u);
   auto own = ask_port("grant-of-k1", "/seen");
   auto by_grant = co_await ask(std::move(own));
   EXPECT_EQ(by_grant.body, "127.0.0.1|||");
@@ -308,16 +328,16 @@ GRANTS_TEST(ports_with_a_token_take_a_grant_for_ports_in_its_stead) {
   auto refused = co_await ask(std::move(unfit));
   EXPECT_EQ(refused.status, 403u);
   EXPECT_THAT(refused.body, HasSubstr("sandbox.ports"));
-  // The grant goes: what came by it ends, what came by the shared token does not.
+  // The grant goes, and what came by it ends. What came by another does not.
   auto by_grant_stream = co_await this->client();
   auto hanging = ask_port("grant-of-k1", "/hang");
   CO_ASSERT_TRUE(co_await by_grant_stream.start(std::move(hanging)));
-  auto by_token_stream = co_await this->client();
-  auto lasting = ask_port("let-me-in", "/hang");
-  CO_ASSERT_TRUE(co_await by_token_stream.start(std::move(lasting)));
+  auto by_other_stream = co_await this->client();
+  auto lasting = ask_port("grant-of-k3", "/hang");
+  CO_ASSERT_TRUE(co_await by_other_stream.start(std::move(lasting)));
   change = {{"machine", "m1-1"}};
   change["egress"] = boost::json::object();
-  ingress["grants"] = boost::json::array();
+  ingress["grants"] = list(also_for_ports);
   change["ingress"] = ingress;
   auto narrow = node_->order("machine.egress", std::move(change));
   CO_ASSERT_TRUE(co_await std::move(narrow));

@@ -98,7 +98,7 @@ Task<void> FakeNode::serve(Fd connection, uid_t) {
   auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
   for (const char* method :
        {"node.info", "template.list", "template.remove", "build.begin", "build.abort", "box.create",
-        "box.destroy", "box.set_end", "box.list", "box.console", "box.egress"}) {
+        "box.destroy", "box.set_end", "box.list", "box.console", "box.egress", "api.certificate"}) {
     rpc::Handler handler = [this, method](rpc::Payload payload) {
       return answer(method, std::move(payload));
     };
@@ -138,6 +138,7 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
     return Error(ErrorCode::failed_precondition, "this node builds nothing");
   }
   if (method == "template.remove") return reply;
+  if (method == "api.certificate") return certificate;
   if (method == "box.list") {
     json::array list;
     for (const auto& [id, box] : boxes) list.push_back(box);
@@ -191,6 +192,7 @@ ApiLab::~ApiLab() {
 Task<void> ApiLab::run_api() {
   api::ApiOptions options;
   options.stay_root = true;
+  options.certificate_look = 50ms;
   auto listener = http::listen_tcp(config.api_address, 0);
   if (!listener) throw std::runtime_error(listener.error().message());
   options.listener = std::move(listener.value());

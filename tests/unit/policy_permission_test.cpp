@@ -168,6 +168,15 @@ TEST(May, ATokenForSingleBoxesIsForNothingElse) {
   EXPECT_EQ(verdict(may_read(permission, own_template(), kNow)), "key k1.sandboxes");
 }
 
+TEST(May, AnAgentManagesNoTenants) {
+  for (Action action : kActions) {
+    EXPECT_EQ(verdict(may({key(of_agent("a"))}, action, kNow)),
+              action == Action::tenant_manage ? "key k1.agent" : "yes");
+  }
+  EXPECT_FALSE(effective({key(of_agent("a"))}).actions.has(Action::tenant_manage));
+  EXPECT_TRUE(may({key(of_agent(""))}, Action::tenant_manage, kNow).allowed);
+}
+
 TEST(MaySee, TenantAgentIdAndLabel) {
   EXPECT_EQ(verdict(may_see({key(of_tenant("acme"))}, box(), kNow)), "yes");
   EXPECT_EQ(verdict(may_see({key(of_tenant("other"))}, box(), kNow)), "key k1.tenant");
@@ -329,6 +338,7 @@ TEST(IsWithin, EveryMemberOfTheOuterBindsTheInner) {
   outer.expires_ms = 100;
   Permission maker = {key(outer)};
   EXPECT_EQ(verdict(is_within(maker, outer)), "yes");
+  EXPECT_EQ(verdict(is_within({key(of_agent("a"))}, of_agent("a/b"))), "yes");
   auto without = [&](auto change) {
     Narrowing inner = outer;
     change(inner);
