@@ -9,6 +9,7 @@ hako_test(api_test LABELS integration DEPENDS api
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_edges_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_quota_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_metrics_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tenants_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tls_test.cpp
@@ -23,5 +24,7 @@ hako_test(api_audit_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_audit_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
+hako_test(api_limits_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_limits_test.cpp)
 hako_test(api_principal_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_principal_test.cpp)

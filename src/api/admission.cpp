@@ -17,6 +17,13 @@ int64_t boxes_under(const std::string& budget, const store::SandboxRecord& recor
   return 0;
 }
 
+/// Nobody knows when another sandbox ends; asking sooner would be of little use.
+constexpr std::chrono::seconds kRetry{10};
+
+Error no_room(const Decision& decision) {
+  return Error(ErrorCode::resource_exhausted, with_rule(decision)).with_retry_after(kRetry);
+}
+
 Decision may_add(const PermissionLayer& layer, int64_t now) {
   std::string rule = layer.name + ".boxes";
   int64_t most = *layer.leaves.boxes;
@@ -28,13 +35,18 @@ Decision may_add(const PermissionLayer& layer, int64_t now) {
 
 }  // namespace
 
-Result<void> admit(const policy::Permission& permission, const store::SandboxRecord& record,
-                   const store::Store::InUse& in_use) {
+Result<void> admit(const policy::Permission& permission, const policy::Quota& quota,
+                   const store::SandboxRecord& record, const store::Store::InUse& in_use) {
   for (const PermissionLayer& layer : permission) {
     if (!layer.leaves.boxes) continue;
     Decision decision = may_add(layer, boxes_under(layer.budget, record, in_use));
-    if (!decision.allowed) return Error(ErrorCode::resource_exhausted, with_rule(decision));
+    if (!decision.allowed) return no_room(decision);
   }
+  const store::Usage& now = in_use.tenant;
+  policy::Amounts in_all{now.boxes, now.vcpus, now.memory_mib, now.disk_mib};
+  policy::Amounts one{1, record.vcpus, record.memory_mib, record.disk_mib};
+  Decision decision = policy::within(quota, in_all, one);
+  if (!decision.allowed) return no_room(decision);
   return ok();
 }
 

@@ -2,12 +2,15 @@
 #pragma once
 
 #include "policy/permission.h"
+#include "policy/quota.h"
 #include "store/store.h"
 
 namespace hako::api {
 
-/// `in_use` as it is before `record` is added. resource_exhausted with the rule: "<layer>.boxes".
-Result<void> admit(const policy::Permission& permission, const store::SandboxRecord& record,
+/// `in_use` as it is before `record` is added, whose sizes count as it has them.
+/// resource_exhausted with the rule: "<layer>.boxes", or one of policy::within().
+Result<void> admit(const policy::Permission& permission, const policy::Quota& quota,
+                   const store::SandboxRecord& record,
                    const store::Store::InUse& in_use);
 
 }  // namespace hako::api

@@ -65,7 +65,8 @@ class Api {
         node_(config_.node_socket(), node_events()),
         certificate_(!config_.api_certificate.empty(), node_, tls_),
         egress_log_(to_unix_ms(WallClock::now())),
-        sandboxes_(config_, store_, node_, sandbox_events()),
+        limits_(config_),
+        sandboxes_(config_, store_, node_, limits_, sandbox_events()),
         egress_(config_.egress, store_, node_, sandboxes_, label_raised()),
         catalog_(config_, store_, node_),
         files_(config_),
@@ -76,8 +77,8 @@ class Api {
         tokens_(store_, authority_.token_master(),
                 [this](std::string) { return drop_stale_grants(); }),
         service_{config_,  store_,   node_,    sandboxes_, egress_,  egress_log_, catalog_,
-                 files_,   builder_, metrics_, authority_, tenants_, keys_,       tokens_,
-                 trail_},
+                 files_,   builder_, metrics_, authority_, tenants_, keys_,
+                 tokens_,  limits_,  trail_},
         server_(service_) {}
 
   Task<Result<void>> run() {
@@ -276,6 +277,7 @@ class Api {
   tls::Server tls_;
   Certificate certificate_;
   EgressLog egress_log_;
+  TenantLimits limits_;
   Sandboxes sandboxes_;
   EgressControl egress_;
   TemplateCatalog catalog_;

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
+#include "api/egress_usage.h"
 #include "api/grants.h"
+#include "api/tenants.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "policy/egress_json.h"
 
@@ -144,17 +147,36 @@ Task<Result<void>> EgressControl::tell_node(const SandboxRecord& record,
 }
 
 Task<Result<EgressCeilings>> EgressControl::ceilings_now(std::string tenant) {
-  auto read = [tenant](store::TenantStore& store) { return store.find_tenant(tenant); };
+  struct Found {
+    std::optional<store::TenantRecord> tenant;
+    bool used_up = false;
+  };
+  auto read = [tenant](store::TenantStore& store) -> Result<Found> {
+    Found found;
+    HAKO_TRY(found.tenant, store.find_tenant(tenant));
+    if (!found.tenant) return found;
+    // A quota that cannot be read may be a restriction.
+    HAKO_TRY(auto quota, read_quota(found.tenant->quota));
+    int64_t now_ms = to_unix_ms(WallClock::now());
+    HAKO_TRY(auto left, traffic_left(store, tenant, quota, now_ms));
+    found.used_up = left && *left == 0;
+    return found;
+  };
   auto found = co_await store_.with_tenants(std::move(read));
-  if (!found) co_return error_for_user(found.error(), "tenant not read");
-  if (!found.value()) co_return ceilings_of_unknown(tenant);
-  auto policy = policy_of(*found.value());
+  if (!found && found.error().code() != ErrorCode::corrupted) {
+    co_return error_for_user(found.error(), "tenant not read");
+  }
+  if (!found) (void)error_for_user(found.error(), "tenant not read");
+  if (!found || !found.value().tenant) co_return ceilings_of_unknown(tenant);
+  auto policy = policy_of(*found.value().tenant);
   if (!policy) {
     // It may be a restriction, and what it says is not for this caller.
     (void)error_for_user(policy.error(), "tenant not read");
     co_return ceilings_of_unknown(tenant);
   }
-  co_return ceilings_of_tenant(tenant, policy.value());
+  EgressCeilings ceilings = ceilings_of_tenant(tenant, policy.value());
+  if (found.value().used_up) ceilings.layers.push_back(closed_by_quota());
+  co_return ceilings;
 }
 
 Task<Result<void>> EgressControl::write(const SandboxRecord& record) {

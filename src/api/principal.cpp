@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/tenants.h"
 #include "base/encoding.h"
 #include "policy/caveat.h"
 #include "policy/narrowing_json.h"
@@ -160,6 +161,7 @@ Result<Principal> make_principal(const Credential& credential, const config::Con
   who.key_state = state_of(credential.key, credential.tenant);
   who.user = credential.key.user;
   who.tenant = credential.tenant.name;
+  HAKO_TRY(who.quota, read_quota(credential.tenant.quota));
   who.permission.push_back(platform_layer(config));
   HAKO_TRY(auto tenant, tenant_layer(credential.tenant));
   who.permission.push_back(std::move(tenant));

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "policy/permission.h"
+#include "policy/quota.h"
 #include "store/store.h"
 
 namespace hako::api {
@@ -24,6 +25,7 @@ struct Principal {
   /// Platform, tenant, key and the token's caveats. The request's own narrowing is not in it.
   policy::Permission permission;
   policy::Label clearance = policy::Label::public_data;  ///< what the permission leaves of it
+  policy::Quota quota;               ///< of the tenant
   std::vector<std::string> budgets;  ///< what boxes that it makes count against: its key's first
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,6 +10,7 @@
 
 #include "api/field_reader.h"
 #include "api/sandbox_options.h"
+#include "base/async/task.h"
 #include "base/result.h"
 #include "policy/permission.h"
 
@@ -38,6 +40,7 @@ struct CreateRequest {
   std::optional<int64_t> memory_mib;
   std::optional<int64_t> vcpus;
   SandboxOptions options;
+  std::function<Task<void>()> client_gone = {};  ///< ends when whoever asks has hung up; or none
 };
 
 /// invalid_argument names the field; unsupported for what this server has not got (identity tokens,

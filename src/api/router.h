@@ -29,6 +29,7 @@ struct Call {
   std::vector<std::string> parameters;  ///< those of the path, decoded, in order
   std::string body;
   Principal who;       ///< nobody() on open routes
+  std::function<Task<void>()> client_gone = {};  ///< ends when the client has hung up
 };
 
 /// What handlers work with.
@@ -47,6 +48,7 @@ struct Service {
   Tenants& tenants;
   KeyRecords& keys;
   Tokens& tokens;
+  TenantLimits& limits;
   AuditTrail& trail;
 };
 

@@ -4,9 +4,11 @@
 
 #include "api/admission.h"
 #include "api/egress_policy.h"
+#include "api/egress_usage.h"
 #include "api/grants.h"
 #include "api/scope.h"
 #include "api/standing.h"
+#include "base/async/run_until.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -125,6 +127,8 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
   HAKO_CO_TRY(auto plan,
               plan_sandbox(config_.egress, request.label, request.options, of_tenant));
   if (!plan.decision.allowed) co_return refused_by(plan.decision);
+  HAKO_CO_TRYV(co_await hold_to_traffic_quota(who, request.options, plan.policy));
+  HAKO_CO_TRYV(limits_.count_create(who.tenant, who.quota, std::chrono::steady_clock::now()));
   if (!node_.connected()) {
     co_return Error(ErrorCode::unavailable, "the node is not available at the moment; try again");
   }
@@ -176,8 +180,8 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
 Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest request,
                                              Principal who) {
   store::Store::Admission admission = [permission = std::move(who.permission),
-                                       record](const store::Store::InUse& in_use) {
-    return admit(permission, record, in_use);
+                                       quota = who.quota, record](const store::Store::InUse& in_use) {
+    return admit(permission, quota, record, in_use);
   };
   auto added = co_await store_.add_sandbox_if(record, std::move(admission));
   if (!added) co_return error_for_user(added.error(), "record not written");
@@ -189,6 +193,11 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     co_return Error(ErrorCode::unauthenticated, "the API key is not valid");
   }
 
+  auto turn = co_await wait_for_turn(record.tenant, request.client_gone);
+  if (!turn) {
+    co_await abandon(record.id, false);
+    co_return turn.error();
+  }
   json::object body = box_only(record.id);
   body["tenant"] = record.tenant;
   body["template"] = request.node_template;
@@ -229,6 +238,37 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   record.isolation = started.value().isolation;
   events_.made(record);
   co_return record;
+}
+
+Task<Result<void>> Sandboxes::hold_to_traffic_quota(const Principal& who, SandboxOptions& options,
+                                                    policy::EgressPolicy& policy) {
+  if (!who.quota.egress_bytes_per_day) co_return ok();
+  auto read = [tenant = who.tenant, quota = who.quota](store::TenantStore& store) {
+    return traffic_left(store, tenant, quota, now_ms());
+  };
+  auto left = co_await store_.with_tenants(std::move(read));
+  if (!left) co_return error_for_user(left.error(), "traffic not read");
+  int64_t bytes = left.value().value_or(0);
+  if (bytes == 0) {
+    policy.layers.push_back(closed_by_quota());
+    co_return ok();
+  }
+  // Whatever is decided about it later, it never moves more than was left when it was made.
+  auto& made_under = options.made_under.bytes_total;
+  made_under = made_under ? std::min(*made_under, bytes) : bytes;
+  int64_t& total = policy.limits.bytes_total;
+  total = total == 0 ? bytes : std::min(total, bytes);
+  co_return ok();
+}
+
+Task<Result<TenantLimits::Turn>> Sandboxes::wait_for_turn(
+    std::string tenant, std::function<Task<void>()> client_gone) {
+  auto taking = limits_.take_create(std::move(tenant));
+  if (!client_gone) co_return co_await std::move(taking);
+  auto gone = client_gone();
+  auto turn = co_await run_until(std::move(gone), std::move(taking));
+  if (turn) co_return std::move(*turn);
+  co_return Error(ErrorCode::cancelled, "the client has gone");
 }
 
 Task<Result<bool>> Sandboxes::maker_stands(store::SandboxRecord record) {

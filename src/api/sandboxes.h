@@ -13,6 +13,7 @@
 #include "api/node_link.h"
 #include "api/principal.h"
 #include "api/requests.h"
+#include "api/tenant_limits.h"
 #include "api/user_error.h"
 #include "config/config.h"
 #include "store/async_store.h"
@@ -35,13 +36,16 @@ class Sandboxes {
     /// The same, once for each.
     std::function<void(const std::string& id, const std::string& reason)> gone;
   };
-  Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node, Events events)
-      : config_(config), store_(store), node_(node), events_(std::move(events)) {}
+  Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node,
+            TenantLimits& limits, Events events)
+      : config_(config), store_(store), node_(node), limits_(limits), events_(std::move(events)) {}
 
   /// The record is written first, as starting, and becomes running when the node has answered, so
   /// that after a crash at any point reconcile() finds what has no owner. A failed create leaves
   /// neither record nor box. permission_denied, with the rule, if it asks for more to go out than
   /// its label, the operator or the permission allows, or is one that `who` may not make.
+  /// resource_exhausted, with the rule and when to try again, if it does not fit into the tenant's
+  /// quota, or too many wait. While it waits for its turn at the node, request.client_gone ends it.
   Task<Result<store::SandboxRecord>> create(CreateRequest request, Principal who);
   Task<Result<store::SandboxRecord>> find(std::string id, Principal who);
   Task<Result<void>> destroy(std::string id, Principal who);
@@ -66,6 +70,11 @@ class Sandboxes {
                                              Principal who);
   /// Whether the key that has made it is still as it was then.
   Task<Result<bool>> maker_stands(store::SandboxRecord record);
+  /// Of one that is made now.
+  Task<Result<void>> hold_to_traffic_quota(const Principal& who, SandboxOptions& options,
+                                           policy::EgressPolicy& policy);
+  Task<Result<TenantLimits::Turn>> wait_for_turn(std::string tenant,
+                                                 std::function<Task<void>()> client_gone);
   Task<void> abandon(std::string id, bool node_may_have_it);
   Task<Result<void>> move_end(std::string id, int64_t ends_ms);
   Task<Result<void>> settle_record(const store::SandboxRecord& record, const NodeBox* box);
@@ -77,6 +86,7 @@ class Sandboxes {
   const config::Config& config_;
   store::AsyncStore& store_;
   NodeLink& node_;
+  TenantLimits& limits_;
   Events events_;
   Journal journal_;
   std::set<std::string> creating_;  ///< records that a running create() looks after

@@ -84,7 +84,8 @@ void log_done(const http::RequestHead& head, const Done& done) {
 Response response_for(const Error& error) {
   Response response = http::error_response(error);
   if (error.code() == ErrorCode::unavailable || error.code() == ErrorCode::resource_exhausted) {
-    response.fields.set(http::Field::retry_after, "1");
+    auto wait = std::max(error.retry_after(), std::chrono::seconds(1));
+    response.fields.set(http::Field::retry_after, std::to_string(wait.count()));
   }
   return response;
 }
@@ -166,6 +167,14 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
     who = std::move(authenticated.value());
     facts.is_by(who);
   }
+  // Creates have a queue of their own, where they may wait long.
+  std::optional<TenantLimits::Turn> turn;
+  bool queues_later = match.route && match.route->action == policy::Action::sandbox_create;
+  if (!who.tenant.empty() && !queues_later) {
+    auto taken = co_await service_.limits.take_call(who.tenant);
+    if (!taken) co_return response_for(taken.error());
+    turn.emplace(std::move(taken.value()));
+  }
   if (!match.route) co_return not_routed(head, match);
   // Whatever the path names, and whether it is there: so this tells nothing about it.
   auto permitted = may_call(*match.route, who);
@@ -185,6 +194,7 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
 
   if (head.method != http::Verb::get) facts.fields = names_in_body(body.value());
   Call call{head, match.parameters, std::move(body.value()), std::move(who)};
+  call.client_gone = [&exchange] { return exchange.closed_by_client(); };
   auto response = co_await match.route->handler(service_, call);
   if (!response) co_return response_for(response.error());
   co_return std::move(response.value());

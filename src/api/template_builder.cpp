@@ -242,6 +242,7 @@ Task<Result<size_t>> TemplateBuilder::begin(Live& live, TemplateBox& box, const 
                                             std::vector<std::string> keys, std::string token) {
   json::object body;
   body["from"] = source.node_name;
+  body["tenant"] = live.who.tenant;
   body["access_token"] = token;
   if (live.build.memory_mib > 0) body["memory_mib"] = live.build.memory_mib;
   if (live.build.vcpus > 0) body["vcpus"] = live.build.vcpus;

@@ -66,6 +66,11 @@ Error Error::from_errno(int os_error, std::string_view what) {
   return error;
 }
 
+Error Error::with_retry_after(std::chrono::seconds wait) && {
+  retry_after_ = wait;
+  return std::move(*this);
+}
+
 Error Error::with_context(std::string_view context) && {
   message_.insert(0, std::string(context) + ": ");
   return std::move(*this);

@@ -1,6 +1,7 @@
 // What went wrong, in terms that callers can act on and users can read.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -45,6 +46,10 @@ class Error {
   /// The errno behind this error, or 0.
   int os_error() const { return os_error_; }
 
+  /// When trying again makes sense, for those that pass by themselves; zero: nothing is known.
+  std::chrono::seconds retry_after() const { return retry_after_; }
+  Error with_retry_after(std::chrono::seconds wait) &&;
+
   /// The same error seen from one layer up: "<context>: <message>".
   Error with_context(std::string_view context) &&;
   Error with_context(std::string_view context) const&;
@@ -52,6 +57,7 @@ class Error {
  private:
   ErrorCode code_;
   int os_error_ = 0;
+  std::chrono::seconds retry_after_{0};
   std::string message_;
 };
 

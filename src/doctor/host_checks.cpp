@@ -1,10 +1,13 @@
 // What the kernel of this machine says of itself.
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <sstream>
 
 #include "doctor/sources.h"
+#include "jail/cgroup.h"
 
 namespace hako::doctor {
 namespace {
@@ -107,22 +110,39 @@ Check check_swap(const Sources& sources) {
 
 Check check_cgroups(const Sources& sources) {
   const char* title = "Control groups";
-  auto controllers = read_text(sources, "/sys/fs/cgroup/cgroup.controllers");
-  if (!controllers)
-    return warned("cgroups", title,
-                  "no cgroup v2 at /sys/fs/cgroup: the kernel cannot keep hako as a whole to a "
-                  "share of memory and processors",
-                  "boot with systemd.unified_cgroup_hierarchy=1");
-  std::string missing;
-  for (const char* wanted : {"cpu", "memory", "pids"}) {
-    if (has_word(*controllers, wanted)) continue;
-    missing += (missing.empty() ? "" : ", ") + std::string(wanted);
+  const std::vector<std::string> wanted = {"cpu", "memory", "pids"};
+  auto mounts = read_text(sources, "/proc/self/mountinfo");
+  std::map<std::string, std::string> v2_controllers;
+  for (const char* place : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+    auto text = read_text(sources, std::string(place) + "/cgroup.controllers");
+    if (text) v2_controllers[place] = *text;
+  }
+  auto found = jail::find_hierarchies(mounts.value_or(""), wanted, v2_controllers);
+  std::string there, missing;
+  for (const std::string& controller : wanted) {
+    auto holds = std::find_if(found.begin(), found.end(), [&](const auto& hierarchy) {
+      const auto& all = hierarchy.controllers;
+      return std::find(all.begin(), all.end(), controller) != all.end();
+    });
+    std::string& list = holds == found.end() ? missing : there;
+    list += (list.empty() ? "" : ", ") + controller;
+    if (holds == found.end()) continue;
+    there += holds->v2 ? " (v2)" : " (v1)";
+    // Root, too, where a container has them read-only.
+    std::string place = sources.root + holds->mount;
+    if (controller == "cpu" && sources.user == 0 && ::access(place.c_str(), W_OK) < 0)
+      return warned("cgroups", title,
+                    place + " cannot be written to: tenants with many boxes get more of the "
+                            "processors",
+                    "in a container, ask for the control groups to be delegated");
   }
   if (!missing.empty())
-    return warned("cgroups", title, "v2, but without the controllers " + missing,
+    return warned("cgroups", title,
+                  "without the controllers " + missing +
+                      ": boxes run, but tenants are not kept to their shares",
                   "remove cgroup_disable= from the kernel's command line; in a container, ask for "
                   "the controllers to be delegated");
-  return passed("cgroups", title, "v2 with " + *controllers);
+  return passed("cgroups", title, there);
 }
 
 Check check_huge_pages(const Sources& sources) {

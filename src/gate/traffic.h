@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/async/task.h"
-#include "gate/token_bucket.h"
+#include "base/token_bucket.h"
 #include "policy/egress.h"
 
 namespace hako::gate {

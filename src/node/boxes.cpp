@@ -9,10 +9,11 @@ namespace {
 
 constexpr auto kHealthInterval = std::chrono::seconds(15);
 /// Clones made at once for creates that found the pool empty: more than there are cores only makes
-/// all of them late.
-constexpr int kClonesAtOnce = 3;
+/// all of them late. No fewer than [fairness] creates_at_once as it is installed: here it goes
+/// by arrival, and one tenant could be in another's way.
+constexpr int kClonesAtOnce = 4;
 /// Pooled clones woken at once: with more, each gets so little of a core that all are late.
-constexpr int kClaimsAtOnce = 3;
+constexpr int kClaimsAtOnce = 4;
 constexpr size_t kMostPools = 8;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
@@ -166,8 +167,9 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& f
 
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
                                                       std::shared_ptr<WarmPool> pool) {
+  co_await pool->wait_for_one(request.tenant);
   auto turn = co_await claiming_.take();
-  while (auto vm = pool->take()) {
+  while (auto vm = pool->take(request.tenant)) {
     Result<void> done = co_await wake_and_hand_over(*vm, request);
     if (done) co_return std::move(vm);
     // A clone may have died while it waited; the next one may be well.
@@ -238,7 +240,8 @@ void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
 }
 
 Task<void> Boxes::give_share(std::shared_ptr<Vm> vm) {
-  return vm->take_share();
+  // Not just returned: the task keeps the machine, which may end meanwhile.
+  co_await vm->take_share();
 }
 
 void Boxes::adopt(std::unique_ptr<Vm> vm) {
@@ -387,7 +390,7 @@ Task<void> Boxes::open_pool_to_end(std::string name) {
     co_return;
   }
   if (context_.config.pool_size == 0) co_return;
-  pools_[name] = std::make_shared<WarmPool>(context_, activity_, snapshot.value(),
+  pools_[name] = std::make_shared<WarmPool>(context_, activity_, uses_of_pools_, snapshot.value(),
                                             static_cast<size_t>(context_.config.pool_size));
 }
 

@@ -108,6 +108,7 @@ class Boxes {
   Templates& templates_;
   Ended ended_;
   Activity activity_;
+  RecentUse uses_of_pools_;
   TurnQueue cloning_, claiming_;
   std::map<std::string, Box> boxes_;
   std::set<std::string> creating_;

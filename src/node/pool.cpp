@@ -8,38 +8,68 @@ namespace {
 constexpr auto kQuiet = std::chrono::milliseconds(20);
 /// A burst of as many creates as the pool holds is over by then.
 constexpr auto kLongestWait = std::chrono::seconds(4);
+/// With none left for those who use little, the next of them would wait for a whole clone.
+constexpr auto kUrgentWait = std::chrono::milliseconds(250);
+constexpr auto kLongestAwaited = std::chrono::seconds(5);
 constexpr auto kLookAgain = std::chrono::milliseconds(20);
 constexpr auto kPoolWarmTime = std::chrono::seconds(20);
 constexpr auto kRetry = std::chrono::seconds(2);
 
 }  // namespace
 
-Task<void> Activity::wait_until_quiet() {
+Task<void> Activity::wait_until_quiet(bool urgent) {
   auto start = std::chrono::steady_clock::now();
   for (;;) {
     auto now = std::chrono::steady_clock::now();
     if (count_ == 0 && now - last_ >= kQuiet) co_return;
-    if (now - start >= kLongestWait) co_return;
+    if (now - start >= (urgent ? Duration(kUrgentWait) : Duration(kLongestWait))) co_return;
     co_await sleep_for(kLookAgain);
   }
 }
 
-WarmPool::WarmPool(Context& context, Activity& activity,
+WarmPool::WarmPool(Context& context, Activity& activity, RecentUse& uses,
                    std::shared_ptr<const LoadedSnapshot> snapshot, size_t size)
     : context_(context),
       activity_(activity),
+      uses_(uses),
       snapshot_(std::move(snapshot)),
       size_(size),
+      // A small pool that kept some would have little to give.
+      kept_(std::min(static_cast<size_t>(context.config.pool_kept), size / 2)),
       tasks_(context.executor) {
   tasks_.spawn("keep pool full", keep_full());
 }
 
-std::unique_ptr<Vm> WarmPool::take() {
-  if (ready_.empty()) return nullptr;
+std::unique_ptr<Vm> WarmPool::take(const std::string& tenant) {
+  auto now = std::chrono::steady_clock::now();
+  bool kept = ready_.size() <= kept_ && !uses_.may_take_kept(tenant, now);
+  uses_.note(tenant, now);
+  if (ready_.empty() || kept) return nullptr;
   auto vm = std::move(ready_.front());
   ready_.pop_front();
   taken_.notify_all();
   return vm;
+}
+
+Task<Result<void>> WarmPool::next_made() {
+  co_await made_.wait();
+  co_return ok();
+}
+
+Task<void> WarmPool::wait_for_one(std::string tenant) {
+  auto now = std::chrono::steady_clock::now();
+  // By itself a tenant is better served by clones side by side, as are those who come second.
+  bool waits = ready_.empty() && kept_ > 0 && !awaited_ && uses_.has_others(tenant, now) &&
+               uses_.may_take_kept(tenant, now);
+  if (!waits) co_return;
+  struct Awaited {
+    explicit Awaited(bool& flag) : flag(flag) { flag = true; }
+    ~Awaited() { flag = false; }
+    bool& flag;
+  } awaited(awaited_);
+  auto made = next_made();
+  // Late, it is made anew by whoever asks.
+  (void)co_await with_deadline(kLongestAwaited, std::move(made));
 }
 
 Task<void> WarmPool::stop() {
@@ -54,7 +84,7 @@ Task<void> WarmPool::stop() {
 Task<void> WarmPool::keep_full() {
   for (;;) {
     while (ready_.size() < size_) {
-      co_await activity_.wait_until_quiet();
+      co_await activity_.wait_until_quiet(ready_.size() < kept_);
       auto made = co_await run_to_end(make_one());
       if (!made) {
         log_error("pool_clone_failed",
@@ -91,6 +121,7 @@ Task<Result<void>> WarmPool::make_one() {
     co_return done.error();
   }
   ready_.push_back(std::move(vm));
+  made_.notify_all();
   co_return ok();
 }
 

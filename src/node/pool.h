@@ -3,6 +3,7 @@
 
 #include <deque>
 
+#include "node/recent_use.h"
 #include "node/vm.h"
 
 namespace hako::node {
@@ -24,8 +25,8 @@ class Activity {
     Activity& activity_;
   };
   /// Waits until no create has been going on for a moment, but not for ever: a pool that is never
-  /// refilled makes every create slow.
-  Task<void> wait_until_quiet();
+  /// refilled makes every create slow. `urgent`: only for a short while.
+  Task<void> wait_until_quiet(bool urgent);
 
  private:
   int count_ = 0;
@@ -36,11 +37,15 @@ class Activity {
 /// Thread: the node's executor.
 class WarmPool {
  public:
-  WarmPool(Context& context, Activity& activity, std::shared_ptr<const LoadedSnapshot> snapshot,
-           size_t size);
+  WarmPool(Context& context, Activity& activity, RecentUse& uses,
+           std::shared_ptr<const LoadedSnapshot> snapshot, size_t size);
 
-  /// A paused clone, or nothing if none is ready. Sets the refill going.
-  std::unique_ptr<Vm> take();
+  /// A paused clone, or nothing if none is ready, or none but those that are kept for tenants who
+  /// had few of them lately ([fairness] pool_kept). Sets the refill going.
+  std::unique_ptr<Vm> take(const std::string& tenant);
+  /// For one whose share is small: waits a while for the clone that is being made, if there is none.
+  /// A whole clone of its own would be slower beside it. Returns at once for all others.
+  Task<void> wait_for_one(std::string tenant);
   size_t ready() const { return ready_.size(); }
   const std::shared_ptr<const LoadedSnapshot>& snapshot() const { return snapshot_; }
   /// Destroys what is ready.
@@ -48,14 +53,18 @@ class WarmPool {
 
  private:
   Task<void> keep_full();
+  Task<Result<void>> next_made();
   Task<Result<void>> make_one();
 
   Context& context_;
   Activity& activity_;
+  RecentUse& uses_;  ///< of all pools
   std::shared_ptr<const LoadedSnapshot> snapshot_;
   size_t size_;
+  size_t kept_;
   std::deque<std::unique_ptr<Vm>> ready_;
-  Condition taken_;
+  Condition taken_, made_;
+  bool awaited_ = false;  ///< somebody waits for the next one
   TaskGroup tasks_;
 };
 

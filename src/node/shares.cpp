@@ -12,6 +12,9 @@ constexpr char kPool[] = "pool";
 constexpr char kTenantPrefix[] = "tenant-";
 constexpr char kBoxPrefix[] = "box-";
 constexpr int kEqual = 100;
+/// Making clones ready is work for whoever creates next, and one of them at a time. With a tenant's
+/// part, those of everybody would be late as soon as one tenant is busy.
+constexpr int kForAll = 400;
 
 /// Names the hako of this run folder among those of the machine.
 std::string tree_of(const config::Config& config) {
@@ -32,9 +35,9 @@ std::string group_of(const std::string& tenant, const std::string& machine) {
   return group_of(tenant) + "/" + kBoxPrefix + machine;
 }
 
-jail::CgroupLimits equal_share() {
+jail::CgroupLimits share_of(int weight) {
   jail::CgroupLimits limits;
-  limits.cpu_weight = kEqual;
+  limits.cpu_weight = weight;
   return limits;
 }
 
@@ -48,7 +51,7 @@ void Shares::open() {
   std::lock_guard lock(mutex_);
   if (!config_.cpu_shares) return;
   auto opened = open_tree(config_);
-  Result<void> made = opened ? opened.value().make(kPool, equal_share()) : opened.error();
+  Result<void> made = opened ? opened.value().make(kPool, share_of(kForAll)) : opened.error();
   if (!made) {
     log_warn("no_cpu_shares", {{"error", made.error().message()},
                                {"effect", "tenants with many boxes get more of the processors"}});
@@ -59,8 +62,8 @@ void Shares::open() {
 }
 
 Result<void> Shares::make(const std::string& machine, const std::string& tenant) {
-  HAKO_TRYV(tree_->make(group_of(tenant), equal_share()));
-  HAKO_TRYV(tree_->make(group_of(tenant, machine), equal_share()));
+  HAKO_TRYV(tree_->make(group_of(tenant), share_of(kEqual)));
+  HAKO_TRYV(tree_->make(group_of(tenant, machine), share_of(kEqual)));
   tenants_[machine] = tenant;
   return ok();
 }

@@ -46,6 +46,35 @@ Result<Quota> quota_from(const json::object& object) {
   return quota;
 }
 
+Decision within(const Quota& quota, const Amounts& in_use, const Amounts& asked) {
+  struct Rule {
+    const char* name;
+    const char* unit;
+    std::optional<int64_t> Quota::*most;
+    int64_t Amounts::*amount;
+  };
+  constexpr Rule kRules[] = {
+      {"quota.boxes", "sandboxes", &Quota::boxes, &Amounts::boxes},
+      {"quota.vcpus", "virtual CPUs", &Quota::vcpus, &Amounts::vcpus},
+      {"quota.memory", "MiB of memory", &Quota::memory_mib, &Amounts::memory_mib},
+      {"quota.disk", "MiB of disk", &Quota::disk_mib, &Amounts::disk_mib},
+  };
+  for (const Rule& rule : kRules) {
+    const auto& most = quota.*(rule.most);
+    int64_t has = in_use.*(rule.amount), wants = asked.*(rule.amount);
+    // Both may come from anywhere: no sum that could run over.
+    if (!most || (has <= *most && wants <= *most - has)) continue;
+    std::string unit = std::string(" ") + rule.unit;
+    return Decision::deny(rule.name,
+                          "the tenant's quota is " + std::to_string(*most) + unit + ", of which " +
+                              std::to_string(has) + " are in use and " + std::to_string(wants) +
+                              " more are asked for",
+                          wants > *most ? "ask for less, or have the operator raise the quota"
+                                        : "end sandboxes first, or have the operator raise the quota");
+  }
+  return Decision::allow("quota", "within the tenant's quota");
+}
+
 json::object to_json(const Quota& quota) {
   json::object object;
   for (const Member& member : kMembers) {

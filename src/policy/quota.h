@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/result.h"
+#include "policy/decision.h"
 
 namespace hako::policy {
 
@@ -26,5 +27,18 @@ struct Quota {
 Result<Quota> quota_from(const boost::json::object& object);
 /// The object from which quota_from() makes the same.
 boost::json::object to_json(const Quota& quota);
+
+/// What sandboxes take at once.
+struct Amounts {
+  int64_t boxes = 0;
+  int64_t vcpus = 0;
+  int64_t memory_mib = 0;
+  int64_t disk_mib = 0;
+  bool operator==(const Amounts&) const = default;
+};
+
+/// Whether `asked` fits beside what is `in_use`. Rules, in this order: "quota.boxes",
+/// "quota.vcpus", "quota.memory", "quota.disk".
+Decision within(const Quota& quota, const Amounts& in_use, const Amounts& asked);
 
 }  // namespace hako::policy

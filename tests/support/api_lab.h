@@ -45,6 +45,7 @@ class FakeNode {
   json::object last_create;
   std::map<std::string, json::object> egress;  ///< the last create or box.egress of each box
   std::string isolation = "emulated";
+  Duration create_takes{0};  ///< before box.create is looked at
   Answer certificate = Error(ErrorCode::not_found, "no certificate");  ///< to api.certificate
 
  private:

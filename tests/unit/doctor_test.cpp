@@ -39,6 +39,7 @@ class Machine : public ::testing::Test {
     put("/proc/sys/vm/unprivileged_userfaultfd", "0\n");
     put("/proc/sys/kernel/pid_max", "4194304\n");
     put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
+    put("/proc/self/mountinfo", "26 25 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
     put("/sys/devices/system/cpu/smt/active", "0\n");
     put("/sys/devices/system/cpu/vulnerabilities/meltdown", "Not affected\n");
     put("/sys/devices/system/cpu/vulnerabilities/spectre_v2", "Mitigation: IBRS\n");
@@ -98,7 +99,10 @@ TEST_F(Machine, EachWeaknessIsSeen) {
   put("/sys/fs/cgroup/cgroup.controllers", "cpu io\n");
   expect(check_cgroups(sources_), Status::warn, "memory, pids");
   remove("/sys/fs/cgroup/cgroup.controllers");
-  expect(check_cgroups(sources_), Status::warn, "no cgroup v2");
+  expect(check_cgroups(sources_), Status::warn, "without the controllers cpu, memory, pids");
+  put("/proc/self/mountinfo", "27 25 0:24 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n");
+  put("/sys/fs/cgroup/cpu/cpu.shares", "1024\n");
+  expect(check_cgroups(sources_), Status::warn, "without the controllers memory, pids");
   put("/sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n");
   expect(check_huge_pages(sources_), Status::warn, "always");
   put("/sys/module/kvm_amd/parameters/nested", "1\n");

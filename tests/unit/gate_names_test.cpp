@@ -8,9 +8,8 @@
 #include "gate/dns_service.h"
 #include "gate/name_cache.h"
 #include "gate/resolver.h"
-#include "gate/token_bucket.h"
 
-namespace hako::gate {
+namespace hako {
 namespace {
 
 using namespace std::chrono_literals;
@@ -198,49 +197,6 @@ TEST_F(DnsService, TooOftenIsRefused) {
   EXPECT_FALSE(answer.allowed);
 }
 
-class Buckets : public testing::Test {
- protected:
-  TokenBucket::Time now_{1h};
-};
-
-TEST_F(Buckets, ABurstAndThenAtTheRate) {
-  TokenBucket bucket(10, 3);
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(bucket.take(now_));
-  EXPECT_FALSE(bucket.take(now_));
-  EXPECT_FALSE(bucket.take(now_ + 90ms));
-  EXPECT_TRUE(bucket.take(now_ + 110ms));
-  EXPECT_FALSE(bucket.take(now_ + 111ms));
-  // Nothing is saved beyond the burst, and time that runs back gives nothing.
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(bucket.take(now_ + 1h));
-  EXPECT_FALSE(bucket.take(now_ + 1h));
-  EXPECT_FALSE(bucket.take(now_));
-}
-
-TEST_F(Buckets, WithoutALimitEverythingPasses) {
-  TokenBucket bucket(0, 1);
-  for (int i = 0; i < 1000; ++i) EXPECT_TRUE(bucket.take(now_));
-  EXPECT_EQ(bucket.spend(now_, 1e12), 0s);
-}
-
-TEST_F(Buckets, WhatWasSpentBeforehandIsWaitedFor) {
-  TokenBucket bucket(1000, 100);
-  EXPECT_EQ(bucket.spend(now_, 100), 0s);
-  EXPECT_EQ(bucket.spend(now_, 500), 500ms);
-  EXPECT_EQ(bucket.spend(now_ + 100ms, 100), 500ms);
-  EXPECT_EQ(bucket.spend(now_ + 600ms, 0), 0s);
-}
-
-TEST_F(Buckets, LimitsChange) {
-  TokenBucket bucket(0, 1);
-  EXPECT_TRUE(bucket.take(now_));
-  bucket.change(now_, 1, 2);
-  EXPECT_TRUE(bucket.take(now_));
-  EXPECT_FALSE(bucket.take(now_));
-  bucket.change(now_ + 1s, 10, 1);
-  EXPECT_TRUE(bucket.take(now_ + 1s));
-  EXPECT_FALSE(bucket.take(now_ + 1s));
-}
-
 class Cache : public testing::Test {
  protected:
   Addresses some(const char* text = "192.0.2.1") { return {asio::ip::make_address(text)}; }
@@ -306,4 +262,4 @@ TEST(DnsServers, OfResolvConf) {
 }
 
 }  // namespace
-}  // namespace hako::gate
+}  // namespace hako

@@ -41,5 +41,43 @@ TEST(Quota, SaysWhatIsWrong) {
   }
 }
 
+TEST(Quota, IsKeptToTheLastUnitOfEach) {
+  Quota quota{.boxes = 2, .vcpus = 4, .memory_mib = 1024, .disk_mib = 8192};
+  Amounts one{1, 2, 512, 4096};
+  EXPECT_TRUE(within(quota, {}, one).allowed);
+  EXPECT_TRUE(within(quota, one, one).allowed) << "exactly full";
+  struct {
+    Amounts in_use;
+    const char* rule;
+  } cases[] = {
+      {{2, 0, 0, 0}, "quota.boxes"},
+      {{1, 3, 0, 0}, "quota.vcpus"},
+      {{1, 2, 513, 0}, "quota.memory"},
+      {{1, 2, 512, 4097}, "quota.disk"},
+  };
+  for (const auto& each : cases) {
+    Decision decision = within(quota, each.in_use, one);
+    EXPECT_FALSE(decision.allowed);
+    EXPECT_EQ(decision.rule, each.rule);
+    EXPECT_NE(decision.reason, "");
+    EXPECT_NE(decision.remedy.find("end sandboxes"), std::string::npos);
+  }
+  EXPECT_NE(within(quota, {}, {1, 5, 0, 0}).remedy.find("ask for less"), std::string::npos);
+}
+
+TEST(Quota, WhatItDoesNotNameIsNotLimited) {
+  Amounts vast{INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+  EXPECT_TRUE(within({}, vast, vast).allowed);
+  EXPECT_TRUE(within({.boxes = 1}, {0, 99, 99, 99}, {1, 99, 99, 99}).allowed);
+}
+
+TEST(Quota, ZeroAllowsNothingAndNoSumRunsOver) {
+  EXPECT_FALSE(within({.boxes = 0}, {}, {.boxes = 1}).allowed);
+  EXPECT_FALSE(within({.memory_mib = 10}, {.memory_mib = INT64_MAX}, {.memory_mib = 1}).allowed);
+  EXPECT_FALSE(within({.memory_mib = 10}, {.memory_mib = 1}, {.memory_mib = INT64_MAX}).allowed);
+  // More in use than a quota that was lowered meanwhile.
+  EXPECT_FALSE(within({.boxes = 1}, {.boxes = 5}, {.boxes = 1}).allowed);
+}
+
 }  // namespace
 }  // namespace hako::policy

@@ -1,8 +1,8 @@
-#include "gate/token_bucket.h"
+#include "base/token_bucket.h"
 
 #include <algorithm>
 
-namespace hako::gate {
+namespace hako {
 
 TokenBucket::TokenBucket(double per_second, double burst)
     : per_second_(per_second), burst_(std::max(burst, 1.0)), level_(burst_) {}
@@ -20,6 +20,13 @@ bool TokenBucket::take(Time now) {
   if (level_ < 1) return false;
   level_ -= 1;
   return true;
+}
+
+TokenBucket::Duration TokenBucket::wait(Time now) {
+  if (per_second_ <= 0) return Duration::zero();
+  fill(now);
+  if (level_ >= 1) return Duration::zero();
+  return std::chrono::ceil<Duration>(std::chrono::duration<double>((1 - level_) / per_second_));
 }
 
 TokenBucket::Duration TokenBucket::spend(Time now, double tokens) {
@@ -40,4 +47,4 @@ void TokenBucket::fill(Time now) {
   filled_ = now;
 }
 
-}  // namespace hako::gate
+}  // namespace hako

@@ -3,7 +3,7 @@
 
 #include <chrono>
 
-namespace hako::gate {
+namespace hako {
 
 /// Fills at a steady rate up to a burst. The caller says what time it is.
 class TokenBucket {
@@ -19,6 +19,8 @@ class TokenBucket {
 
   /// Takes one, or says that there is none.
   bool take(Time now);
+  /// How long until take() gives one: zero if it would now.
+  Duration wait(Time now);
   /// Takes `tokens`, whether they are there or not, and says how long to wait before the next.
   /// For bytes that have been moved already.
   Duration spend(Time now, double tokens);
@@ -32,4 +34,4 @@ class TokenBucket {
   Time filled_{};
 };
 
-}  // namespace hako::gate
+}  // namespace hako

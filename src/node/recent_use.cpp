@@ -1,0 +1,48 @@
+#include "node/recent_use.h"
+
+#include <cmath>
+
+namespace hako::node {
+namespace {
+
+constexpr std::chrono::duration<double> kHalfLife = std::chrono::seconds(30);
+constexpr auto kRemembered = std::chrono::hours(1);
+
+}  // namespace
+
+double RecentUse::now_worth(const Use& use, Time now) {
+  std::chrono::duration<double> passed = now - use.at;
+  return use.taken * std::exp2(-passed / kHalfLife);
+}
+
+void RecentUse::note(const std::string& tenant, Time now) {
+  Use& use = uses_[tenant];
+  use.taken = now_worth(use, now) + 1;
+  use.at = now;
+}
+
+void RecentUse::forget_old(Time now) {
+  std::erase_if(uses_, [&](const auto& entry) { return now - entry.second.at > kRemembered; });
+}
+
+bool RecentUse::has_others(const std::string& tenant, Time now) {
+  forget_old(now);
+  return uses_.size() > (uses_.contains(tenant) ? 1u : 0u);
+}
+
+bool RecentUse::may_take_kept(const std::string& tenant, Time now) {
+  forget_old(now);
+  double own = 0, all = 0;
+  size_t tenants = 1;
+  for (const auto& [name, use] : uses_) {
+    double worth = now_worth(use, now);
+    all += worth;
+    if (name == tenant)
+      own = worth;
+    else
+      ++tenants;
+  }
+  return tenants == 1 || own < all / static_cast<double>(tenants);
+}
+
+}  // namespace hako::node
