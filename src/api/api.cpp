@@ -3,11 +3,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "api/audit_trail.h"
 #include "api/authority.h"
 #include "api/certificate.h"
 #include "api/egress_control.h"
 #include "api/egress_log.h"
+#include "api/egress_usage.h"
 #include "api/either.h"
 #include "api/server.h"
 #include "api/template_builder.h"
@@ -52,6 +55,13 @@ Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
   return jail::drop_privileges(config.api_uid, config.api_uid);
 }
 
+/// Both directions; no sum that could run over.
+int64_t bytes_of(const EgressRecord& record) {
+  constexpr int64_t kMost = int64_t(1) << 60;
+  return std::clamp<int64_t>(record.bytes_out, 0, kMost) +
+         std::clamp<int64_t>(record.bytes_in, 0, kMost);
+}
+
 /// Everything that lives as long as the server, in the order in which it depends on each other.
 class Api {
  public:
@@ -68,6 +78,7 @@ class Api {
         limits_(config_),
         sandboxes_(config_, store_, node_, limits_, sandbox_events()),
         egress_(config_.egress, store_, node_, sandboxes_, label_raised()),
+        usage_(store_, egress_),
         catalog_(config_, store_, node_),
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
@@ -97,6 +108,7 @@ class Api {
         tasks.spawn("certificate", certificate_.watch(options_.certificate_look));
         tasks.spawn("metrics", metrics_.run());
         tasks.spawn("audit", trail_.run());
+        tasks.spawn("traffic", usage_.run());
         if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
         stored = co_await listen_and_serve();
       }
@@ -157,6 +169,8 @@ class Api {
       auto record = parse_record(value);
       if (record) {
         trail_.egress(box, record.value());
+        bool ended = record.value().verdict == "ended";
+        usage_.add(box, ended ? bytes_of(record.value()) : 0);
         egress_log_.add(box, std::move(record.value()));
       } else {
         log_warn("egress record left out", {{"error", record.error().message()}});
@@ -179,6 +193,7 @@ class Api {
   void drop(const std::string& id) {
     metrics_.drop(id);
     egress_log_.drop(id);
+    usage_.gone(id);
   }
 
   Task<Result<void>> store_operator_key() {
@@ -280,6 +295,7 @@ class Api {
   TenantLimits limits_;
   Sandboxes sandboxes_;
   EgressControl egress_;
+  EgressUsage usage_;
   TemplateCatalog catalog_;
   TemplateFiles files_;
   TemplateBuilder builder_;
