@@ -20,6 +20,10 @@ hako_test(api_images_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_images_test.cpp)
 hako_test(api_templates_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_templates_test.cpp)
+hako_test(api_audit_test LABELS integration DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_audit_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
 hako_test(api_limits_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_limits_test.cpp)
 hako_test(api_principal_test LABELS unit DEPENDS api
