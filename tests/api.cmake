@@ -31,6 +31,10 @@ hako_test(api_matrix_test LABELS integration DEPENDS api
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_matrix_table.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_walls.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
+hako_test(api_audit_test LABELS integration DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_audit_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
 hako_test(api_limits_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_limits_test.cpp)
 hako_test(api_principal_test LABELS unit DEPENDS api

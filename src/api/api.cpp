@@ -3,10 +3,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
+#include "api/audit_trail.h"
 #include "api/authority.h"
 #include "api/certificate.h"
 #include "api/egress_control.h"
 #include "api/egress_log.h"
+#include "api/egress_usage.h"
 #include "api/either.h"
 #include "api/server.h"
 #include "api/template_builder.h"
@@ -51,21 +55,30 @@ Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
   return jail::drop_privileges(config.api_uid, config.api_uid);
 }
 
+/// Both directions; no sum that could run over.
+int64_t bytes_of(const EgressRecord& record) {
+  constexpr int64_t kMost = int64_t(1) << 60;
+  return std::clamp<int64_t>(record.bytes_out, 0, kMost) +
+         std::clamp<int64_t>(record.bytes_in, 0, kMost);
+}
+
 /// Everything that lives as long as the server, in the order in which it depends on each other.
 class Api {
  public:
   Api(config::Config config, std::unique_ptr<store::Store> store, std::string token_master,
-      ApiOptions options, asio::any_io_executor executor)
+      std::unique_ptr<audit::Log> audit_log, ApiOptions options, asio::any_io_executor executor)
       : config_(std::move(config)),
         options_(std::move(options)),
         store_(std::move(store)),
+        trail_(config_, std::move(audit_log)),
         metrics_(executor, config_, store_),
         node_(config_.node_socket(), node_events()),
         certificate_(!config_.api_certificate.empty(), node_, tls_),
         egress_log_(to_unix_ms(WallClock::now())),
         limits_(config_),
-        sandboxes_(config_, store_, node_, limits_, [this](const std::string& id) { drop(id); }),
-        egress_(config_.egress, store_, node_, sandboxes_),
+        sandboxes_(config_, store_, node_, limits_, sandbox_events()),
+        egress_(config_.egress, store_, node_, sandboxes_, label_raised()),
+        usage_(store_, egress_),
         catalog_(config_, store_, node_),
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
@@ -76,7 +89,7 @@ class Api {
                 [this](std::string) { return drop_stale_grants(); }),
         service_{config_,  store_,   node_,    sandboxes_, egress_,  egress_log_, catalog_,
                  files_,   builder_, metrics_, authority_, tenants_, keys_,
-                 tokens_,  limits_},
+                 tokens_,  limits_,  trail_},
         server_(service_) {}
 
   Task<Result<void>> run() {
@@ -86,6 +99,7 @@ class Api {
     Result<void> outcome = ok();
     try {
       auto stored = co_await store_operator_key();
+      if (stored) stored = co_await tell_trail_of_all();
       if (stored) stored = co_await egress_.take_over_old_tokens();
       if (stored) stored = co_await catalog_.fail_unfinished();
       if (stored) {
@@ -93,6 +107,8 @@ class Api {
         tasks.spawn("reconcile", reconcile_now_and_then());
         tasks.spawn("certificate", certificate_.watch(options_.certificate_look));
         tasks.spawn("metrics", metrics_.run());
+        tasks.spawn("audit", trail_.run());
+        tasks.spawn("traffic", usage_.run());
         if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
         stored = co_await listen_and_serve();
       }
@@ -104,6 +120,7 @@ class Api {
     co_await builder_.stop();
     co_await tasks.stop();
     co_await metrics_.stop();
+    trail_.log().close();
     if (fault) std::rethrow_exception(fault);
     co_return outcome;
   }
@@ -118,16 +135,56 @@ class Api {
     events.egress = [this](const std::string& box, const boost::json::array& records) {
       take_egress(box, records);
     };
+    events.access = [this](const std::string& box, const boost::json::array& records) {
+      take_access(box, records);
+    };
     return events;
+  }
+
+  Sandboxes::Events sandbox_events() {
+    Sandboxes::Events events;
+    events.made = [this](const store::SandboxRecord& record) { trail_.made(record); };
+    events.ended = [this](const std::string& id) { drop(id); };
+    events.gone = [this](const std::string& id, const std::string& reason) {
+      trail_.gone(id, reason);
+    };
+    return events;
+  }
+
+  EgressControl::Raised label_raised() {
+    return [this](const store::SandboxRecord& record, policy::Label from, const Principal& who) {
+      trail_.label_raised(record, from, who);
+    };
+  }
+
+  /// The gate tells of boxes only by their ids.
+  Task<Result<void>> tell_trail_of_all() {
+    HAKO_CO_TRY(auto records, co_await store_.all_sandboxes());
+    for (const store::SandboxRecord& record : records) trail_.knows(record);
+    co_return ok();
   }
 
   void take_egress(const std::string& box, const boost::json::array& records) {
     for (const boost::json::value& value : records) {
       auto record = parse_record(value);
       if (record) {
+        trail_.egress(box, record.value());
+        bool ended = record.value().verdict == "ended";
+        usage_.add(box, ended ? bytes_of(record.value()) : 0);
         egress_log_.add(box, std::move(record.value()));
       } else {
         log_warn("egress record left out", {{"error", record.error().message()}});
+      }
+    }
+  }
+
+  void take_access(const std::string& box, const boost::json::array& records) {
+    for (const boost::json::value& value : records) {
+      auto record = parse_access_record(value);
+      if (record) {
+        trail_.access(box, record.value());
+      } else {
+        log_warn("access record left out", {{"error", record.error().message()}});
       }
     }
   }
@@ -136,6 +193,7 @@ class Api {
   void drop(const std::string& id) {
     metrics_.drop(id);
     egress_log_.drop(id);
+    usage_.gone(id);
   }
 
   Task<Result<void>> store_operator_key() {
@@ -228,6 +286,7 @@ class Api {
   config::Config config_;
   ApiOptions options_;
   store::AsyncStore store_;
+  AuditTrail trail_;
   Metrics metrics_;
   NodeLink node_;
   tls::Server tls_;
@@ -236,6 +295,7 @@ class Api {
   TenantLimits limits_;
   Sandboxes sandboxes_;
   EgressControl egress_;
+  EgressUsage usage_;
   TemplateCatalog catalog_;
   TemplateFiles files_;
   TemplateBuilder builder_;
@@ -261,8 +321,9 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
   HAKO_CO_TRY(auto token_master, read_or_make_token_master(config));
   // On the heap, as its parts refer to each other.
   auto executor = co_await asio::this_coro::executor;
+  HAKO_CO_TRY(auto audit_log, AuditTrail::open_log(config));
   auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(token_master),
-                                   std::move(options), executor);
+                                   std::move(audit_log), std::move(options), executor);
   co_return co_await api->run();
 }
 

@@ -107,6 +107,7 @@ Task<Result<SandboxRecord>> EgressControl::raise_label(std::string id, Principal
   if (!forgotten) co_return error_for_user(forgotten.error(), "links not removed");
   HAKO_CO_TRYV(co_await write(record));
   sandboxes_.note(id, "label raised to " + record.label);
+  raised_(record, before, who);
   co_return record;
 }
 

@@ -30,9 +30,17 @@ class EgressControl {
  public:
   static constexpr size_t kMostLinks = 64;  ///< from one sandbox
 
+  /// A label has risen from `from` to what `record` says.
+  using Raised =
+      std::function<void(const store::SandboxRecord& record, policy::Label from, const Principal& who)>;
+
   EgressControl(const policy::EgressPlatform& platform, store::AsyncStore& store, NodeLink& node,
-                Sandboxes& sandboxes)
-      : platform_(platform), store_(store), node_(node), sandboxes_(sandboxes) {}
+                Sandboxes& sandboxes, Raised raised)
+      : platform_(platform),
+        store_(store),
+        node_(node),
+        sandboxes_(sandboxes),
+        raised_(std::move(raised)) {}
 
   /// Takes over new rules for what goes out of it; `body` as update_network() of sandbox_options.h
   /// reads it. permission_denied if they ask in our words for what its label or the operator
@@ -100,6 +108,7 @@ class EgressControl {
   store::AsyncStore& store_;
   NodeLink& node_;
   Sandboxes& sandboxes_;
+  Raised raised_;
   TurnQueue changes_;
   std::set<std::string> doubtful_;  ///< the node may not do what the record says
   bool all_doubtful_ = true;        ///< that may be any, and they have not been listed

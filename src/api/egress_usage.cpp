@@ -42,19 +42,32 @@ policy::EgressLayer closed_by_quota() {
   return layer;
 }
 
-void EgressUsage::knows(const std::string& sandbox, const std::string& tenant) {
-  tenants_[sandbox] = tenant;
+void EgressUsage::add(const std::string& sandbox, int64_t bytes) {
+  int64_t& sum = seen_[sandbox];
+  if (bytes > 0 && bytes < INT64_MAX - sum) sum += bytes;
 }
 
 void EgressUsage::gone(const std::string& sandbox) {
-  tenants_.erase(sandbox);
+  gone_.insert(sandbox);
 }
 
-void EgressUsage::add(const std::string& sandbox, int64_t bytes) {
-  auto found = tenants_.find(sandbox);
-  if (found == tenants_.end() || bytes <= 0) return;
-  int64_t& sum = added_[found->second];
-  if (bytes < INT64_MAX - sum) sum += bytes;
+Task<void> EgressUsage::find_whose() {
+  auto seen = std::exchange(seen_, {});
+  for (const auto& [sandbox, bytes] : seen) {
+    if (!tenants_.contains(sandbox)) {
+      auto found = co_await store_.find_sandbox(sandbox);
+      if (!found) {
+        log_failed(found.error());
+        seen_[sandbox] += bytes;
+        continue;
+      }
+      if (!found.value()) continue;
+      tenants_[sandbox] = found.value()->tenant;
+    }
+    int64_t& sum = added_[tenants_[sandbox]];
+    if (bytes > 0 && bytes < INT64_MAX - sum) sum += bytes;
+  }
+  for (const std::string& sandbox : std::exchange(gone_, {})) tenants_.erase(sandbox);
 }
 
 Task<Result<bool>> EgressUsage::is_used_up(std::string tenant, int64_t more, std::string day) {
@@ -98,11 +111,15 @@ Task<void> EgressUsage::write_down() {
   }
   if (today != day_) {
     day_ = today;
-    for (const std::string& tenant : std::exchange(closed_, {})) {
+    auto closed = std::exchange(closed_, {});
+    for (const std::string& tenant : closed) {
       co_await egress_.push_tenant(tenant);
     }
   }
-  for (const auto& [tenant, bytes] : std::exchange(added_, {})) {
+  co_await find_whose();
+  auto added = std::exchange(added_, {});
+  for (const auto& [tenant, bytes] : added) {
+    if (bytes == 0) continue;
     auto used_up = co_await is_used_up(tenant, bytes, today);
     if (!used_up) {
       added_[tenant] += bytes;

@@ -28,12 +28,11 @@ class EgressUsage {
  public:
   EgressUsage(store::AsyncStore& store, EgressControl& egress) : store_(store), egress_(egress) {}
 
-  /// Whose sandbox this is; until gone().
-  void knows(const std::string& sandbox, const std::string& tenant);
+  /// Also without any bytes, when a connection begins: whose sandbox it is must be looked up while
+  /// it is there. One that ends within a second of its first connection counts for nobody.
+  void add(const std::string& sandbox, int64_t bytes);
   /// What is added of it by then still counts.
   void gone(const std::string& sandbox);
-  /// Sandboxes that nobody knows count for nobody.
-  void add(const std::string& sandbox, int64_t bytes);
 
   /// Until cancelled.
   Task<void> run();
@@ -41,13 +40,16 @@ class EgressUsage {
   Task<void> write_down();
 
  private:
+  Task<void> find_whose();
   Task<Result<bool>> is_used_up(std::string tenant, int64_t more, std::string day);
   Task<Result<void>> find_used_up();
 
   store::AsyncStore& store_;
   EgressControl& egress_;
   std::map<std::string, std::string> tenants_;  ///< of sandboxes
+  std::map<std::string, int64_t> seen_;         ///< bytes of sandboxes since the last time
   std::map<std::string, int64_t> added_;        ///< bytes of tenants, not written down yet
+  std::set<std::string> gone_;                  ///< sandboxes to be forgotten
   std::set<std::string> closed_;                ///< tenants that have used up `day_`
   std::string day_;
 };

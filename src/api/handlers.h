@@ -42,6 +42,11 @@ Task<Result<http::Response>> fork(Service&, const Call&);
 /// Truly empty: there are no snapshots.
 Task<Result<http::Response>> list_snapshots(Service&, const Call&);
 
+Task<Result<http::Response>> read_audit(Service&, const Call&);
+Task<Result<http::Response>> audit_head(Service&, const Call&);
+Task<Result<http::Response>> list_audit_segments(Service&, const Call&);
+Task<Result<http::Response>> audit_segment(Service&, const Call&);
+
 Task<Result<http::Response>> list_templates(Service&, const Call&);
 Task<Result<http::Response>> list_templates_v2(Service&, const Call&);
 Task<Result<http::Response>> get_template(Service&, const Call&);

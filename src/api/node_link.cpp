@@ -62,6 +62,8 @@ Task<bool> NodeLink::serve_one(Fd connection) {
   peer->on("box.gone", std::move(on_gone));
   rpc::Handler on_egress = [this](rpc::Payload payload) { return take_egress(std::move(payload)); };
   peer->on("box.egress", std::move(on_egress));
+  rpc::Handler on_access = [this](rpc::Payload payload) { return take_access(std::move(payload)); };
+  peer->on("box.access", std::move(on_access));
   struct Forget {
     explicit Forget(NodeLink& link) : link_(link) {}
     ~Forget() { link_.peer_.reset(); }
@@ -107,6 +109,15 @@ Task<Result<rpc::Payload>> NodeLink::take_egress(rpc::Payload payload) {
   const json::array* records = reader.array("records");
   HAKO_CO_TRYV(reader.outcome());
   if (records) events_.egress(box, *records);
+  co_return rpc::Payload();
+}
+
+Task<Result<rpc::Payload>> NodeLink::take_access(rpc::Payload payload) {
+  FieldReader reader(payload.body, "box.access: ");
+  std::string box = reader.text("box", kLongestName).value_or("");
+  const json::array* records = reader.array("records");
+  HAKO_CO_TRYV(reader.outcome());
+  if (records) events_.access(box, *records);
   co_return rpc::Payload();
 }
 

@@ -42,6 +42,8 @@ class NodeLink {
     /// What the gate has decided about connections out of a box; each record is checked by whoever
     /// takes it.
     std::function<void(const std::string& box, const boost::json::array& records)> egress;
+    /// The same of what was done in a box.
+    std::function<void(const std::string& box, const boost::json::array& records)> access;
   };
 
   NodeLink(std::string socket_path, Events events)
@@ -64,6 +66,7 @@ class NodeLink {
   Task<void> greet(std::shared_ptr<rpc::Peer> peer);
   Task<Result<rpc::Payload>> take_gone(rpc::Payload payload);
   Task<Result<rpc::Payload>> take_egress(rpc::Payload payload);
+  Task<Result<rpc::Payload>> take_access(rpc::Payload payload);
 
   std::string path_;
   Events events_;

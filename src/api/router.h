@@ -15,6 +15,7 @@ namespace hako::api {
 class TemplateCatalog;
 class TemplateFiles;
 class TemplateBuilder;
+class AuditTrail;
 class Authority;
 class EgressControl;
 class EgressLog;
@@ -48,6 +49,7 @@ struct Service {
   KeyRecords& keys;
   Tokens& tokens;
   TenantLimits& limits;
+  AuditTrail& trail;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);

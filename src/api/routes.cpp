@@ -106,6 +106,13 @@ std::span<const Route> routes() {
       Route{Verb::post, "/v1/keys/{keyID}/rotate", rotate_key, Action::key_manage, "key.rotate"},
       Route{Verb::post, "/v1/tokens", mint_token, std::nullopt, "token.mint"},
       Route{Verb::post, "/v1/tokens/revoke", revoke_token, std::nullopt, "token.revoke"},
+
+      Route{Verb::get, "/v1/audit", read_audit, Action::audit_read, "audit.read"},
+      Route{Verb::get, "/v1/audit/head", audit_head, Action::audit_read, "audit.head"},
+      Route{Verb::get, "/v1/audit/segments", list_audit_segments,
+            Action::tenant_manage, "audit.segments"},
+      Route{Verb::get, "/v1/audit/segments/{name}", audit_segment,
+            Action::tenant_manage, "audit.export"},
   };
   return kRoutes;
 }

@@ -237,6 +237,7 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   record.memory_mib = started.value().memory_mib;
   record.disk_mib = started.value().disk_mib;
   record.isolation = started.value().isolation;
+  events_.made(record);
   co_return record;
 }
 
@@ -320,6 +321,7 @@ Task<Result<void>> Sandboxes::destroy(std::string id, Principal who) {
   if (!destroyed) co_return error_for_user(destroyed.error(), "sandbox not destroyed");
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) co_return error_for_user(removed.error(), "record not removed");
+  if (removed.value()) events_.gone(id, "destroyed");
   clear_traces(id);
   co_return ok();
 }
@@ -371,7 +373,7 @@ void Sandboxes::note(const std::string& id, std::string text) {
 
 void Sandboxes::clear_traces(const std::string& id) {
   journal_.drop(id);
-  ended_(id);
+  events_.ended(id);
 }
 
 Task<Result<std::string>> Sandboxes::console(std::string id, Principal who) {

@@ -29,10 +29,16 @@ class Sandboxes {
  public:
   static constexpr size_t kMostCreating = 256;
 
-  /// `ended` is told of each sandbox that is no more.
+  struct Events {
+    std::function<void(const store::SandboxRecord& record)> made;
+    /// A sandbox is no more, and why, as the node says it; perhaps told twice.
+    std::function<void(const std::string& id)> ended;
+    /// The same, once for each.
+    std::function<void(const std::string& id, const std::string& reason)> gone;
+  };
   Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node,
-            TenantLimits& limits, std::function<void(const std::string& id)> ended)
-      : config_(config), store_(store), node_(node), limits_(limits), ended_(std::move(ended)) {}
+            TenantLimits& limits, Events events)
+      : config_(config), store_(store), node_(node), limits_(limits), events_(std::move(events)) {}
 
   /// The record is written first, as starting, and becomes running when the node has answered, so
   /// that after a crash at any point reconcile() finds what has no owner. A failed create leaves
@@ -81,7 +87,7 @@ class Sandboxes {
   store::AsyncStore& store_;
   NodeLink& node_;
   TenantLimits& limits_;
-  std::function<void(const std::string& id)> ended_;
+  Events events_;
   Journal journal_;
   std::set<std::string> creating_;  ///< records that a running create() looks after
 };

@@ -27,6 +27,7 @@ Task<void> Sandboxes::forget(std::string id, std::string reason) {
     fields["sandbox"] = id;
     fields["reason"] = reason;
     log_info("sandbox ended", std::move(fields));
+    events_.gone(id, reason);
   }
 }
 

@@ -102,20 +102,53 @@ Task<void> Server::handle(http::Exchange& exchange) {
   auto began = std::chrono::steady_clock::now();
   const http::RequestHead& head = exchange.head();
   Match match = match_route(routes(), head.method, head.path());
-  Response response = co_await answer(exchange, head, match);
+  CallFacts facts;
+  facts.request = random_hex(kRequestIdBytes);
+  facts.source = exchange.peer_address();
   Done done;
-  done.id = random_hex(kRequestIdBytes);
+  done.id = facts.request;
+  Response response = co_await answer(exchange, head, match, facts);
+  co_await record(head, match, std::move(facts), response);
   done.route = match.route ? match.route->pattern : std::string_view();
   done.status = response.status;
   done.took = std::chrono::steady_clock::now() - began;
   log_done(head, done);
   response.fields.set("X-Request-Id", done.id);
-  // A client that has gone needs no answer.
-  (void)co_await exchange.respond(std::move(response));
+  co_await send(exchange, std::move(response));
+}
+
+/// A client that has gone needs no answer.
+Task<void> Server::send(http::Exchange& exchange, Response response) {
+  if (!response.more) {
+    (void)co_await exchange.respond(std::move(response));
+    co_return;
+  }
+  http::ResponseHead head{response.status, std::move(response.fields)};
+  auto sent = co_await exchange.begin(std::move(head));
+  std::string piece = std::move(response.body);
+  while (sent) {
+    if (!piece.empty()) {
+      sent = co_await exchange.write(asio::buffer(piece));
+      if (!sent) break;
+    }
+    auto next = co_await response.more();
+    if (!next) break;
+    piece = std::move(next.value());
+    if (!piece.empty()) continue;
+    (void)co_await exchange.end();
+    co_return;
+  }
+  exchange.abort();
+}
+
+Task<void> Server::record(const http::RequestHead& head, const Match& match, CallFacts facts,
+                          Response& response) {
+  auto recorded = co_await service_.trail.called(head, match, std::move(facts), response);
+  if (!recorded) response = response_for(recorded.error());
 }
 
 Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead& head,
-                              const Match& match) {
+                              const Match& match, CallFacts& facts) {
   if (calls_ >= kMostCalls) {
     Error busy(ErrorCode::unavailable, "too many requests at once; try again");
     co_return response_for(busy);
@@ -132,6 +165,7 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
     auto authenticated = co_await service_.authority.authenticate(head);
     if (!authenticated) co_return response_for(authenticated.error());
     who = std::move(authenticated.value());
+    facts.is_by(who);
   }
   // Creates have a queue of their own, where they may wait long.
   std::optional<TenantLimits::Turn> turn;
@@ -145,6 +179,9 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
   // Whatever the path names, and whether it is there: so this tells nothing about it.
   auto permitted = may_call(*match.route, who);
   if (!permitted.allowed) co_return response_for(refused_by(permitted));
+  if (auto recordable = service_.trail.may_begin(match, head); !recordable) {
+    co_return response_for(recordable.error());
+  }
   auto body = co_await with_deadline(kBodyDeadline, exchange.read_body(kLargestBody));
   if (!body && body.error().code() == ErrorCode::too_large) {
     co_return http::error_response(
@@ -155,6 +192,7 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
   }
   if (!body) co_return http::error_response(400, "the body could not be read");
 
+  if (head.method != http::Verb::get) facts.fields = names_in_body(body.value());
   Call call{head, match.parameters, std::move(body.value()), std::move(who)};
   call.client_gone = [&exchange] { return exchange.closed_by_client(); };
   auto response = co_await match.route->handler(service_, call);

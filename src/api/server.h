@@ -1,6 +1,7 @@
 // From an HTTP exchange to a handler and back: routing, authentication, limits, errors.
 #pragma once
 
+#include "api/audit_trail.h"
 #include "api/data_plane.h"
 #include "api/router.h"
 #include "http/server.h"
@@ -24,7 +25,11 @@ class Server {
   /// An upload with a label raises that of its box first. `head` loses the label.
   Task<Result<void>> admit(http::RequestHead& head);
   Task<http::Response> answer(http::Exchange& exchange, const http::RequestHead& head,
-                              const Match& match);
+                              const Match& match, CallFacts& facts);
+  Task<void> send(http::Exchange& exchange, http::Response response);
+  /// Nobody gets an answer of which the audit log knows nothing.
+  Task<void> record(const http::RequestHead& head, const Match& match, CallFacts facts,
+                    http::Response& response);
   /// Whoever shows a key instead of a sandbox's token gets a token of their own put in its place.
   Task<Result<void>> let_in(http::RequestHead& head);
   Task<Result<Principal>> uploader(const http::RequestHead& head, const std::string& box);

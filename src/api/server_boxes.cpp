@@ -46,6 +46,7 @@ Task<void> Server::pass_on(http::Exchange& exchange) {
   auto admitted = co_await admit(head);
   if (admitted) admitted = co_await let_in(head);
   if (!admitted) {
+    service_.trail.turned_away(exchange.head(), exchange.peer_address(), admitted.error());
     auto response = response_for(admitted.error());
     (void)co_await exchange.respond(std::move(response));
     co_return;

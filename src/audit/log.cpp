@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <deque>
@@ -71,6 +72,7 @@ class ThreadedLog final : public Log {
   explicit ThreadedLog(std::unique_ptr<Writer> writer)
       : writer_(std::move(writer)),
         options_(writer_->options()),
+        last_(writer_->last_sequence()),
         published_(writer_->head()),
         writing_([this] { write_until_closed(); }),
         syncing_([this] { sync_until_closed(); }) {}
@@ -105,6 +107,8 @@ class ThreadedLog final : public Log {
     std::lock_guard lock(mutex_);
     return published_;
   }
+
+  int64_t last_sequence() const override { return last_; }
 
   const PublicKey& public_key() const override { return writer_->public_key(); }
   const std::string& directory() const override { return options_.directory; }
@@ -254,6 +258,7 @@ class ThreadedLog final : public Log {
   /// What has been written is to be synced, and the head then to be published.
   void dirty() {
     std::lock_guard lock(mutex_);
+    last_ = writer_->last_sequence();
     auto file = writer_->file();
     if (unsynced_.empty() || unsynced_.back() != file) unsynced_.push_back(std::move(file));
     unpublished_ = writer_->head();
@@ -298,6 +303,8 @@ class ThreadedLog final : public Log {
 
   std::unique_ptr<Writer> writer_;  ///< of the writing thread, but for publish()
   const LogOptions options_;
+
+  std::atomic<int64_t> last_;
 
   mutable std::mutex mutex_;
   std::condition_variable wake_writer_, wake_syncer_;

@@ -49,6 +49,8 @@ class Log {
   virtual Result<void> ready() const = 0;
   /// The latest signed head that is on disk for sure: the line as it stands in the log. Any thread.
   virtual std::string head() const = 0;
+  /// The last record that the kernel has. Any thread.
+  virtual int64_t last_sequence() const = 0;
   virtual const PublicKey& public_key() const = 0;
   virtual const std::string& directory() const = 0;
   /// Writes what waits, signs the head and closes. Blocking, at most a few seconds.

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,6 +52,26 @@ Result<std::vector<int64_t>> list_segments(const std::string& directory) {
   if (errno != 0) return Error::from_errno(errno, "read " + directory);
   std::sort(found.begin(), found.end());
   return found;
+}
+
+Result<int64_t> whole_size(const Fd& segment) {
+  struct stat info {};
+  if (::fstat(segment.get(), &info) < 0) return Error::from_errno(errno, "stat segment");
+  int64_t end = info.st_size;
+  std::string tail;
+  while (end > 0) {
+    int64_t size = std::min<int64_t>(end, int64_t(kReadBytes));
+    tail.resize(size_t(size));
+    ssize_t count = ::pread(segment.get(), tail.data(), tail.size(), end - size);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Error::from_errno(errno, "read segment");
+    size_t newline = tail.rfind('\n', size_t(count));
+    if (newline != std::string::npos && newline < size_t(count)) {
+      return end - size + int64_t(newline) + 1;
+    }
+    end -= size;
+  }
+  return end;
 }
 
 LineReader::LineReader(Fd file, int64_t offset) : file_(std::move(file)), offset_(offset) {}

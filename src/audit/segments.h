@@ -25,6 +25,10 @@ inline std::string head_path(const std::string& directory) {
   return directory + "/head.json";
 }
 
+/// How long a segment is up to the end of its last whole line, as of now: of what is being written
+/// there may be a part already. Errors: those of files.
+Result<int64_t> whole_size(const Fd& segment);
+
 /// Reads a file line by line with one buffer, whatever the file holds.
 class LineReader {
  public:

@@ -182,6 +182,41 @@ Task<Result<http::Response>> Api::request(http::Verb method, std::string target,
   co_return std::move(response.value());
 }
 
+Task<Result<void>> Api::download(std::string target, ByteTaker take, Duration limit) {
+  auto downloading = download_now(std::move(target), std::move(take));
+  auto done = co_await with_deadline(limit, std::move(downloading));
+  connection_.drop();
+  co_return done;
+}
+
+Task<Result<void>> Api::download_now(std::string target, ByteTaker take) {
+  // A kept connection may be dead without anybody knowing.
+  connection_.drop();
+  auto client = co_await connection_.client();
+  if (!client) co_return unreachable(endpoint(), client.error());
+  http::Request request;
+  request.target = endpoint().prefix + target;
+  request.fields.set(http::Field::host, endpoint().authority());
+  request.fields.set("X-API-KEY", access_.key);
+  auto head = co_await client.value()->start(std::move(request));
+  if (!head) co_return unreachable(endpoint(), head.error());
+  std::string piece(256 << 10, '\0');
+  http::Response refusal;
+  refusal.status = head.value().status;
+  for (;;) {
+    HAKO_CO_TRY(size_t count, co_await client.value()->read_some(asio::buffer(piece)));
+    if (count == 0) break;
+    std::string_view got(piece.data(), count);
+    if (refusal.status >= 300) {
+      refusal.body.append(got.substr(0, (64 << 10) - std::min<size_t>(refusal.body.size(), 64 << 10)));
+    } else {
+      HAKO_CO_TRYV(take(got));
+    }
+  }
+  if (refusal.status >= 300) co_return api_error(endpoint(), refusal);
+  co_return ok();
+}
+
 Task<Result<boost::json::value>> Api::call(http::Verb method, std::string target,
                                            std::optional<boost::json::value> body, Duration limit) {
   HAKO_CO_TRY(auto response, co_await request(method, std::move(target), std::move(body), limit));

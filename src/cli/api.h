@@ -51,6 +51,9 @@ Result<config::Config> load_config(const GlobalOptions& options);
 /// E2B_API_KEY or the key file. Errors say where was looked and what to do.
 Result<ApiAccess> find_api(const GlobalOptions& options);
 
+/// Takes the next piece of what is downloaded.
+using ByteTaker = std::function<Result<void>(std::string_view piece)>;
+
 /// The control plane, over one connection. Errors are written for the user.
 class Api {
  public:
@@ -63,10 +66,14 @@ class Api {
   /// The same with the answer's head, for what is told in headers.
   Task<Result<http::Response>> request(http::Verb method, std::string target,
                                        std::optional<boost::json::value> body, Duration limit);
+  /// A body of any size, piece by piece. Errors of `take` end it.
+  Task<Result<void>> download(std::string target, ByteTaker take, Duration limit);
   const Endpoint& endpoint() const { return connection_.endpoint(); }
   const ApiAccess& access() const { return access_; }
 
  private:
+  Task<Result<void>> download_now(std::string target, ByteTaker take);
+
   ApiAccess access_;
   Connection connection_;
 };

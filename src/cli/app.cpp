@@ -3,6 +3,7 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/audit_commands.h"
 #include "cli/commands.h"
 #include "cli/duration.h"
 #include "cli/egress_commands.h"
@@ -37,6 +38,7 @@ struct Parsed {
   LogsOptions logs;
   TemplateBuildOptions build;
   TemplateImportOptions image;
+  AuditCommandOptions audit;
   EgressCommandOptions egress;
   TokenCommandOptions token;
   TenantCommandOptions tenant;
@@ -291,6 +293,7 @@ int run(int argc, char** argv) {
   add_boxes(app, parsed, status);
   add_templates(app, parsed, status);
   add_egress_commands(app, parsed.global, parsed.egress, status);
+  add_audit_commands(app, parsed.global, parsed.audit, status);
   add_tenant_commands(app, parsed.global, parsed.tenant, status);
   add_token_commands(app, parsed.global, parsed.token, status);
   add_service(app, parsed, status);

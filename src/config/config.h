@@ -60,7 +60,7 @@ struct Config {
   int creates_at_once = 4;    ///< [fairness] creates_at_once: at the node; others wait their turn
   int creates_waiting = 64;   ///< [fairness] creates_waiting, of one tenant; further ones get a 429
   int calls_at_once = 64;     ///< [fairness] calls_at_once, of one tenant; further ones get a 429
-  int pool_kept = 1;          ///< [fairness] pool_kept: clones of a pool that only those get who use little
+  int pool_kept = 2;          ///< [fairness] pool_kept: clones of a pool that only those get who use little
 
   int max_boxes = 400;                      ///< [limits] boxes
   int max_memory_mib = 8192;                ///< [limits] memory_mib, of one box
@@ -76,6 +76,13 @@ struct Config {
   std::chrono::seconds metrics_interval{30};  ///< [metrics] interval_seconds; 0: only when asked
 
   std::string log_level = "info";  ///< [log] level
+
+  int64_t audit_segment_mib = 64;   ///< [audit] segment_mib
+  int64_t audit_keep_segments = 0;  ///< [audit] keep_segments; 0: all
+  std::chrono::days audit_keep{0};   ///< [audit] keep_days; 0: for ever
+  std::chrono::seconds audit_sign_every{10};  ///< [audit] sign_every_s
+  /// [audit] command_lines: "full", or only the "program" of commands that are started.
+  std::string audit_command_lines = "full";
 
   /// [egress] and [labels]: what boxes may reach. No list is longer than 1024, none of a label
   /// than 128.
@@ -97,6 +104,9 @@ struct Config {
     return gate_certificate.empty() ? "" : "api." + domain.substr(0, domain.find(':'));
   }
   std::string key_file() const { return state_dir + "/api-key"; }
+  std::string audit_dir() const { return state_dir + "/api/audit"; }
+  /// The key that signs the audit log; the public one is beside it (.pub, .pem).
+  std::string audit_key() const { return state_dir + "/api/audit-key"; }
   std::string database() const { return state_dir + "/api/hako.db"; }
 
   bool operator==(const Config&) const = default;

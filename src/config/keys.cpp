@@ -93,6 +93,10 @@ bool is_log_level(const std::string& text) {
   return text == "debug" || text == "info" || text == "warn" || text == "error";
 }
 
+bool is_command_lines(const std::string& text) {
+  return text == "full" || text == "program";
+}
+
 std::vector<Key> all_keys() {
   constexpr const char* kPath = "an absolute path without a slash at the end";
   constexpr const char* kPathOrNone = "an absolute path, or nothing";
@@ -155,6 +159,12 @@ std::vector<Key> all_keys() {
       number("metrics", "interval_seconds", &C::metrics_interval, 0, 24 * 3600),
       text("log", "level", &C::log_level, is_log_level,
            "\"debug\", \"info\", \"warn\" or \"error\""),
+      number("audit", "segment_mib", &C::audit_segment_mib, 1, 1 << 20),
+      number("audit", "keep_segments", &C::audit_keep_segments, 0, 1 << 20),
+      number("audit", "keep_days", &C::audit_keep, 0, 100 * 366),
+      number("audit", "sign_every_s", &C::audit_sign_every, 1, 3600),
+      text("audit", "command_lines", &C::audit_command_lines, is_command_lines,
+           "\"full\" or \"program\""),
   };
   std::vector<Key> egress = egress_keys();
   all.insert(all.end(), egress.begin(), egress.end());

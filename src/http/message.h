@@ -5,10 +5,12 @@
 #include <boost/beast/http/verb.hpp>
 #include <boost/json.hpp>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/async/task.h"
 #include "base/error.h"
 #include "base/result.h"
 
@@ -45,6 +47,9 @@ struct Response {
   unsigned status = 204;
   Fields fields;
   std::string body;
+  /// Where this is set, what it returns follows behind the body, piece by piece, up to an empty one.
+  /// Only for servers that look for it: Exchange::respond() does not.
+  std::function<Task<Result<std::string>>()> more;
 
   static Response json(unsigned status, const boost::json::value& value);
   static Response text(unsigned status, std::string body);

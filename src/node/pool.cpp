@@ -17,12 +17,12 @@ constexpr auto kRetry = std::chrono::seconds(2);
 
 }  // namespace
 
-Task<void> Activity::wait_until_quiet(bool urgent) {
+Task<void> Activity::wait_until_quiet(std::function<bool()> urgent) {
   auto start = std::chrono::steady_clock::now();
   for (;;) {
     auto now = std::chrono::steady_clock::now();
     if (count_ == 0 && now - last_ >= kQuiet) co_return;
-    if (now - start >= (urgent ? Duration(kUrgentWait) : Duration(kLongestWait))) co_return;
+    if (now - start >= (urgent() ? Duration(kUrgentWait) : Duration(kLongestWait))) co_return;
     co_await sleep_for(kLookAgain);
   }
 }
@@ -84,7 +84,8 @@ Task<void> WarmPool::stop() {
 Task<void> WarmPool::keep_full() {
   for (;;) {
     while (ready_.size() < size_) {
-      co_await activity_.wait_until_quiet(ready_.size() < kept_);
+      std::function<bool()> urgent = [this] { return awaited_ || ready_.size() < kept_; };
+      co_await activity_.wait_until_quiet(std::move(urgent));
       auto made = co_await run_to_end(make_one());
       if (!made) {
         log_error("pool_clone_failed",

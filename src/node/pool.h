@@ -25,8 +25,9 @@ class Activity {
     Activity& activity_;
   };
   /// Waits until no create has been going on for a moment, but not for ever: a pool that is never
-  /// refilled makes every create slow. `urgent`: only for a short while.
-  Task<void> wait_until_quiet(bool urgent);
+  /// refilled makes every create slow. While `urgent` holds, only
+  /// for a short while; it is asked again and again.
+  Task<void> wait_until_quiet(std::function<bool()> urgent);
 
  private:
   int count_ = 0;

@@ -275,7 +275,7 @@ TEST_F(ApiTrafficTest, ADaysBytesAreSharedByATenantsBoxesAndThenNothingGoesOut) 
     EXPECT_EQ(lab.node.policy_of(first).limits.bytes_total, 1000);
     EXPECT_TRUE(is_open(lab, first));
     tell_ended(lab, first, 400, 200);
-    std::string second;
+    std::string second = co_await open_box(lab, key);
     for (int i = 0; i < 50 && lab.node.policy_of(second).limits.bytes_total != 400; ++i) {
       co_await sleep_for(100ms);
       second = co_await open_box(lab, key);

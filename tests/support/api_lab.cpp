@@ -70,13 +70,22 @@ void FakeNode::tell_gone(std::string box, std::string reason) {
 }
 
 void FakeNode::tell_egress(std::string box, json::array records) {
+  tell_records("box.egress", box, records);
+}
+
+void FakeNode::tell_access(std::string box, json::array records) {
+  tell_records("box.access", box, records);
+}
+
+void FakeNode::tell_records(const char* message, const std::string& box,
+                            const json::array& records) {
   for (const auto& weak : peers_) {
     auto peer = weak.lock();
     if (!peer) continue;
     rpc::Payload payload;
     payload.body["box"] = box;
     payload.body["records"] = records;
-    (void)peer->tell("box.egress", std::move(payload));
+    (void)peer->tell(message, std::move(payload));
   }
 }
 

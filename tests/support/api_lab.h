@@ -33,6 +33,7 @@ class FakeNode {
   /// Tells every API that a box is gone.
   void tell_gone(std::string box, std::string reason);
   void tell_egress(std::string box, json::array records);
+  void tell_access(std::string box, json::array records);
   /// What it was last told may go out of a box.
   policy::EgressPolicy policy_of(const std::string& box) const;
 
@@ -51,6 +52,7 @@ class FakeNode {
 
  private:
   Task<void> serve(Fd connection, uid_t uid);
+  void tell_records(const char* message, const std::string& box, const json::array& records);
   Task<Result<rpc::Payload>> answer(std::string method, rpc::Payload payload);
   Answer usual_answer(const std::string& method, const json::object& body);
 

@@ -161,14 +161,14 @@ TEST(Admission, CountsEachBudgetOnItsOwn) {
   store::Store::InUse use;
   use.budgets.resize(2);
   use.budgets[0].boxes = 2;
-  EXPECT_TRUE(admit(permission, record, use));
+  EXPECT_TRUE(admit(permission, {}, record, use));
   use.budgets[1].boxes = 1;
-  auto refused = admit(permission, record, use);
+  auto refused = admit(permission, {}, record, use);
   EXPECT_EQ(refused.error().code(), ErrorCode::resource_exhausted);
   EXPECT_NE(refused.error().message().find("token caveat 1.boxes"), std::string::npos);
   use.budgets[1].boxes = 0;
   use.budgets[0].boxes = 3;
-  EXPECT_NE(admit(permission, record, use).error().message().find("key k1.boxes"),
+  EXPECT_NE(admit(permission, {}, record, use).error().message().find("key k1.boxes"),
             std::string::npos);
 }
 

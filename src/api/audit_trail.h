@@ -1,0 +1,100 @@
+// Tells the audit log what happens: calls of the API, what becomes of sandboxes, and what the gate
+// tells of them.
+#pragma once
+
+#include <boost/json.hpp>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "api/access_record.h"
+#include "api/egress_log.h"
+#include "api/principal.h"
+#include "api/router.h"
+#include "audit/log.h"
+#include "audit/reader.h"
+#include "config/config.h"
+#include "http/message.h"
+
+namespace hako::api {
+
+/// One call, as far as its record needs it. Filled while it is answered.
+struct CallFacts {
+  std::string request;  ///< X-Request-Id
+  std::string source;   ///< the caller's address
+  bool known = false;   ///< whether whoever calls has shown who they are
+  std::string actor, user, tenant, agent;
+  /// Names of the members of a body that changes something, never their values: "policy.egress".
+  std::string fields;
+  void is_by(const Principal& who);
+};
+
+/// Thread: one executor.
+class AuditTrail {
+ public:
+  /// Records of callers that nobody knows, per second; further ones are counted.
+  static constexpr int kMostUnknown = 10;
+  static constexpr size_t kMostBoxes = 16384;
+
+  /// Opens the log. Errors: those of audit::Log::open(). Blocking.
+  static Result<std::unique_ptr<audit::Log>> open_log(const config::Config& config);
+  AuditTrail(const config::Config& config, std::unique_ptr<audit::Log> log);
+
+  /// Whether a call may begin: nothing is changed that could not be told of. unavailable.
+  Result<void> may_begin(const Match& match, const http::RequestHead& head) const;
+  /// Returns when the record is written; the answer may be given then. unavailable: it cannot be
+  /// written.
+  Task<Result<void>> called(const http::RequestHead& head, const Match& match, CallFacts facts,
+                            const http::Response& response);
+
+  // What has happened already.
+
+  /// A sandbox that there is: whose it is, and how confidential. Called for all of them at the
+  /// start, and whenever one is made or its label has risen.
+  void knows(const store::SandboxRecord& record);
+  void made(const store::SandboxRecord& record);
+  void gone(const std::string& box, const std::string& reason);
+  void label_raised(const store::SandboxRecord& record, policy::Label from, const Principal& who);
+  void egress(const std::string& box, const EgressRecord& record);
+  void access(const std::string& box, const AccessRecord& record);
+  /// A request for a box that was turned away at the API's own port.
+  void turned_away(const http::RequestHead& head, std::string source, const Error& error);
+
+  /// Tells of those that were only counted. Until cancelled.
+  Task<void> run();
+
+  /// audit::read_page() on a thread of its own.
+  Task<Result<audit::Page>> read(audit::Query query);
+  audit::Log& log() { return *log_; }
+  asio::thread_pool& reading() { return reading_; }
+
+ private:
+  struct Box {
+    std::string tenant, agent, label;
+  };
+  audit::Record about(const std::string& box) const;
+  /// Whether it may have a record of its own.
+  bool admit_unknown(const std::string& source);
+
+  const config::Config& config_;
+  std::unique_ptr<audit::Log> log_;
+  std::map<std::string, Box> boxes_;
+  std::vector<std::string> ended_;  ///< in their order; forgotten when there are too many
+  int unknown_ = 0;                 ///< in this second
+  int64_t unknown_untold_ = 0;
+  std::string last_unknown_;
+  asio::thread_pool reading_{1};
+};
+
+/// Names of the members of a JSON body, bounded; of those that hold rules, of their members:
+/// "name, policy.egress". Never a value.
+std::string names_in_body(const std::string& body);
+
+/// "operator", "key k1", "token k1.ab12", "nobody": as records name them.
+std::string actor_of(const Principal& who);
+/// The same of what the gate says: "k1", "k1.ab12", "api", or nothing.
+std::string actor_of_key(std::string_view key);
+
+}  // namespace hako::api
