@@ -1,7 +1,10 @@
 // The second wall: what a process may still do when what it runs has been taken over.
 #pragma once
 
+#include <vector>
+
 #include "base/process.h"
+#include "jail/root.h"
 
 namespace hako::jail {
 
@@ -26,8 +29,14 @@ struct VmmJail {
 Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
                            const VmmJail& jail);
 
+/// For a daemon that was started by root: ipc and uts namespaces of its own, a root that shows
+/// `files` and its own process, and then drop_privileges().
+/// Errors: those of drop_privileges(); that of the failed step. If it fails half-way, end the
+/// process.
+Result<void> confine_daemon(uid_t uid, gid_t gid, const std::vector<Shown>& files);
+
 /// Drops this process to `uid`/`gid` for good: supplementary groups, capabilities, no_new_privs, no
-/// core dumps. For the api and gate roles, once their listening sockets are open.
+/// core dumps.
 /// failed_precondition once there is a second thread: it would keep what this one gives up.
 /// If it fails half-way, end the process.
 Result<void> drop_privileges(uid_t uid, gid_t gid);
@@ -37,5 +46,11 @@ Result<void> drop_privileges(uid_t uid, gid_t gid);
 /// not list; what only an exploit would ask for (ptrace, mount, modules, ...) ends the process.
 /// Covers all threads. Call after everything is opened: files, listeners, certificates.
 Result<void> confine_gate();
+
+/// The api's filter: everything but what no server and no program that it starts can want. What
+/// only an exploit would ask for (ptrace, mount, modules, ...) ends the process. Namespaces are made
+/// for pulls only (launch_secluded), sockets are those of IP, local ones, and netlink's to ask.
+/// Covers all threads, and all that it starts.
+Result<void> confine_api();
 
 }  // namespace hako::jail

@@ -7,12 +7,13 @@
 
 namespace hako::jail {
 
-/// A file or folder of this machine, with what is mounted below it. It appears at its own path,
-/// never setuid and without devices (but for what is `device`).
+/// A file or folder of this machine. It appears at its own path, never setuid, and without devices
+/// (but for what is `device`).
 struct Shown {
   enum class As { read_only, program, writable, device };
   std::string path;  ///< absolute; what does not exist is left out
   As as = As::read_only;
+  bool with_mounts = false;  ///< also what is mounted below it
 };
 
 /// A mount namespace whose root holds what is `shown`, a /proc that shows only one's own processes,
