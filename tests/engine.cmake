@@ -13,6 +13,7 @@ hako_test(engine_test LABELS unit DEPENDS engine SOURCES
 hako_test(engine_vm_test LABELS vm TIMEOUT 300 DEPENDS engine jail network SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_failures_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_taken_over_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/engine_vm.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/engine_lab.cpp)
 add_dependencies(engine_vm_test engine_test_guest)

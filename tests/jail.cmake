@@ -12,7 +12,12 @@ set_target_properties(jail_probe PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BI
 hako_test(jail_test LABELS integration TIMEOUT 120 DEPENDS jail rpc http SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_vmm_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_probe_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_daemon_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_launch.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_files.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_kernel.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_processes.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_sockets.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_gate_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_secluded_test.cpp)
 target_compile_definitions(jail_test PRIVATE HAKO_JAIL_PROBE="$<TARGET_FILE:jail_probe>")

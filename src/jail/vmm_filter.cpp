@@ -95,7 +95,9 @@ Result<std::vector<sock_filter>> vmm_filter(bool kvm, uint64_t exec_mark) {
   Filter filter(SCMP_ACT_ERRNO(EPERM));
   filter.allow(kVmmCalls);
   filter.end_process(deadly_calls());
-  filter.rule(SCMP_ACT_KILL_PROCESS, SCMP_SYS(unshare));
+  // QEMU's own filter ends only the thread that calls execveat: a VMM neither alive nor dead.
+  for (int call : {SCMP_SYS(unshare), SCMP_SYS(execveat)})
+    filter.rule(SCMP_ACT_KILL_PROCESS, call);
   allow_files(filter);
   allow_devices(filter, kvm);
   allow_own_settings(filter);

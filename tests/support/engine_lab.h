@@ -68,9 +68,10 @@ class Lab {
   Result<engine::Booted> boot_ready(engine::Engine& engine, const engine::MachineSize& size,
                                     Place& place);
 
- private:
+  /// The walls for a machine of this lab.
   jail::VmmJail vmm_jail();
 
+ private:
   asio::io_context io_;
   Fd empty_netns_;
   std::filesystem::path directory_;
