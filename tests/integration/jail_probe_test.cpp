@@ -19,6 +19,7 @@
 #include <iostream>
 
 #include "support/jail_launch.h"
+#include "support/user_namespaces.h"
 
 namespace hako::jail {
 namespace {
@@ -207,9 +208,13 @@ std::string text_of(const Walls& walls) {
   return text.empty() ? "what it was given" : text;
 }
 
-/// Without no_new_privs nobody but root may load a filter, so that one cannot be tried alone.
 bool can_stand_alone(Wall wall, const Walls& left_out) {
-  return wall != Wall::filter || left_out.count(Wall::no_new_privs) == 0;
+  // Without no_new_privs nobody but root may load a filter.
+  if (wall == Wall::filter) return left_out.count(Wall::no_new_privs) == 0;
+  // Where these tests run in a chroot, only who has left it may make one.
+  if (wall == Wall::user_namespace && left_out.count(Wall::root) != 0)
+    return test::user_namespaces_can_be_made();
+  return true;
 }
 
 /// What a kernel that was built without it says.

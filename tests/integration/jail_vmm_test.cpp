@@ -20,6 +20,7 @@
 #include <map>
 #include <thread>
 
+#include "jail/filter.h"
 #include "jail/jail.h"
 #include "jail/vmm_root.h"
 #include "jail/walls.h"
@@ -96,6 +97,35 @@ TEST_F(VmmJailTest, LeavesNothingOfRootInTheProcess) {
     EXPECT_NE(link(proc), link("/proc/self")) << kind;
   }
   EXPECT_EQ(read_file(proc + "/uid_map").value(), "");
+}
+
+/// As on a system that has them switched off.
+Result<void> forbid_user_namespaces() {
+  Filter filter(SCMP_ACT_ALLOW);
+  filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare),
+              {has_bits(0, CLONE_NEWUSER, CLONE_NEWUSER)});
+  return filter.load();
+}
+
+TEST_F(VmmJailTest, GoesWithoutAUserNamespaceWhereThereAreNone) {
+  EXPECT_EQ(testing_support::in_child([&] {
+              if (!forbid_user_namespaces()) return 1;
+              ProcessSpec spec{"/bin/sleep", {"sleep", "60"}, {}, {}};
+              asio::io_context own;
+              auto process = launch_vmm(own.get_executor(), spec, jail);
+              if (!process) return 2;
+              std::string proc = "/proc/" + std::to_string(process.value().pid());
+              auto user = [](const std::string& of) {
+                return std::filesystem::read_symlink(of + "/ns/user");
+              };
+              if (user(proc) != user("/proc/self")) return 3;
+              auto status = read_file(proc + "/status");
+              if (!status) return 4;
+              for (const char* none : {"CapBnd:\t0000000000000000", "CapPrm:\t0000000000000000"})
+                if (status.value().find(none) == std::string::npos) return 5;
+              return 0;
+            }),
+            0);
 }
 
 TEST_F(VmmJailTest, ErrorsNameTheStep) {
