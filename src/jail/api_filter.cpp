@@ -13,13 +13,15 @@ namespace {
 /// Of no use to a server either, but programs ask for them to see whether they are there.
 constexpr int kRefused[] = {
     SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register),
-    SCMP_SYS(personality), SCMP_SYS(syslog), SCMP_SYS(fsmount), SCMP_SYS(fsconfig),
-    SCMP_SYS(fspick), SCMP_SYS(name_to_handle_at), SCMP_SYS(mknod), SCMP_SYS(mknodat),
-    SCMP_SYS(clock_settime), SCMP_SYS(clock_adjtime), SCMP_SYS(settimeofday), SCMP_SYS(adjtimex),
-    SCMP_SYS(sethostname), SCMP_SYS(setdomainname), SCMP_SYS(swapoff), SCMP_SYS(vhangup),
-    SCMP_SYS(shmget), SCMP_SYS(shmat), SCMP_SYS(msgget), SCMP_SYS(semget), SCMP_SYS(mq_open),
-    SCMP_SYS(modify_ldt), SCMP_SYS(lookup_dcookie), SCMP_SYS(move_pages), SCMP_SYS(mbind),
-    SCMP_SYS(migrate_pages)};
+    SCMP_SYS(personality),    SCMP_SYS(syslog),         SCMP_SYS(fsmount),
+    SCMP_SYS(fsconfig),       SCMP_SYS(fspick),         SCMP_SYS(name_to_handle_at),
+    SCMP_SYS(mknod),          SCMP_SYS(mknodat),        SCMP_SYS(clock_settime),
+    SCMP_SYS(clock_adjtime),  SCMP_SYS(settimeofday),   SCMP_SYS(adjtimex),
+    SCMP_SYS(sethostname),    SCMP_SYS(setdomainname),  SCMP_SYS(swapoff),
+    SCMP_SYS(vhangup),        SCMP_SYS(shmget),         SCMP_SYS(shmat),
+    SCMP_SYS(msgget),         SCMP_SYS(semget),         SCMP_SYS(mq_open),
+    SCMP_SYS(modify_ldt),     SCMP_SYS(lookup_dcookie), SCMP_SYS(move_pages),
+    SCMP_SYS(mbind),          SCMP_SYS(migrate_pages)};
 
 constexpr uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
                                     CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;

@@ -14,8 +14,7 @@
 namespace hako::jail {
 
 /// What no program of ours can want: whoever asks has taken over the process, so it ends, and the
-/// attempt is in the kernel's log. Making namespaces is among them (but not for the api, whose
-/// pulls do).
+/// attempt is in the kernel's log. Of unshare(2), which the api's pulls need, each filter decides.
 std::span<const int> deadly_calls();
 
 class Filter {

@@ -55,8 +55,7 @@ Result<std::optional<Tree>> take_tree(const Shown& shown) {
   if (failure) return Error::from_errno(failure.value(), "find " + shown.path);
   Tree tree{(parent / path.filename()).string(), fs::is_directory(path, failure), Fd()};
   unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (shown.with_mounts ? AT_RECURSIVE : 0u);
-  tree.mounts =
-      Fd(static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, shown.path.c_str(), flags)));
+  tree.mounts = Fd(static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, shown.path.c_str(), flags)));
   if (!tree.mounts) return Error::from_errno(errno, "take " + shown.path);
   mount_attr attributes{};
   attributes.attr_set = attributes_of(shown.as);

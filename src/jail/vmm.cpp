@@ -213,9 +213,8 @@ Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& sp
   return launch(0, executor, spec, jail);
 }
 
-Result<Process> launch_vmm_without(const std::set<Wall>& left_out,
-                                   asio::any_io_executor executor, const ProcessSpec& spec,
-                                   const VmmJail& jail) {
+Result<Process> launch_vmm_without(const std::set<Wall>& left_out, asio::any_io_executor executor,
+                                   const ProcessSpec& spec, const VmmJail& jail) {
   unsigned mask = 0;
   for (Wall wall : left_out) mask |= bit(wall);
   return launch(mask, executor, spec, jail);

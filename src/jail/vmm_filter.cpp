@@ -81,9 +81,9 @@ void allow_own_settings(Filter& filter) {
   // Limits are read, never set.
   filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), {equals(0, 0), equals(2, 0)});
   // QEMU's own filter on top of this one. Nobody listens to what a filter sees.
-  filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(seccomp),
-              {equals(0, SECCOMP_SET_MODE_FILTER),
-               has_bits(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, 0)});
+  filter.rule(
+      SCMP_ACT_ALLOW, SCMP_SYS(seccomp),
+      {equals(0, SECCOMP_SET_MODE_FILTER), has_bits(1, SECCOMP_FILTER_FLAG_NEW_LISTENER, 0)});
   filter.rule(SCMP_ACT_ALLOW, SCMP_SYS(seccomp), {equals(0, SECCOMP_GET_ACTION_AVAIL)});
   // By this answer libseccomp knows that the call is there.
   filter.rule(SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(seccomp), {equals(0, SECCOMP_SET_MODE_STRICT)});
@@ -96,8 +96,7 @@ Result<std::vector<sock_filter>> vmm_filter(bool kvm, uint64_t exec_mark) {
   filter.allow(kVmmCalls);
   filter.end_process(deadly_calls());
   // QEMU's own filter ends only the thread that calls execveat: a VMM neither alive nor dead.
-  for (int call : {SCMP_SYS(unshare), SCMP_SYS(execveat)})
-    filter.rule(SCMP_ACT_KILL_PROCESS, call);
+  for (int call : {SCMP_SYS(unshare), SCMP_SYS(execveat)}) filter.rule(SCMP_ACT_KILL_PROCESS, call);
   allow_files(filter);
   allow_devices(filter, kvm);
   allow_own_settings(filter);

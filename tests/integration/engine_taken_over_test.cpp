@@ -1,5 +1,5 @@
-// A real VMM, with a guest running in it, is made to call what a taken-over one would: a tracer puts
-// the calls into its main thread, where both filters see them, QEMU's and ours.
+// A real VMM, with a guest running in it, is made to call what a taken-over one would: a tracer
+// puts the calls into its main thread, where both filters see them, QEMU's and ours.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/if_tun.h>
@@ -65,7 +65,8 @@ constexpr Call kCalls[] = {
     {"modules", SYS_finit_module, {0, 0, 0}},
 };
 
-/// Waits a moment. False if only this thread of the process has been ended, of which nobody is told.
+/// Waits a moment. False if only this thread of the process has been ended, of which nobody is
+/// told.
 bool has_stopped(pid_t pid, int& status) {
   for (int i = 0; i < 100; ++i) {
     if (::waitpid(pid, &status, __WALL | WNOHANG) == pid) return true;

@@ -137,8 +137,8 @@ TEST_F(Daemons, ApiIsStoppedByItsWalls) {
   }
 }
 
-/// Sockets of this machine's folder for them are reached through the view, and its own folder can be
-/// written to; nothing else is left of the api's work but names and pulls.
+/// Sockets of this machine's folder for them are reached through the view, and its own folder can
+/// be written to; nothing else is left of the api's work but names and pulls.
 TEST_F(Daemons, ApiStillDoesItsWork) {
   EXPECT_EQ(in_child([&] {
               std::string path = own + "/node.sock";

@@ -84,18 +84,22 @@ std::vector<Probe> file_probes(const JailLab& lab) {
       {"a new device", "make-device", lab.folder, made + kPower},
       {"environment of a process of root", "read-file", root_process + "/environ", kPower},
       {"root directory of a process of root", "list-folder", root_process + "/root/", kPower},
-      {"memory of a process of its own uid", "open-device", own_process + "/mem",
+      {"memory of a process of its own uid",
+       "open-device",
+       own_process + "/mem",
        {Wall::user_namespace}},
       {"where its memory really is", "find-physical-memory", "", kPower},
-      {"the root disk, opened again to write", "write-again-opened",
-       std::to_string(JailLab::root_disk), {Wall::user}},
+      {"the root disk, opened again to write",
+       "write-again-opened",
+       std::to_string(JailLab::root_disk),
+       {Wall::user}},
       {"more disk than it has", "grow-disk", std::to_string(JailLab::disk), {Wall::limits}},
       {"a tap that outlives its box", "keep-tap", std::to_string(JailLab::tap), {Wall::filter}},
   };
   for (const char* device : {"/dev/kvm", "/dev/net/tun", "/dev/loop-control", "/dev/userfaultfd"})
     if (::access(device, F_OK) == 0)
-      probes.push_back({std::string("device ") + device, "open-device", device,
-                        root + Walls{Wall::user}});
+      probes.push_back(
+          {std::string("device ") + device, "open-device", device, root + Walls{Wall::user}});
   if (::access("/dev/mem", F_OK) == 0)
     probes.push_back({"the machine's memory", "open-to-read", "/dev/mem", root + kPower});
   if (::access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0)
@@ -109,7 +113,8 @@ std::vector<Probe> process_probes(const JailLab& lab) {
   std::string own_process = std::to_string(lab.own_process);
   const Walls filter{Wall::filter}, others{Wall::filter, Wall::processes};
   return {
-      {"a signal for a process of root", "signal-process", root_process, others + Walls{Wall::user}},
+      {"a signal for a process of root", "signal-process", root_process,
+       others + Walls{Wall::user}},
       {"a signal for a process of its own uid", "signal-thread", own_process, {Wall::processes}},
       {"a handle on a process of its own uid", "open-process", own_process, others},
       {"tracing a process of its own uid", "trace", own_process,
@@ -120,7 +125,8 @@ std::vector<Probe> process_probes(const JailLab& lab) {
       {"another program", "run-program", HAKO_JAIL_PROBE, filter},
       {"a program from its own memory", "run-from-memory", std::to_string(JailLab::program),
        filter},
-      {"a setuid program", "run-setuid-program",
+      {"a setuid program",
+       "run-setuid-program",
        "/proc/self/fd/" + std::to_string(JailLab::setuid_program),
        {Wall::filter, Wall::root, Wall::no_new_privs, Wall::user_namespace}},
       {"another process", "make-process", "", filter},
@@ -148,14 +154,18 @@ std::vector<Probe> socket_probes(const JailLab& lab) {
       {"a meeting place for two VMMs", "offer-local", "hako-probe", filter},
       {"TCP to this machine's loopback", "connect-tcp", std::to_string(lab.tcp_port), net},
       {"UDP to this machine's loopback", "send-udp", std::to_string(lab.udp_port), net},
-      {"who listens on this machine", "find-word", "/proc/self/net/tcp:" + std::string(port + 1),
+      {"who listens on this machine",
+       "find-word",
+       "/proc/self/net/tcp:" + std::string(port + 1),
        {Wall::network}},
       {"netlink", "netlink", "", filter},
       {"raw IP", "raw-ip", "", filter + kPower},
       {"raw packets", "packets", "", filter + kPower},
       {"vsock", "vsock", "", filter},
       {"a pair of sockets", "socket-pair", "", filter},
-      {"shared memory", "shared-memory", std::to_string(lab.shm_key),
+      {"shared memory",
+       "shared-memory",
+       std::to_string(lab.shm_key),
        {Wall::filter, Wall::namespaces}},
   };
   if (lab.udp6_port != 0)
@@ -177,7 +187,9 @@ std::vector<Probe> kernel_probes(JailLab& lab) {
       {"another root", "change-root", "", admin},
       {"swapping roots", "pivot-root", "", admin},
       {"a user namespace", "user-namespace", "", {Wall::filter, Wall::user_namespace}},
-      {"a child in a user namespace", "clone-into-namespaces", "",
+      {"a child in a user namespace",
+       "clone-into-namespaces",
+       "",
        {Wall::filter, Wall::user_namespace}},
       {"a network namespace", "network-namespace", "", admin},
       {"joining a namespace", "join-namespace", "", admin},
@@ -240,11 +252,10 @@ class JailProbe : public testing::Test {
   boost::json::object try_one(const Probe& probe) {
     Outcome behind_all = lab->attempt({}, probe.name, probe.value);
     EXPECT_FALSE(behind_all.got_through()) << probe.what;
-    std::cout << "tried " << probe.what << ": " << behind_all.text() << " ["
-              << text_of(probe.walls) << "]\n";
-    boost::json::object line{{"tried", probe.what},
-                             {"outcome", behind_all.text()},
-                             {"stoppedBy", text_of(probe.walls)}};
+    std::cout << "tried " << probe.what << ": " << behind_all.text() << " [" << text_of(probe.walls)
+              << "]\n";
+    boost::json::object line{
+        {"tried", probe.what}, {"outcome", behind_all.text()}, {"stoppedBy", text_of(probe.walls)}};
     Outcome without = lab->attempt(probe.walls, probe.name, probe.value);
     if (!probe.possible || is_not_here(without)) {
       std::cout << "  (nobody can do it on this machine)\n";
@@ -302,7 +313,8 @@ TEST_F(JailProbe, MemoryThatOthersShareCannotBeWritten) {
   Fd unsealed(::memfd_create("unsealed", MFD_CLOEXEC));
   ASSERT_EQ(::ftruncate(unsealed.get(), 1 << 20), 0);
   std::string memory = std::to_string(JailLab::memory);
-  for (const char* way : {"write-to-descriptor", "write-again-opened", "punch-hole", "map-shared"}) {
+  for (const char* way :
+       {"write-to-descriptor", "write-again-opened", "punch-hole", "map-shared"}) {
     Outcome sealed = lab->attempt({}, way, memory);
     EXPECT_FALSE(sealed.got_through()) << way;
     std::cout << "tried shared memory by " << way << ": " << sealed.text() << " [its seals]\n";
@@ -318,8 +330,7 @@ TEST_F(JailProbe, ItHoldsItsOwnDescriptorsOnly) {
   // The root disk is open to read, and stays so.
   EXPECT_EQ(lab->attempt({}, "write-to-descriptor", std::to_string(JailLab::root_disk)).error,
             EBADF);
-  EXPECT_TRUE(
-      lab->attempt({}, "write-to-descriptor", std::to_string(JailLab::disk)).got_through());
+  EXPECT_TRUE(lab->attempt({}, "write-to-descriptor", std::to_string(JailLab::disk)).got_through());
 }
 
 TEST_F(JailProbe, ATerminalWouldBeOfNoUse) {

@@ -81,11 +81,10 @@ TEST_F(VmmJailTest, LeavesNothingOfRootInTheProcess) {
   for (std::string line :
        {"Uid:\t" + id + tab + id + tab + id + tab + id,
         "Gid:\t" + id + tab + id + tab + id + tab + id, std::string("Groups:\t \n"),
-        "NSpid:\t" + std::to_string(process.value().pid()) + "\t1\n",
-        std::string("NoNewPrivs:\t1"), std::string("Seccomp:\t2"),
-        std::string("CapInh:\t0000000000000000"), std::string("CapPrm:\t0000000000000000"),
-        std::string("CapEff:\t0000000000000000"), std::string("CapBnd:\t0000000000000000"),
-        std::string("CapAmb:\t0000000000000000"),
+        "NSpid:\t" + std::to_string(process.value().pid()) + "\t1\n", std::string("NoNewPrivs:\t1"),
+        std::string("Seccomp:\t2"), std::string("CapInh:\t0000000000000000"),
+        std::string("CapPrm:\t0000000000000000"), std::string("CapEff:\t0000000000000000"),
+        std::string("CapBnd:\t0000000000000000"), std::string("CapAmb:\t0000000000000000"),
         std::string("Max core file size        1                    1 "),
         std::string("Max file size             4096                 4096 ")})
     EXPECT_NE(text.find(line), std::string::npos) << line << " is not in\n" << text;
@@ -294,21 +293,20 @@ TEST_F(VmmJailTest, QemuRunsInItWithFilesByDescriptor) {
   int messages_ends[2];
   ASSERT_EQ(::pipe2(messages_ends, O_CLOEXEC | O_NONBLOCK), 0);
   Fd messages(messages_ends[0]), messages_in(messages_ends[1]);
-  ProcessSpec spec{
-      kQemu,
-      {kQemu, "-nodefaults", "-no-user-config", "-nographic", "-S", "-M",
-       "microvm,x-option-roms=off,isa-serial=off,graphics=off,memory-backend=m0", "-accel", "tcg",
-       "-m", "64M", "-object",
-       "memory-backend-file,id=m0,size=64M,mem-path=/proc/self/fd/10,share=off", "-chardev",
-       "socket,id=q,fd=11", "-mon", "chardev=q,mode=control", "-sandbox",
-       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"},
-      {},
-      // The last takes the number that the namespace's descriptor has here, and must not be taken
-      // for it.
-      {{memory.get(), 10},
-       {control.value().second.get(), 11},
-       {messages_in.get(), 2},
-       {memory.get(), jail.netns}}};
+  ProcessSpec spec{kQemu,
+                   {kQemu, "-nodefaults", "-no-user-config", "-nographic", "-S", "-M",
+                    "microvm,x-option-roms=off,isa-serial=off,graphics=off,memory-backend=m0",
+                    "-accel", "tcg", "-m", "64M", "-object",
+                    "memory-backend-file,id=m0,size=64M,mem-path=/proc/self/fd/10,share=off",
+                    "-chardev", "socket,id=q,fd=11", "-mon", "chardev=q,mode=control", "-sandbox",
+                    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"},
+                   {},
+                   // The last takes the number that the namespace's descriptor has here, and must
+                   // not be taken for it.
+                   {{memory.get(), 10},
+                    {control.value().second.get(), 11},
+                    {messages_in.get(), 2},
+                    {memory.get(), jail.netns}}};
   auto process = launch_vmm(io.get_executor(), spec, jail);
   ASSERT_TRUE(process) << process.error().message();
   control.value().second.reset();

@@ -151,7 +151,8 @@ engine::QemuOptions Lab::options() {
 }
 
 jail::VmmJail Lab::vmm_jail() {
-  if (!empty_netns_) empty_netns_ = need(network::in_new_namespace([] { return network::current_namespace(); }));
+  if (!empty_netns_)
+    empty_netns_ = need(network::in_new_namespace([] { return network::current_namespace(); }));
   jail::VmmJail jail;
   jail.uid = jail.gid = kJailedUid;
   jail.netns = empty_netns_.get();

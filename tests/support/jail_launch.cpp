@@ -71,7 +71,7 @@ Fd listener_at(const sockaddr_un& address, socklen_t size) {
 }
 
 template <class Address>
-uint16_t bound_port(int socket, Address address, uint16_t Address::* port) {
+uint16_t bound_port(int socket, Address address, uint16_t Address::*port) {
   socklen_t size = sizeof address;
   if (::bind(socket, reinterpret_cast<sockaddr*>(&address), size) < 0) return 0;
   ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);

@@ -1,4 +1,5 @@
-// Starts a program through the launch of VMMs, with the descriptors of a VMM, and hears what it says.
+// Starts a program through the launch of VMMs, with the descriptors of a VMM, and hears what it
+// says.
 #pragma once
 
 #include <map>
@@ -29,8 +30,8 @@ class JailLab {
   JailLab(const JailLab&) = delete;
   JailLab& operator=(const JailLab&) = delete;
 
-  /// Makes one attempt in the jail without `left_out`. `instead`: descriptors that replace or add to
-  /// those of a VMM, by their numbers there.
+  /// Makes one attempt in the jail without `left_out`. `instead`: descriptors that replace or add
+  /// to those of a VMM, by their numbers there.
   Outcome attempt(const std::set<jail::Wall>& left_out, const std::string& name,
                   const std::string& value, const std::map<int, int>& instead = {});
 
@@ -45,7 +46,7 @@ class JailLab {
   std::string socket_path;  ///< all may connect
   std::string abstract;     ///< name of a listening abstract socket, with its '@'
   pid_t root_process = -1, own_process = -1;
-  std::string own_memory;  ///< "pid:address" of a byte of own_process
+  std::string own_memory;                              ///< "pid:address" of a byte of own_process
   uint16_t tcp_port = 0, udp_port = 0, udp6_port = 0;  ///< on loopback; the last 0 without IPv6
   int shm_key = 0;
 

@@ -102,8 +102,8 @@ int punch_hole(const std::string& descriptor) {
 }
 
 int map_shared(const std::string& descriptor) {
-  void* memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
-                        std::atoi(descriptor.c_str()), 0);
+  void* memory =
+      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, std::atoi(descriptor.c_str()), 0);
   return memory == MAP_FAILED ? errno : 0;
 }
 

@@ -140,14 +140,13 @@ int keys(const std::string&) {
 }
 
 int add_key(const std::string&) {
-  return result_of(
-      ::syscall(SYS_add_key, "user", "hako-probe", "x", 1, KEY_SPEC_PROCESS_KEYRING));
+  return result_of(::syscall(SYS_add_key, "user", "hako-probe", "x", 1, KEY_SPEC_PROCESS_KEYRING));
 }
 
 int watch_own_calls(const std::string&) {
-  return allowed_if(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                              SECCOMP_FILTER_FLAG_NEW_LISTENER, nullptr),
-                    EFAULT);
+  return allowed_if(
+      ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, nullptr),
+      EFAULT);
 }
 
 int open_by_handle(const std::string&) {

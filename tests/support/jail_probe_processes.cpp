@@ -141,8 +141,8 @@ int raise_limit(const std::string&) {
 }
 
 int lock_memory(const std::string&) {
-  void* memory = ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                        0);
+  void* memory =
+      ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return result_of(::mlock(memory, 1 << 20));
 }
 

@@ -106,10 +106,17 @@ int shared_memory(const std::string& key) {
 }
 
 constexpr Attempt kAttempts[] = {
-    {"connect-local", connect_local}, {"offer-local", offer_local}, {"connect-tcp", connect_tcp},
-    {"send-udp", send_udp},           {"send-udp6", send_udp6},     {"netlink", netlink},
-    {"raw-ip", raw_ip},               {"packets", packets},         {"vsock", vsock},
-    {"socket-pair", socket_pair},     {"shared-memory", shared_memory},
+    {"connect-local", connect_local},
+    {"offer-local", offer_local},
+    {"connect-tcp", connect_tcp},
+    {"send-udp", send_udp},
+    {"send-udp6", send_udp6},
+    {"netlink", netlink},
+    {"raw-ip", raw_ip},
+    {"packets", packets},
+    {"vsock", vsock},
+    {"socket-pair", socket_pair},
+    {"shared-memory", shared_memory},
 };
 
 }  // namespace
