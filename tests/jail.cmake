@@ -14,6 +14,7 @@ hako_test(jail_test LABELS integration TIMEOUT 120 DEPENDS jail rpc http SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_probe_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_daemon_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_launch.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_walls.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_files.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_kernel.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_processes.cpp

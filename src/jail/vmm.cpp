@@ -36,7 +36,6 @@ struct Plan {
   gid_t kvm_group;
   int root;
   sock_fprog filter;
-  unsigned left_out;
 };
 
 int join_network(const Plan& plan) {
@@ -112,15 +111,11 @@ constexpr Step kSteps[] = {
     {Wall::filter, "filter system calls", filter_calls},
 };
 
-unsigned bit(Wall wall) {
-  return 1u << static_cast<unsigned>(wall);
-}
-
 /// Runs in the child: async-signal-safe calls only.
 int enter_jail(void* context, const char** what) {
   const Plan& plan = *static_cast<const Plan*>(context);
   for (const Step& step : kSteps) {
-    if (plan.left_out & bit(step.wall)) continue;
+    if (!stands(step.wall)) continue;
     *what = step.what;
     if (int error = step.run(plan)) return error;
   }
@@ -177,12 +172,14 @@ Result<gid_t> kvm_group() {
   return info.st_gid;
 }
 
-Result<Process> launch(unsigned left_out, asio::any_io_executor executor, const ProcessSpec& spec,
-                       const VmmJail& jail) {
+}  // namespace
+
+Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
+                           const VmmJail& jail) {
   if (jail.uid == 0 || jail.gid == 0)
     return Error(ErrorCode::invalid_argument, "a VMM never runs as root");
   Fd root, netns;
-  Plan plan{jail, static_cast<gid_t>(-1), -1, {}, left_out};
+  Plan plan{jail, static_cast<gid_t>(-1), -1, {}};
   if (jail.kvm) {
     HAKO_TRY(auto group, kvm_group());
     // Root's group would open far more than this device; then its owner has made it for all.
@@ -192,32 +189,14 @@ Result<Process> launch(unsigned left_out, asio::any_io_executor executor, const 
   // The kernel only reads it.
   plan.filter = {static_cast<unsigned short>(shared->filter.size()),
                  const_cast<sock_filter*>(shared->filter.data())};
-  if (!(left_out & bit(Wall::root))) {
-    HAKO_TRY(root, out_of_the_way(shared->root.get(), spec));
-    plan.root = root.get();
-  }
-  if (!(left_out & bit(Wall::network))) {
-    HAKO_TRY(netns, out_of_the_way(jail.netns, spec));
-    plan.jail.netns = netns.get();
-  }
+  HAKO_TRY(root, out_of_the_way(shared->root.get(), spec));
+  plan.root = root.get();
+  HAKO_TRY(netns, out_of_the_way(jail.netns, spec));
+  plan.jail.netns = netns.get();
   ChildSetup setup{enter_jail, &plan};
   setup.exec_mark = shared->exec_mark;
-  if (!(left_out & bit(Wall::processes))) setup.namespaces = CLONE_NEWPID;
+  if (stands(Wall::processes)) setup.namespaces = CLONE_NEWPID;
   return spawn(executor, spec, setup);
-}
-
-}  // namespace
-
-Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
-                           const VmmJail& jail) {
-  return launch(0, executor, spec, jail);
-}
-
-Result<Process> launch_vmm_without(const std::set<Wall>& left_out, asio::any_io_executor executor,
-                                   const ProcessSpec& spec, const VmmJail& jail) {
-  unsigned mask = 0;
-  for (Wall wall : left_out) mask |= bit(wall);
-  return launch(mask, executor, spec, jail);
 }
 
 }  // namespace hako::jail

@@ -23,8 +23,8 @@
 #include "jail/filter.h"
 #include "jail/jail.h"
 #include "jail/vmm_root.h"
-#include "jail/walls.h"
 #include "support/in_child.h"
+#include "support/jail_walls.h"
 #include "support/own_mounts.h"
 
 namespace hako::jail {
@@ -270,7 +270,7 @@ TEST_F(VmmJailTest, WhatItCostsPerLaunch) {
   for (int round = 0; round < 41; ++round) {
     for (Variant& variant : variants) {
       auto began = std::chrono::steady_clock::now();
-      EXPECT_TRUE(launch_vmm_without(variant.left_out, io.get_executor(), spec, jail));
+      EXPECT_TRUE(testing_support::launch_vmm_without(variant.left_out, io.get_executor(), spec, jail));
       variant.microseconds.push_back(microseconds_since(began));
       // The kernel goes on taking its namespaces away, which slows down making new ones.
       std::this_thread::sleep_for(3ms);

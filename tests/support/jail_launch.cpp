@@ -227,7 +227,7 @@ Outcome JailLab::attempt(const std::set<jail::Wall>& left_out, const std::string
   for (auto& [number, fd] : given_) numbers[number] = fd.get();
   for (auto& [number, fd] : instead) numbers[number] = fd;
   for (auto& [number, fd] : numbers) spec.fds.push_back({fd, number});
-  auto process = jail::launch_vmm_without(left_out, io_.get_executor(), spec, jail_);
+  auto process = launch_vmm_without(left_out, io_.get_executor(), spec, jail_);
   if (!process) throw std::runtime_error(name + ": " + process.error().message());
   in.reset();
   std::string text;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "jail/walls.h"
+#include "support/jail_walls.h"
 
 namespace hako::testing_support {
 
