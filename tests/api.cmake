@@ -10,6 +10,8 @@ hako_test(api_test LABELS integration DEPENDS api
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_metrics_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tenants_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tls_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/registry_door_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
@@ -17,3 +19,5 @@ hako_test(api_images_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_images_test.cpp)
 hako_test(api_templates_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_templates_test.cpp)
+hako_test(api_principal_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_principal_test.cpp)

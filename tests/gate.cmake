@@ -1,13 +1,15 @@
 hako_test(gate_test LABELS unit DEPENDS gate SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_test.cpp
-  ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_egress_parts_test.cpp)
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_egress_parts_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_grants_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_access_test.cpp)
 hako_test(gate_process_test LABELS integration TIMEOUT 180 DEPENDS gate network
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_ports_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_grants_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_access_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_tls_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/gate_lab.cpp)
-target_compile_definitions(gate_process_test PRIVATE HAKO_GATE_PROGRAM="$<TARGET_FILE:gate_program>")
-add_dependencies(gate_process_test gate_program)
 # The gate with walls that a test can take away. Never installed.
 add_executable(gate_test_program ${CMAKE_SOURCE_DIR}/src/gate/main.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/gate_walls.cpp)
@@ -16,6 +18,10 @@ set_target_properties(gate_test_program PROPERTIES
 hako_defaults(gate_test_program)
 hako_link(gate_test_program gate)
 hako_precompile(gate_test_program)
+target_compile_definitions(gate_process_test PRIVATE
+  HAKO_GATE_PROGRAM="$<TARGET_FILE:gate_program>"
+  HAKO_GATE_TEST_PROGRAM="$<TARGET_FILE:gate_test_program>")
+add_dependencies(gate_process_test gate_program gate_test_program)
 hako_test(gate_egress_test LABELS integration TIMEOUT 180 DEPENDS gate network OpenSSL::SSL
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_egress_names_test.cpp

@@ -1,5 +1,6 @@
 hako_test(wire_test LABELS unit DEPENDS base wire
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/wire_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/unit/macaroon_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/unit/multipart_test.cpp)
 hako_test(guest_test LABELS unit DEPENDS guest
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/guest_test.cpp)

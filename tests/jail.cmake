@@ -20,6 +20,7 @@ hako_test(jail_test LABELS integration TIMEOUT 120 DEPENDS jail rpc http SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_processes.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/jail_probe_sockets.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_gate_test.cpp
-  ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_secluded_test.cpp)
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_secluded_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/jail_cgroup_test.cpp)
 target_compile_definitions(jail_test PRIVATE HAKO_JAIL_PROBE="$<TARGET_FILE:jail_probe>")
 add_dependencies(jail_test jail_probe)

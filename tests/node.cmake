@@ -1,4 +1,6 @@
 hako_test(node_record_test LABELS unit DEPENDS node
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/node_record_test.cpp
-          ${CMAKE_CURRENT_SOURCE_DIR}/unit/node_egress_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/unit/node_records_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/unit/node_gate_link_test.cpp)
+hako_test(node_shares_test LABELS integration DEPENDS node
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/node_shares_test.cpp)

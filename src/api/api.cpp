@@ -3,16 +3,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/authority.h"
+#include "api/certificate.h"
 #include "api/egress_control.h"
 #include "api/egress_log.h"
 #include "api/either.h"
 #include "api/server.h"
 #include "api/template_builder.h"
+#include "api/tokens.h"
+#include "api/token_keys.h"
 #include "base/async/turn_queue.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "config/listening.h"
 #include "jail/jail.h"
-#include "policy/listen.h"
 
 namespace hako::api {
 using namespace std::chrono_literals;
@@ -23,8 +27,9 @@ constexpr auto kReconcileEvery = 60s;
 
 /// `isolation` as the node says it; unknown counts as emulated.
 policy::Decision may_listen(const config::Config& config, std::string_view isolation) {
-  return policy::may_listen(config.api_address, isolation != "hardware",
-                            config.allow_emulated_beyond_loopback);
+  policy::Listening server = config::api_listening(config);
+  server.emulated = isolation != "hardware";
+  return policy::may_listen(server);
 }
 
 /// The socket for the gate, in a folder where only root may make it.
@@ -65,21 +70,27 @@ Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
 /// Everything that lives as long as the server, in the order in which it depends on each other.
 class Api {
  public:
-  Api(config::Config config, std::unique_ptr<store::Store> store, ApiOptions options,
-      asio::any_io_executor executor)
+  Api(config::Config config, std::unique_ptr<store::Store> store, std::string token_master,
+      ApiOptions options, asio::any_io_executor executor)
       : config_(std::move(config)),
         options_(std::move(options)),
         store_(std::move(store)),
         metrics_(executor, config_, store_),
         node_(config_.node_socket(), node_events()),
+        certificate_(!config_.api_certificate.empty(), node_, tls_),
         egress_log_(to_unix_ms(WallClock::now())),
         sandboxes_(config_, store_, node_, [this](const std::string& id) { drop(id); }),
         egress_(config_.egress, store_, node_, sandboxes_),
         catalog_(config_, store_, node_),
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
-        service_{config_,     store_,   node_,  sandboxes_, egress_,
-                 egress_log_, catalog_, files_, builder_,   metrics_},
+        authority_(config_, store_, std::move(token_master)),
+        tenants_(store_, [this](std::string tenant) { return tenant_changed(std::move(tenant)); }),
+        keys_(store_, [this](std::string) { return drop_stale_grants(); }),
+        tokens_(store_, authority_.token_master(),
+                [this](std::string) { return drop_stale_grants(); }),
+        service_{config_,  store_,   node_,    sandboxes_, egress_,  egress_log_, catalog_,
+                 files_,   builder_, metrics_, authority_, tenants_, keys_,       tokens_},
         server_(service_) {}
 
   Task<Result<void>> run() {
@@ -89,10 +100,12 @@ class Api {
     Result<void> outcome = ok();
     try {
       auto stored = co_await store_operator_key();
+      if (stored) stored = co_await egress_.take_over_old_tokens();
       if (stored) stored = co_await catalog_.fail_unfinished();
       if (stored) {
         tasks.spawn("node link", node_.run());
         tasks.spawn("reconcile", reconcile_now_and_then());
+        tasks.spawn("certificate", certificate_.watch(options_.certificate_look));
         tasks.spawn("metrics", metrics_.run());
         if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
         stored = co_await listen_and_serve();
@@ -144,18 +157,33 @@ class Api {
     store::ApiKey key;
     key.id = std::string(kOperatorKey);
     key.hash = std::move(hash);
+    key.role = policy::to_string(policy::Role::platform);
     key.label = "made at the first start";
     key.clearance = policy::to_string(policy::Label::secret);
     key.created_ms = to_unix_ms(WallClock::now());
-    co_return co_await store_.put_key(std::move(key));
+    auto put = [key = std::move(key)](store::TenantStore& tenants) { return tenants.put_key(key); };
+    co_return co_await store_.with_tenants(std::move(put));
   }
 
   Task<void> node_connected(NodeInfo info) {
     isolation_ = info.isolation;
     isolation_known_.notify_all();
+    co_await certificate_.fetch();
     co_await sandboxes_.reconcile();
+    co_await drop_stale_grants();
     co_await egress_.push_all();
     co_await catalog_.remove_strays();
+  }
+
+  Task<void> drop_stale_grants() {
+    auto dropped = co_await egress_.drop_stale_grants();
+    if (!dropped) log_warn("old access not ended yet", {{"error", dropped.error().message()}});
+  }
+
+  /// Who may do what in it, and what its sandboxes may reach.
+  Task<void> tenant_changed(std::string tenant) {
+    co_await drop_stale_grants();
+    co_await egress_.push_tenant(std::move(tenant));
   }
 
   Task<void> reconcile_now_and_then() {
@@ -163,6 +191,8 @@ class Api {
       co_await sleep_for(kReconcileEvery);
       if (!node_.connected()) continue;
       co_await sandboxes_.reconcile();
+      // What has expired, and what a crash came in between.
+      co_await drop_stale_grants();
       co_await egress_.push_doubtful();
     }
   }
@@ -186,6 +216,8 @@ class Api {
     if (auto now = decision(); !now.allowed) {
       co_return Error(ErrorCode::permission_denied, now.explanation());
     }
+    // Programs of this machine need no certificate; others would only be turned away.
+    if (!policy::is_loopback(config_.api_address)) co_await certificate_.wait_until_usable();
     Fd listener = std::move(options_.listener);
     if (!listener) {
       HAKO_CO_TRY(listener, http::listen_tcp(config_.api_address, config_.api_port));
@@ -197,7 +229,11 @@ class Api {
     log_info("listening", std::move(fields));
     if (options_.on_listening) options_.on_listening(port);
     http::Handler handler = [this](http::Exchange& exchange) { return server_.handle(exchange); };
-    auto serving = http::serve(std::move(listener), std::move(handler));
+    http::Welcome welcome;
+    if (!config_.api_certificate.empty())
+      welcome = [this](http::Stream stream) { return tls_.welcome(std::move(stream)); };
+    http::ServerLimits limits;
+    auto serving = http::serve(std::move(listener), std::move(handler), limits, std::move(welcome));
     auto refused = wait_until_refused();
     co_await until_either_ends(std::move(serving), std::move(refused));
     co_return Error(ErrorCode::permission_denied, decision().explanation());
@@ -208,12 +244,18 @@ class Api {
   store::AsyncStore store_;
   Metrics metrics_;
   NodeLink node_;
+  tls::Server tls_;
+  Certificate certificate_;
   EgressLog egress_log_;
   Sandboxes sandboxes_;
   EgressControl egress_;
   TemplateCatalog catalog_;
   TemplateFiles files_;
   TemplateBuilder builder_;
+  Authority authority_;
+  Tenants tenants_;
+  KeyRecords keys_;
+  Tokens tokens_;
   Service service_;
   Server server_;
   std::string isolation_;  ///< as the node last said; empty until it has
@@ -229,10 +271,11 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
     HAKO_CO_TRYV(listen_for_gate(config, options));
   }
   HAKO_CO_TRY(auto store, store::open_sqlite_store(config.database()));
+  HAKO_CO_TRY(auto token_master, read_or_make_token_master(config));
   // On the heap, as its parts refer to each other.
   auto executor = co_await asio::this_coro::executor;
-  auto api =
-      std::make_unique<Api>(std::move(config), std::move(store), std::move(options), executor);
+  auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(token_master),
+                                   std::move(options), executor);
   co_return co_await api->run();
 }
 

@@ -19,13 +19,16 @@ struct ApiOptions {
   /// A second one, where the gate brings requests that came to it over TLS. None means
   /// config's api_socket(), if there is a certificate.
   Fd gate_listener;
+  /// How often the node is asked whether the certificate has changed.
+  std::chrono::milliseconds certificate_look{5000};
   /// Called once requests are being accepted, with the port.
   std::function<void(uint16_t port)> on_listening;
 };
 
 /// Serves until cancelled. If it is not started by root, prepare_api_state() must have run before.
 /// Beyond loopback it listens only once the node has said which isolation boxes have, and policy
-/// allows that; and it ends as soon as policy does not.
+/// allows that, and has handed over a certificate that is of use if one is configured; and it ends
+/// as soon as policy does not.
 /// Errors: corrupted, no_space, failed_precondition (a newer version's database, port in use, a
 /// second thread while root), permission_denied (policy, with what would have to change).
 /// Cancel: safe; records of creates that were cut off are cleared at the next start.

@@ -68,6 +68,7 @@ void DataPlane::keep(http::Client client) {
 Task<void> DataPlane::serve(http::Exchange& exchange, http::RequestHead head) {
   // Clients that send it everywhere must not show it to what runs in a box.
   head.fields.erase("X-API-KEY");
+  head.fields.erase("X-Hako-Tenant");
   bool repeatable = is_repeatable(head);
   for (auto client = take_idle(); client; client = take_idle()) {
     auto outcome = co_await http::relay(exchange, head, *client);

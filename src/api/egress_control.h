@@ -41,18 +41,32 @@ class EgressControl {
 
   /// Data with this label is about to go in. Closes what the label forbids, links included, then
   /// writes the label down. The record as it is then.
-  /// failed_precondition: it has a higher label (unless `at_least`), or somebody without clearance
-  /// for the new one may hold its access token. unavailable: another sandbox stays in doubt.
+  /// What was given to those without clearance for it goes, and their connections are cut.
+  /// failed_precondition: it has a higher label (unless `at_least`), or is open to everybody.
+  /// permission_denied: `who` is not cleared for it. unavailable: another sandbox stays in doubt.
   Task<Result<store::SandboxRecord>> raise_label(std::string id, Principal who, policy::Label label,
                                                  bool at_least);
 
-  /// Works at once. permission_denied for sandboxes of two owners, or with two labels;
+  /// Works at once. permission_denied for sandboxes of two agents, or with two labels;
   /// already_exists; resource_exhausted.
   Task<Result<store::LinkRecord>> add_link(LinkRequest request, Principal who);
   /// Of sandboxes that exist for `who`.
   Task<Result<std::vector<store::LinkRecord>>> list_links(Principal who);
   Task<Result<void>> remove_link(std::string link, Principal who);
 
+  /// Lets `who` into the sandbox, as far as they may: `record` with their grant, which the gate
+  /// knows by then. resource_exhausted; unauthenticated if their key has changed meanwhile.
+  Task<Result<store::SandboxRecord>> give_access(store::SandboxRecord record, Principal who);
+  /// To be called whenever keys, tokens or tenants have changed: what was given out under what does
+  /// not stand any more goes, from the records at once, and then at the gate, which cuts its
+  /// connections. unavailable: not everywhere at the gate yet, which is tried again.
+  Task<Result<void>> drop_stale_grants();
+  /// Records of versions without grants get one for the token that their clients have. Once, before
+  /// anything else.
+  Task<Result<void>> take_over_old_tokens();
+
+  /// The policy of a tenant has changed: what its sandboxes may reach follows. As push_all().
+  Task<void> push_tenant(std::string tenant);
   /// Tells the node each sandbox's policy as it follows from the record and the configuration of
   /// today. Errors are logged, and leave it in doubt.
   Task<void> push_all();
@@ -69,7 +83,6 @@ class EgressControl {
   Task<Result<void>> settle_others(std::string id);
   /// Makes the node do what the record and its links say now; ok for one that is no more.
   Task<Result<void>> settle_as_recorded(std::string id);
-  Task<Result<void>> check_readers(const store::SandboxRecord& record, policy::Label label);
   Task<Result<Links>> links_of(std::string id);
   Task<Result<void>> drop(std::string link);
   /// Makes node and record agree with what the record and `links` come to.
@@ -79,6 +92,9 @@ class EgressControl {
   Task<Result<void>> tell_node(const store::SandboxRecord& record,
                                const policy::EgressPolicy& policy);
   Task<Result<void>> write(const store::SandboxRecord& record);
+  /// What the tenant leaves now of what goes out.
+  Task<Result<EgressCeilings>> ceilings_now(std::string tenant);
+  Task<Result<bool>> drop_stale_of(store::SandboxRecord record);
 
   const policy::EgressPlatform& platform_;
   store::AsyncStore& store_;

@@ -26,17 +26,17 @@ json::array texts_of(const std::vector<policy::Target>& targets) {
 }  // namespace
 
 Result<EgressPlan> plan_sandbox(const EgressPlatform& platform, policy::Label label,
-                                const SandboxOptions& options) {
+                                const SandboxOptions& options, const EgressCeilings& of_tenant) {
   HAKO_TRY(auto request, egress_request(options));
-  return policy::plan_egress(platform, label, request);
+  EgressCeilings ceilings = both(of_tenant, both(options.made_under, options.changed_under));
+  return policy::plan_egress(platform, label, request, ceilings);
 }
 
 EgressPolicy capped_policy(const EgressPlatform& platform, policy::Label label,
-                           const SandboxOptions& options) {
-  auto request = egress_request(options);
-  if (!request) return {};
+                           const SandboxOptions& options, const EgressCeilings& of_tenant) {
+  auto plan = plan_sandbox(platform, label, options, of_tenant);
   // Of one that is denied, the plan holds what is left.
-  return policy::plan_egress(platform, label, request.value()).policy;
+  return plan ? std::move(plan.value().policy) : EgressPolicy();
 }
 
 void add_links(EgressPolicy& policy, const std::string& id,

@@ -15,16 +15,18 @@
 
 namespace hako::api {
 
-/// The policy of a new request, denied if it asks for what its label or the operator forbids.
-/// invalid_argument for a target that cannot be read.
+/// The policy of a new request, denied if it asks for what its label, the operator, the tenant or
+/// the caller's key or token (in `options`) forbids. invalid_argument for a target that cannot be
+/// read.
 Result<policy::EgressPlan> plan_sandbox(const policy::EgressPlatform& platform, policy::Label label,
-                                        const SandboxOptions& options);
+                                        const SandboxOptions& options,
+                                        const EgressCeilings& of_tenant);
 
-/// The policy of a request that was granted once: what `label` and `platform` forbid by now is left
-/// out of it. A request that cannot be read, or that cannot be honoured as records of earlier
-/// versions with a proxy, gets nothing.
+/// The policy of a request that was granted once: what they forbid by now is left out of it. A
+/// request that cannot be read, or that cannot be honoured as records of earlier versions with a
+/// proxy, gets nothing.
 policy::EgressPolicy capped_policy(const policy::EgressPlatform& platform, policy::Label label,
-                                   const SandboxOptions& options);
+                                   const SandboxOptions& options, const EgressCeilings& of_tenant);
 
 /// Adds the links that lead from the sandbox `id`.
 void add_links(policy::EgressPolicy& policy, const std::string& id,

@@ -1,5 +1,7 @@
 #include "api/field_reader.h"
 
+#include <algorithm>
+
 namespace hako::api {
 namespace json = boost::json;
 
@@ -28,6 +30,13 @@ std::string_view view(json::string_view text) {
 const json::value* FieldReader::find(std::string_view name) const {
   auto found = object_.if_contains(json::string_view(name.data(), name.size()));
   return found && !found->is_null() ? found : nullptr;
+}
+
+void FieldReader::allow_only(std::initializer_list<std::string_view> names) {
+  for (const auto& member : object_) {
+    std::string_view name = view(member.key());
+    if (std::find(names.begin(), names.end(), name) == names.end()) fail(name, "is not known here");
+  }
 }
 
 void FieldReader::fail(std::string_view name, std::string_view what, ErrorCode code) {

@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,6 +46,10 @@ class FieldReader {
   /// An array of texts.
   std::optional<std::vector<std::string>> text_list(std::string_view name, size_t most,
                                                     size_t longest);
+
+  /// Notes every member that is none of these. Where one that is misspelt would leave more open
+  /// than whoever wrote it wanted.
+  void allow_only(std::initializer_list<std::string_view> names);
 
   /// Notes that `name` is wrong: "<prefix><name> <what>".
   void fail(std::string_view name, std::string_view what,

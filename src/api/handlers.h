@@ -58,4 +58,20 @@ Task<Result<http::Response>> list_own_templates(Service&, const Call&);
 Task<Result<http::Response>> build_template(Service&, const Call&);
 Task<Result<http::Response>> delete_template(Service&, const Call&);
 
+
+Task<Result<http::Response>> list_tenants(Service&, const Call&);
+Task<Result<http::Response>> get_tenant(Service&, const Call&);
+Task<Result<http::Response>> create_tenant(Service&, const Call&);
+Task<Result<http::Response>> update_tenant(Service&, const Call&);
+Task<Result<http::Response>> delete_tenant(Service&, const Call&);
+
+Task<Result<http::Response>> list_keys(Service&, const Call&);
+Task<Result<http::Response>> get_key(Service&, const Call&);
+Task<Result<http::Response>> create_key(Service&, const Call&);
+Task<Result<http::Response>> update_key(Service&, const Call&);
+Task<Result<http::Response>> rotate_key(Service&, const Call&);
+Task<Result<http::Response>> delete_key(Service&, const Call&);
+Task<Result<http::Response>> mint_token(Service&, const Call&);
+Task<Result<http::Response>> revoke_token(Service&, const Call&);
+
 }  // namespace hako::api

@@ -38,13 +38,15 @@ Task<Result<Response>> raise_label(Service& service, const Call& call) {
   bool at_least = reader.flag("atLeast").value_or(false);
   if (!label) reader.fail("label", "is required");
   HAKO_CO_TRYV(reader.outcome());
-  HAKO_CO_TRY(auto record, co_await service.egress.raise_label(call.parameters[0], call.who,
+  HAKO_CO_TRY(auto raised, co_await service.egress.raise_label(call.parameters[0], call.who,
                                                                *label, at_least));
+  HAKO_CO_TRY(auto record, co_await service.egress.give_access(std::move(raised), call.who));
   json::object answer;
   answer["sandboxID"] = record.id;
   answer["label"] = record.label;
   answer["egress"] = shown_egress(read_policy(record.egress));
-  if (!record.traffic_token.empty()) answer["trafficAccessToken"] = record.traffic_token;
+  ShownTokens tokens = shown_tokens(call.who, record);
+  if (!tokens.ports.empty()) answer["trafficAccessToken"] = tokens.ports;
   co_return Response::json(200, answer);
 }
 
@@ -75,7 +77,10 @@ Task<Result<Response>> check_policy(Service& service, const Call& call) {
   if (!question.box.empty()) {
     HAKO_CO_TRY(record, co_await service.sandboxes.find(question.box, call.who));
   }
-  HAKO_CO_TRY(auto decision, answer_question(service.config.egress, question, record));
+  auto of_tenant = ceilings_of(call.who.permission, CeilingsOf::tenant);
+  question.options.made_under = ceilings_of(call.who.permission, CeilingsOf::caller);
+  HAKO_CO_TRY(auto decision,
+              answer_question(service.config.egress, question, record, of_tenant));
   co_return Response::json(200, decision_json(decision));
 }
 

@@ -1,3 +1,4 @@
+#include "api/data_plane.h"
 #include "api/handlers.h"
 #include "api/openapi.h"
 #include "api/render.h"
@@ -11,7 +12,7 @@ namespace {
 
 /// Where clients on this machine reach the boxes.
 std::string gate_url(const config::Config& config) {
-  std::string host = config.gate_address;
+  std::string host = reachable(config.gate_address);
   if (host.find(':') != std::string::npos) host = "[" + host + "]";
   return "http://" + host + ":" + std::to_string(config.gate_port);
 }
@@ -38,7 +39,7 @@ Task<Result<Response>> openapi(Service&, const Call&) {
   co_return response;
 }
 
-Task<Result<Response>> info(Service& service, const Call&) {
+Task<Result<Response>> info(Service& service, const Call& call) {
   auto node = co_await service.node.info();
   if (!node) co_return error_for_user(node.error(), "node does not tell about itself");
   json::object answer;
@@ -47,9 +48,15 @@ Task<Result<Response>> info(Service& service, const Call&) {
   answer["isolation"] = member_or_null(node.value(), "isolation");
   answer["engine"] = member_or_null(node.value(), "engine");
   answer["accelReason"] = member_or_null(node.value(), "accel_reason");
-  answer["boxes"] = member_or_null(node.value(), "boxes");
-  answer["pooled"] = member_or_null(node.value(), "pooled");
+  // How many there are tells of others' doings.
+  if (call.who.is_operator) {
+    answer["boxes"] = member_or_null(node.value(), "boxes");
+    answer["pooled"] = member_or_null(node.value(), "pooled");
+  }
   answer["gateUrl"] = gate_url(service.config);
+  // For the others: under a name that its certificate is for.
+  if (!service.config.gate_certificate.empty())
+    answer["gateHttpsUrl"] = "https://api." + service.config.domain;
   answer["domain"] = service.config.domain;
   answer["defaultTemplate"] = service.config.default_template;
   json::object limits;

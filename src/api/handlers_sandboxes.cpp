@@ -2,6 +2,7 @@
 #include "api/handlers.h"
 #include "api/list_query.h"
 #include "api/render.h"
+#include "api/scope.h"
 #include "api/template_catalog.h"
 #include "base/clock.h"
 
@@ -21,15 +22,27 @@ Task<Result<Response>> create(Service& service, const Call& call, Generation gen
   request.template_id = what.id;
   request.template_name = what.name;
   request.node_template = what.node_name;
+  request.what = what.facts;
   request.label = policy::high_water(request.label, what.label);
+  HAKO_CO_TRY(auto sizes, co_await service.catalog.sizes_of(what.node_name));
+  request.template_memory_mib = sizes.memory_mib;
+  request.template_vcpus = sizes.vcpus;
+  request.template_disk_mib = sizes.disk_mib;
   HAKO_CO_TRY(auto record, co_await service.sandboxes.create(std::move(request), call.who));
-  co_return Response::json(201, sandbox_json(record, service.config));
+  ShownTokens tokens = shown_tokens(call.who, record);
+  co_return Response::json(201, sandbox_json(record, service.config, tokens));
 }
 
 Task<Result<Response>> connect(Service& service, const Call& call, Generation generation) {
   HAKO_CO_TRY(auto ttl, parse_connect(call.body, generation));
-  HAKO_CO_TRY(auto record, co_await service.sandboxes.extend(call.parameters[0], call.who, ttl));
-  co_return Response::json(200, sandbox_json(record, service.config));
+  // Whoever may look into it and not decide about its life is let in, and leaves its end as it is.
+  bool extends = policy::may(call.who.permission, policy::Action::sandbox_control, now_ms()).allowed;
+  auto finding = extends ? service.sandboxes.extend(call.parameters[0], call.who, ttl)
+                         : service.sandboxes.find(call.parameters[0], call.who);
+  HAKO_CO_TRY(auto found, co_await std::move(finding));
+  HAKO_CO_TRY(auto record, co_await service.egress.give_access(std::move(found), call.who));
+  ShownTokens tokens = shown_tokens(call.who, record);
+  co_return Response::json(200, sandbox_json(record, service.config, tokens));
 }
 
 Task<Result<Response>> not_supported(Service& service, const Call& call, std::string_view what) {
@@ -60,7 +73,7 @@ Task<Result<Response>> create_sandbox_v2(Service& service, const Call& call) {
 Task<Result<Response>> list_sandboxes_v2(Service& service, const Call& call) {
   HAKO_CO_TRY(auto request, parse_list(call.head, now_ms()));
   if (!request.running) co_return Response::json(200, json::array());
-  request.query.labels = visible_labels(call.who);
+  narrow(request.query, call.who);
   // One more than a page, to know whether there is another.
   store::SandboxQuery query = request.query;
   query.limit += 1;
@@ -84,7 +97,7 @@ Task<Result<Response>> list_sandboxes_v1(Service& service, const Call& call) {
   store::SandboxQuery query;
   query.alive_at_ms = now_ms();
   query.limit = service.config.max_boxes;
-  query.labels = visible_labels(call.who);
+  narrow(query, call.who);
   if (auto metadata = call.head.parameter("metadata")) {
     HAKO_CO_TRY(query.metadata, decode_metadata_filter(*metadata));
   }
@@ -95,7 +108,11 @@ Task<Result<Response>> list_sandboxes_v1(Service& service, const Call& call) {
 
 Task<Result<Response>> get_sandbox(Service& service, const Call& call) {
   HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0], call.who));
-  co_return Response::json(200, detail_json(record, service.config));
+  ShownTokens tokens;
+  auto let_in = co_await service.egress.give_access(record, call.who);
+  // What there is to see can be seen without a token, too.
+  if (let_in) tokens = shown_tokens(call.who, let_in.value());
+  co_return Response::json(200, detail_json(record, service.config, tokens));
 }
 
 Task<Result<Response>> delete_sandbox(Service& service, const Call& call) {

@@ -218,7 +218,7 @@ Task<Result<Response>> create_template(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> template_upload(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto what, co_await service.catalog.find(call.parameters[0], call.who));
+  HAKO_CO_TRY(auto what, co_await service.catalog.find_own(call.parameters[0], call.who));
   const std::string& hash = call.parameters[1];
   if (!TemplateFiles::is_hash(hash))
     co_return Error(ErrorCode::invalid_argument, "the hash must be 64 lower-case hex digits");
@@ -232,6 +232,7 @@ Task<Result<Response>> template_upload(Service& service, const Call& call) {
 
 Task<Result<Response>> start_build(Service& service, const Call& call) {
   HAKO_CO_TRY(auto recipe, parse_recipe(call.body));
+  HAKO_CO_TRYV(co_await service.catalog.find_own(call.parameters[0], call.who));
   HAKO_CO_TRY(auto build,
               co_await service.catalog.find_build(call.parameters[0], call.parameters[1],
                                                   call.who));
@@ -348,6 +349,8 @@ Task<Result<Response>> list_own_templates(Service& service, const Call& call) {
   json::array all;
   for (const auto& facts : known) {
     json::object entry;
+    // How many wait tells what others have just made of it.
+    bool shows_pool = call.who.is_operator;
     entry["label"] = store::TemplateRecord().label;
     if (service.catalog.is_default(facts.name)) entry["name"] = facts.name;
     for (const auto& each : listed)
@@ -355,13 +358,14 @@ Task<Result<Response>> list_own_templates(Service& service, const Call& call) {
         if (tag.build_id == facts.name) {
           entry["name"] = each.what.name + (tag.tag == kDefaultTag ? std::string() : ":" + tag.tag);
           entry["label"] = each.what.label;
+          shows_pool = shows_pool || each.what.tenant == call.who.tenant;
         }
     if (!entry.contains("name")) continue;
     entry["state"] = facts.state;
     entry["memoryMB"] = facts.memory_mib;
     entry["cpuCount"] = facts.vcpus;
     entry["diskMB"] = facts.disk_mib;
-    entry["pooled"] = facts.pooled;
+    if (shows_pool) entry["pooled"] = facts.pooled;
     entry["createdAt"] = time_of(facts.created_ms);
     if (!facts.error.empty()) entry["error"] = facts.error;
     all.push_back(std::move(entry));

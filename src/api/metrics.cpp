@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "api/data_plane.h"
+#include "api/grants.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/client.h"
@@ -142,7 +143,7 @@ Task<void> Metrics::look(store::SandboxRecord sandbox) {
   auto turn = co_await turns_.take();
   // Somebody else may have looked while this one waited for its turn.
   if (is_fresh(sandbox.id)) co_return;
-  auto asking = ask(sandbox.id, sandbox.access_token);
+  auto asking = ask(sandbox.id, own_token(sandbox));
   auto sample = co_await with_deadline(kGuestPatience, std::move(asking));
   if (!sample) {
     json::object fields;

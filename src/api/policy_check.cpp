@@ -77,16 +77,18 @@ Result<PolicyQuestion> parse_question(std::string_view body) {
 
 Result<Decision> answer_question(const policy::EgressPlatform& platform,
                                  const PolicyQuestion& question,
-                                 const std::optional<store::SandboxRecord>& record) {
+                                 const std::optional<store::SandboxRecord>& record,
+                                 const EgressCeilings& of_tenant) {
   if (!record) {
-    HAKO_TRY(auto plan, plan_sandbox(platform, question.label, question.options));
+    HAKO_TRY(auto plan,
+             plan_sandbox(platform, question.label, question.options, of_tenant));
     if (!plan.decision.allowed) return plan.decision;
     return policy::may_connect(plan.policy, question.destination);
   }
   policy::EgressPolicy policy = read_policy(record->egress);
   if (question.label > label_of(record->label)) {
     // Links go when a label rises.
-    policy = capped_policy(platform, question.label, parse_options(record->options));
+    policy = capped_policy(platform, question.label, parse_options(record->options), of_tenant);
   }
   if (auto linked = by_link(policy, question.destination)) return *linked;
   return policy::may_connect(policy, question.destination);

@@ -22,10 +22,12 @@ struct PolicyQuestion {
 /// destination: {name | address, port}}. invalid_argument names the field.
 Result<PolicyQuestion> parse_question(std::string_view body);
 
-/// `record`: of the sandbox that is asked about, if one is. A link's name is answered as the gate
+/// `record`: of the sandbox that is asked about, if one is; `of_tenant`: the most that its tenant
+/// leaves. What a new one's maker leaves is in the question's options. A link's name is answered as the gate
 /// answers it. invalid_argument for a target that cannot be read.
 Result<policy::Decision> answer_question(const policy::EgressPlatform& platform,
                                          const PolicyQuestion& question,
-                                         const std::optional<store::SandboxRecord>& record);
+                                         const std::optional<store::SandboxRecord>& record,
+                                         const EgressCeilings& of_tenant);
 
 }  // namespace hako::api

@@ -23,7 +23,7 @@ constexpr size_t kMostAddresses = 8;
 // RFC 1928.
 constexpr uint8_t kVersion = 5, kNoAuthentication = 0, kConnect = 1;
 constexpr uint8_t kIpv4 = 1, kName = 3, kIpv6 = 4;
-constexpr uint8_t kDone = 0, kNotAllowed = 2, kHostUnreachable = 4, kNotSupported = 7;
+constexpr uint8_t kDone = 0, kNotAllowed = 2, kHostUnreachable = 4, kCommandNotSupported = 7;
 
 struct PullTarget {
   std::string host;
@@ -76,7 +76,7 @@ Task<Result<PullTarget>> read_request(http::Stream& stream) {
     HAKO_CO_TRYV(co_await read_exactly(stream, asio::buffer(address)));
     wanted.host = asio::ip::address_v6(address).to_string();
   } else {
-    (void)co_await answer(stream, kNotSupported);
+    (void)co_await answer(stream, kCommandNotSupported);
     co_return strange;
   }
   HAKO_CO_TRYV(co_await read_exactly(stream, asio::buffer(bytes, 2)));

@@ -33,10 +33,11 @@ json::object names_of(const store::SandboxRecord& record) {
 
 }  // namespace
 
-json::object sandbox_json(const store::SandboxRecord& record, const config::Config& config) {
+json::object sandbox_json(const store::SandboxRecord& record, const config::Config& config,
+                          const ShownTokens& tokens) {
   json::object object = names_of(record);
-  if (!record.access_token.empty()) object["envdAccessToken"] = record.access_token;
-  if (!record.traffic_token.empty()) object["trafficAccessToken"] = record.traffic_token;
+  if (!tokens.inside.empty()) object["envdAccessToken"] = tokens.inside;
+  if (!tokens.ports.empty()) object["trafficAccessToken"] = tokens.ports;
   object["domain"] = config.domain;
   return object;
 }
@@ -58,9 +59,10 @@ json::object listed_json(const store::SandboxRecord& record) {
   return object;
 }
 
-json::object detail_json(const store::SandboxRecord& record, const config::Config& config) {
+json::object detail_json(const store::SandboxRecord& record, const config::Config& config,
+                         const ShownTokens& tokens) {
   json::object object = listed_json(record);
-  if (!record.access_token.empty()) object["envdAccessToken"] = record.access_token;
+  if (!tokens.inside.empty()) object["envdAccessToken"] = tokens.inside;
   object["domain"] = config.domain;
   SandboxOptions options = parse_options(record.options);
   policy::EgressPolicy egress = read_policy(record.egress);

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "api/grants.h"
 #include "config/config.h"
 #include "store/store.h"
 
@@ -15,11 +16,13 @@ namespace hako::api {
 /// they may ask for. Below 0.6.2, as there are no file metadata and no newer watch options.
 inline constexpr std::string_view kEnvdVersion = "0.6.4";
 
-/// The answer to create and connect, with the access token.
-boost::json::object sandbox_json(const store::SandboxRecord& record, const config::Config& config);
-/// An entry of a list; without the token.
+/// The answer to create and connect, with the tokens of whoever has asked.
+boost::json::object sandbox_json(const store::SandboxRecord& record, const config::Config& config,
+                                 const ShownTokens& tokens);
+/// An entry of a list; without tokens.
 boost::json::object listed_json(const store::SandboxRecord& record);
-/// One sandbox in full, with the token.
-boost::json::object detail_json(const store::SandboxRecord& record, const config::Config& config);
+/// One sandbox in full, with the token of whoever has asked.
+boost::json::object detail_json(const store::SandboxRecord& record, const config::Config& config,
+                                const ShownTokens& tokens);
 
 }  // namespace hako::api

@@ -10,6 +10,7 @@
 #include "api/field_reader.h"
 #include "api/sandbox_options.h"
 #include "base/result.h"
+#include "policy/permission.h"
 
 namespace hako::api {
 
@@ -27,6 +28,8 @@ struct CreateRequest {
   std::string template_id;         ///< what was found; and its name for the user, and the node's
   std::string template_name;
   std::string node_template;
+  policy::TemplateFacts what;
+  int64_t template_memory_mib = 0, template_vcpus = 0, template_disk_mib = 0;  ///< 0: unknown
   std::chrono::seconds timeout{0};
   TextPairs metadata;
   TextPairs environment;

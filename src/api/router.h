@@ -15,15 +15,19 @@ namespace hako::api {
 class TemplateCatalog;
 class TemplateFiles;
 class TemplateBuilder;
+class Authority;
 class EgressControl;
 class EgressLog;
+class Tenants;
+class KeyRecords;
+class Tokens;
 
 /// One authenticated request, its body read.
 struct Call {
   const http::RequestHead& head;
   std::vector<std::string> parameters;  ///< those of the path, decoded, in order
   std::string body;
-  Principal who;       ///< nobody, with the lowest clearance, on open routes
+  Principal who;       ///< nobody() on open routes
 };
 
 /// What handlers work with.
@@ -38,17 +42,23 @@ struct Service {
   TemplateFiles& files;
   TemplateBuilder& builder;
   Metrics& metrics;
+  Authority& authority;
+  Tenants& tenants;
+  KeyRecords& keys;
+  Tokens& tokens;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);
-
-enum class Access { key, open };
 
 struct Route {
   http::Verb method;
   std::string_view pattern;  ///< "/sandboxes/{sandboxID}"; a name in braces stands for one segment
   RouteHandler handler;
-  Access access = Access::key;
+  /// What the caller must be allowed to do; nothing: any key or token will do.
+  std::optional<policy::Action> action;
+  /// What it is called in the audit log, "sandbox.create"; empty: it is not recorded (open routes).
+  std::string_view audited;
+  bool open = false;  ///< no key is asked for
 };
 
 /// Every route there is. Where two patterns fit, the earlier one counts.

@@ -346,6 +346,10 @@ std::string write_options(const SandboxOptions& options) {
   object["autoPauseMemory"] = options.auto_pause_memory;
   object["autoResume"] = options.auto_resume;
   object["timeout"] = options.timeout_s;
+  if (options.made_under != EgressCeilings()) object["madeUnder"] = to_json(options.made_under);
+  if (options.changed_under != EgressCeilings()) {
+    object["changedUnder"] = to_json(options.changed_under);
+  }
   return json::serialize(object);
 }
 
@@ -368,6 +372,12 @@ SandboxOptions parse_options(std::string_view text) {
   if (const json::value* timeout = object->if_contains("timeout")) {
     auto seconds = timeout->to_number<int64_t>(bad);
     if (!bad) options.timeout_s = seconds;
+  }
+  if (const json::value* under = object->if_contains("madeUnder")) {
+    options.made_under = parse_ceilings(*under);
+  }
+  if (const json::value* under = object->if_contains("changedUnder")) {
+    options.changed_under = parse_ceilings(*under);
   }
   return options;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "api/egress_ceilings.h"
 #include "api/egress_options.h"
 #include "api/field_reader.h"
 #include "policy/egress_plan.h"
@@ -24,6 +25,8 @@ struct SandboxOptions {
   bool auto_pause_memory = true;
   bool auto_resume = false;
   int64_t timeout_s = 0;  ///< the span of life asked for at first
+  /// What key and token left to whoever made it, and to whoever changed its rules last.
+  EgressCeilings made_under, changed_under;
 
   /// Whether ports of the box are open to whoever knows its name.
   bool is_public() const;

@@ -1,9 +1,12 @@
 #include "api/sandboxes.h"
 
 #include <algorithm>
-#include <map>
 
+#include "api/admission.h"
 #include "api/egress_policy.h"
+#include "api/grants.h"
+#include "api/scope.h"
+#include "api/standing.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -20,11 +23,8 @@ namespace {
 
 constexpr auto kCreateDeadline = 50s;
 constexpr auto kShortDeadline = 10s;
-/// A box younger than this may belong to a create that is still under way.
-constexpr int64_t kStrayAgeMs = 60'000;
 constexpr size_t kIdLength = 20;
 constexpr size_t kTokenBytes = 20;
-constexpr size_t kReferenceBytes = 6;
 
 int64_t now_ms() {
   return to_unix_ms(WallClock::now());
@@ -65,6 +65,21 @@ policy::BoxLimits limits_of(const config::Config& config) {
   return {config.max_memory_mib, config.max_vcpus, config.max_ttl};
 }
 
+policy::CreateFacts asked_of(const CreateRequest& request) {
+  policy::CreateFacts asked;
+  asked.what = request.what;
+  asked.label = request.label;
+  asked.memory_mib = request.memory_mib;
+  asked.vcpus = request.vcpus;
+  // What it does not say it gets from its template.
+  if (!asked.memory_mib && request.template_memory_mib > 0) {
+    asked.memory_mib = request.template_memory_mib;
+  }
+  if (!asked.vcpus && request.template_vcpus > 0) asked.vcpus = request.template_vcpus;
+  asked.ttl_s = request.timeout.count();
+  return asked;
+}
+
 /// The answer to box.create. corrupted when it is not one.
 Result<store::Started> read_started(const json::object& body) {
   FieldReader reader(body, "box.create: ");
@@ -80,52 +95,7 @@ Result<store::Started> read_started(const json::object& body) {
   return started;
 }
 
-/// What the node says of a guest that did not start (template_builder.cpp) holds nothing of the
-/// server's but the end of that guest's console, and no one can mend a template without it.
-bool tells_of_guest(const Error& error) {
-  return error.message().find("did not come up") != std::string::npos;
-}
-
 }  // namespace
-
-Error error_for_user(const Error& error, std::string_view what) {
-  switch (error.code()) {
-    case ErrorCode::not_found:
-    case ErrorCode::already_exists:
-    case ErrorCode::invalid_argument:
-    case ErrorCode::failed_precondition:
-    case ErrorCode::resource_exhausted:
-    case ErrorCode::too_large:
-      return error;
-    default:
-      break;
-  }
-  if (tells_of_guest(error)) {
-    json::object told;
-    told["code"] = to_string(error.code());
-    told["error"] = error.message();
-    log(LogLevel::warn, what, std::move(told));
-    return error;
-  }
-  std::string reference = random_hex(kReferenceBytes);
-  json::object fields;
-  fields["code"] = to_string(error.code());
-  fields["error"] = error.message();
-  fields["reference"] = reference;
-  // That the node has gone was said once, by the link; each request that misses it need not be.
-  log(error.code() == ErrorCode::unavailable ? LogLevel::debug : LogLevel::warn, what,
-      std::move(fields));
-  switch (error.code()) {
-    case ErrorCode::unavailable:
-      return Error(error.code(), "the node is not available at the moment; try again");
-    case ErrorCode::timed_out:
-      return Error(error.code(), "the node did not answer in time");
-    case ErrorCode::no_space:
-      return Error(error.code(), "the server's disk is full");
-    default:
-      return Error(ErrorCode::internal, "internal error (reference " + reference + ")");
-  }
-}
 
 std::string new_token() {
   return random_hex(kTokenBytes);
@@ -134,6 +104,10 @@ std::string new_token() {
 json::object ingress_json(const SandboxRecord& record, const SandboxOptions& options) {
   json::object ingress;
   if (!record.traffic_token.empty()) ingress["traffic_token"] = record.traffic_token;
+  json::array grants = ingress_grants(record);
+  // Also none: without the list the guest's own token would do.
+  bool closed = !record.access_token.empty() || !record.traffic_token.empty();
+  if (closed) ingress["grants"] = std::move(grants);
   if (auto mask = options.mask_host(); !mask.empty()) ingress["mask_host"] = mask;
   return ingress;
 }
@@ -144,7 +118,12 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
   if (!decision.allowed) co_return refused(decision);
   auto readable = policy::may_read(who.clearance, request.label);
   if (!readable.allowed) co_return refused_by(readable);
-  HAKO_CO_TRY(auto plan, plan_sandbox(config_.egress, request.label, request.options));
+  auto permitted = policy::may_create(who.permission, asked_of(request), now_ms());
+  if (!permitted.allowed) co_return refused_by(permitted);
+  request.options.made_under = ceilings_of(who.permission, CeilingsOf::caller);
+  auto of_tenant = ceilings_of(who.permission, CeilingsOf::tenant);
+  HAKO_CO_TRY(auto plan,
+              plan_sandbox(config_.egress, request.label, request.options, of_tenant));
   if (!plan.decision.allowed) co_return refused_by(plan.decision);
   if (!node_.connected()) {
     co_return Error(ErrorCode::unavailable, "the node is not available at the moment; try again");
@@ -166,11 +145,22 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
     request.options.network["allowPublicTraffic"] = false;
   }
   if (request.secure) record.access_token = new_token();
-  record.key_id = std::move(who.key_id);
+  record.key_id = who.key_id;
+  record.tenant = who.tenant;
+  record.agent = who.agent;
+  record.budgets = who.budgets;
   record.label = to_string(request.label);
   record.egress = write_policy(plan.policy);
   record.options = write_options(request.options);
+  record.vcpus = int(request.vcpus.value_or(request.template_vcpus));
+  record.memory_mib = int(request.memory_mib.value_or(request.template_memory_mib));
+  record.disk_mib = int(request.template_disk_mib);
   if (!request.options.is_public()) record.traffic_token = new_token();
+  Grants grants;
+  if (auto grant = grant_for(who, record)) {
+    HAKO_CO_TRYV(add_grant(grants, std::move(*grant), record.started_ms));
+  }
+  record.grants = write_grants(grants);
 
   struct Creating {
     Creating(std::set<std::string>& ids, std::string id) : ids_(ids), id_(std::move(id)) {
@@ -180,14 +170,27 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
     std::set<std::string>& ids_;
     std::string id_;
   } creating(creating_, record.id);
-  co_return co_await start(std::move(record), std::move(request));
+  co_return co_await start(std::move(record), std::move(request), std::move(who));
 }
 
-Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest request) {
-  auto added = co_await store_.add_sandbox(record);
+Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest request,
+                                             Principal who) {
+  store::Store::Admission admission = [permission = std::move(who.permission),
+                                       record](const store::Store::InUse& in_use) {
+    return admit(permission, record, in_use);
+  };
+  auto added = co_await store_.add_sandbox_if(record, std::move(admission));
   if (!added) co_return error_for_user(added.error(), "record not written");
+  // Whoever takes keys away looks at the records that there are.
+  auto stands = co_await maker_stands(record);
+  if (!stands || !stands.value()) {
+    co_await abandon(record.id, false);
+    if (!stands) co_return stands.error();
+    co_return Error(ErrorCode::unauthenticated, "the API key is not valid");
+  }
 
   json::object body = box_only(record.id);
+  body["tenant"] = record.tenant;
   body["template"] = request.node_template;
   body["ends_ms"] = record.ends_ms;
   body["envs"] = to_object(request.environment);
@@ -227,6 +230,17 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   co_return record;
 }
 
+Task<Result<bool>> Sandboxes::maker_stands(store::SandboxRecord record) {
+  Grants grants = parse_grants(record.grants);
+  if (grants.empty()) co_return true;
+  auto work = [grant = grants.front(), tenant = record.tenant](store::TenantStore& tenants) {
+    return still_stands(tenants, grant, tenant);
+  };
+  auto stands = co_await store_.with_tenants(std::move(work));
+  if (!stands) co_return error_for_user(stands.error(), "key not looked up");
+  co_return stands.value();
+}
+
 Task<void> Sandboxes::abandon(std::string id, bool node_may_have_it) {
   if (node_may_have_it) {
     auto destroyed = co_await destroy_box(id, "create failed");
@@ -254,7 +268,7 @@ Task<Result<SandboxRecord>> Sandboxes::find(std::string id, Principal who) {
   if (!record || record->state != SandboxState::running || record->ends_ms <= now_ms()) {
     co_return not_found(id);
   }
-  if (!may_see(who, record->label)) co_return not_found(id);
+  if (!may_see(who, *record, now_ms())) co_return not_found(id);
   co_return *record;
 }
 
@@ -272,6 +286,8 @@ Task<Result<void>> Sandboxes::set_timeout(std::string id, Principal who,
                                                 std::chrono::seconds ttl) {
   auto decision = policy::may_live(ttl, limits_of(config_));
   if (!decision.allowed) co_return refused(decision);
+  auto permitted = may_live(who, ttl.count());
+  if (!permitted.allowed) co_return refused_by(permitted);
   HAKO_CO_TRYV(co_await find(id, std::move(who)));
   co_return co_await move_end(id, now_ms() + int64_t(ttl.count()) * 1000);
 }
@@ -280,6 +296,8 @@ Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
                                                     std::chrono::seconds ttl) {
   auto decision = policy::may_live(ttl, limits_of(config_));
   if (!decision.allowed) co_return refused(decision);
+  auto permitted = may_live(who, ttl.count());
+  if (!permitted.allowed) co_return refused_by(permitted);
   HAKO_CO_TRY(auto record, co_await find(id, std::move(who)));
   int64_t ends_ms = now_ms() + int64_t(ttl.count()) * 1000;
   if (ends_ms > record.ends_ms) {
@@ -325,81 +343,6 @@ Task<Result<std::string>> Sandboxes::console(std::string id, Principal who) {
     co_return error_for_user(wrong, "console not read");
   }
   co_return std::string(text->get_string());
-}
-
-Task<void> Sandboxes::forget(std::string id, std::string reason) {
-  clear_traces(id);
-  auto removed = co_await store_.remove_sandbox(id);
-  if (!removed) {
-    (void)error_for_user(removed.error(), "record not removed");
-  } else if (removed.value()) {
-    json::object fields;
-    fields["sandbox"] = id;
-    fields["reason"] = reason;
-    log_info("sandbox ended", std::move(fields));
-  }
-}
-
-Task<void> Sandboxes::reconcile() {
-  auto done = co_await reconcile_once();
-  if (!done) {
-    json::object fields;
-    fields["error"] = done.error().message();
-    log_warn("reconcile failed", std::move(fields));
-  }
-}
-
-Task<Result<void>> Sandboxes::reconcile_once() {
-  // Records before boxes: a sandbox that starts in between is then a box without a record, which is
-  // looked at again, and not a record without its box, which would be removed.
-  HAKO_CO_TRY(auto records, co_await store_.all_sandboxes());
-  HAKO_CO_TRY(auto boxes, co_await node_.list_boxes());
-  std::map<std::string, const NodeBox*> strays;
-  for (const NodeBox& box : boxes) strays[box.id] = &box;
-  for (const SandboxRecord& record : records) {
-    auto box = strays.find(record.id);
-    const NodeBox* its_box = box == strays.end() ? nullptr : box->second;
-    if (box != strays.end()) strays.erase(box);
-    HAKO_CO_TRYV(co_await settle_record(record, its_box));
-  }
-  for (const auto& [id, box] : strays) {
-    HAKO_CO_TRYV(co_await settle_stray(*box));
-  }
-  co_return ok();
-}
-
-Task<Result<void>> Sandboxes::settle_record(const SandboxRecord& record, const NodeBox* box) {
-  if (record.state == SandboxState::running) {
-    if (!box) {
-      co_await forget(record.id, "unknown to the node");
-    } else if (box->ends_ms != record.ends_ms) {
-      // A crash came between the node's change and ours; the node is the one that enforces it.
-      auto current = co_await store_.find_sandbox(record.id);
-      bool unchanged = current && current.value() && current.value()->ends_ms == record.ends_ms;
-      if (unchanged) (void)co_await store_.set_end(record.id, box->ends_ms);
-    }
-    co_return ok();
-  }
-  // Starting, but is anybody still at it? Only the present state tells.
-  HAKO_CO_TRY(auto current, co_await store_.find_sandbox(record.id));
-  if (!current || current->state != SandboxState::starting || creating_.count(record.id)) {
-    co_return ok();
-  }
-  if (box) {
-    HAKO_CO_TRYV(co_await destroy_box(record.id, "create was cut off"));
-  }
-  co_await forget(record.id, "create was cut off");
-  co_return ok();
-}
-
-Task<Result<void>> Sandboxes::settle_stray(const NodeBox& box) {
-  if (box.started_ms + kStrayAgeMs > now_ms() || creating_.count(box.id)) co_return ok();
-  HAKO_CO_TRY(auto current, co_await store_.find_sandbox(box.id));
-  if (current) co_return ok();
-  json::object fields;
-  fields["sandbox"] = box.id;
-  log_warn("box without a record destroyed", std::move(fields));
-  co_return co_await destroy_box(box.id, "no record");
 }
 
 }  // namespace hako::api

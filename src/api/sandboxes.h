@@ -13,6 +13,7 @@
 #include "api/node_link.h"
 #include "api/principal.h"
 #include "api/requests.h"
+#include "api/user_error.h"
 #include "config/config.h"
 #include "store/async_store.h"
 
@@ -21,7 +22,7 @@ namespace hako::api {
 /// Errors of all calls are fit for the user: not_found; invalid_argument with the rule that said
 /// no; unavailable while the node is away; resource_exhausted; timed_out; no_space; internal
 /// without details, which are logged. A sandbox whose end has passed does not exist, whatever the
-/// node has got to; nor does one whose label is above the clearance of who asks, for them.
+/// node has got to; nor does, for who asks, one that their permission does not let them see.
 /// Thread: one executor. Calls may overlap.
 class Sandboxes {
  public:
@@ -35,7 +36,7 @@ class Sandboxes {
   /// The record is written first, as starting, and becomes running when the node has answered, so
   /// that after a crash at any point reconcile() finds what has no owner. A failed create leaves
   /// neither record nor box. permission_denied, with the rule, if it asks for more to go out than
-  /// its label or the operator allows, or has a label that `who` could not read.
+  /// its label, the operator or the permission allows, or is one that `who` may not make.
   Task<Result<store::SandboxRecord>> create(CreateRequest request, Principal who);
   Task<Result<store::SandboxRecord>> find(std::string id, Principal who);
   Task<Result<void>> destroy(std::string id, Principal who);
@@ -56,7 +57,10 @@ class Sandboxes {
   Task<void> forget(std::string id, std::string reason);
 
  private:
-  Task<Result<store::SandboxRecord>> start(store::SandboxRecord record, CreateRequest request);
+  Task<Result<store::SandboxRecord>> start(store::SandboxRecord record, CreateRequest request,
+                                             Principal who);
+  /// Whether the key that has made it is still as it was then.
+  Task<Result<bool>> maker_stands(store::SandboxRecord record);
   Task<void> abandon(std::string id, bool node_may_have_it);
   Task<Result<void>> move_end(std::string id, int64_t ends_ms);
   Task<Result<void>> settle_record(const store::SandboxRecord& record, const NodeBox* box);
@@ -77,10 +81,5 @@ class Sandboxes {
 std::string new_token();
 /// Who may reach a sandbox's ports, and how, as the gate is told; empty if there is nothing to say.
 boost::json::object ingress_json(const store::SandboxRecord& record, const SandboxOptions& options);
-
-/// What a user is told about a failed call to the node or the store: texts that the node meant for
-/// users pass, all else is logged under `what` and replaced; a reference in the text of an internal
-/// error leads to the line in the log.
-Error error_for_user(const Error& error, std::string_view what);
 
 }  // namespace hako::api

@@ -1,12 +1,12 @@
 #include "api/server.h"
 
-#include "api/egress_control.h"
-#include "api/keys.h"
+#include "api/authority.h"
+#include "api/egress_policy.h"
 #include "api/template_files.h"
-#include "api/upload_label.h"
+#include "api/walls.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "wire/signature.h"
 
 namespace hako::api {
 namespace json = boost::json;
@@ -17,7 +17,6 @@ namespace {
 
 constexpr auto kBodyDeadline = 30s;
 constexpr size_t kRequestIdBytes = 8;
-constexpr size_t kLongestKey = 128;
 
 /// A path as it may be repeated: it need not be UTF-8, and JSON must.
 std::string printable(std::string_view path) {
@@ -52,6 +51,13 @@ Response not_routed(const http::RequestHead& head, const Match& match) {
   Response response = http::error_response(405, path + " answers only " + match.allowed);
   response.fields.set(http::Field::allow, match.allowed);
   return response;
+}
+
+policy::Decision may_call(const Route& route, const Principal& who) {
+  if (!route.action || !stands(Wall::actions)) {
+    return policy::Decision::allow("permission", "any caller may");
+  }
+  return policy::may(who.permission, *route.action, to_unix_ms(WallClock::now()));
 }
 
 struct Done {
@@ -107,39 +113,6 @@ Task<void> Server::handle(http::Exchange& exchange) {
   (void)co_await exchange.respond(std::move(response));
 }
 
-Task<void> Server::pass_on(http::Exchange& exchange) {
-  http::RequestHead head = exchange.head();
-  auto admitted = co_await admit(head);
-  if (!admitted) {
-    auto response = response_for(admitted.error());
-    (void)co_await exchange.respond(std::move(response));
-    co_return;
-  }
-  co_await data_plane_.serve(exchange, std::move(head));
-}
-
-Task<Result<void>> Server::admit(http::RequestHead& head) {
-  HAKO_CO_TRY(auto upload, take_upload_label(head));
-  if (!upload) co_return ok();
-  auto found = co_await service_.store.find_sandbox(upload->box);
-  if (!found) co_return error_for_user(found.error(), "record not read");
-  Principal who;
-  std::string_view token = head.header("X-Access-Token");
-  if (found.value() && !token.empty() &&
-      wire::equal_secrets(token, found.value()->access_token)) {
-    // Whoever has it was cleared for what the box held until now.
-    who.clearance = label_of(found.value()->label);
-  } else if (!head.header("X-API-KEY").empty()) {
-    HAKO_CO_TRY(who, co_await authenticate(head));
-  } else {
-    co_return Error(ErrorCode::unauthenticated,
-                    "an upload with a label needs the sandbox's access token or an API key");
-  }
-  HAKO_CO_TRYV(co_await service_.egress.raise_label(upload->box, std::move(who), upload->label,
-                                                    true));
-  co_return ok();
-}
-
 Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead& head,
                               const Match& match) {
   if (calls_ >= kMostCalls) {
@@ -152,14 +125,17 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
     size_t& n_;
   } count(calls_);
 
-  Principal who;
-  if (!match.route || match.route->access == Access::key) {
+  Principal who = nobody();
+  if (!match.route || !match.route->open) {
     // Before anything is said about which paths there are.
-    auto authenticated = co_await authenticate(head);
+    auto authenticated = co_await service_.authority.authenticate(head);
     if (!authenticated) co_return response_for(authenticated.error());
     who = std::move(authenticated.value());
   }
   if (!match.route) co_return not_routed(head, match);
+  // Whatever the path names, and whether it is there: so this tells nothing about it.
+  auto permitted = may_call(*match.route, who);
+  if (!permitted.allowed) co_return response_for(refused_by(permitted));
   auto body = co_await with_deadline(kBodyDeadline, exchange.read_body(kLargestBody));
   if (!body && body.error().code() == ErrorCode::too_large) {
     co_return http::error_response(
@@ -174,19 +150,6 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
   auto response = co_await match.route->handler(service_, call);
   if (!response) co_return response_for(response.error());
   co_return std::move(response.value());
-}
-
-Task<Result<Principal>> Server::authenticate(const http::RequestHead& head) {
-  std::string_view key = head.header("X-API-KEY");
-  if (key.empty()) {
-    co_return Error(ErrorCode::unauthenticated, "an API key is required in the header X-API-Key");
-  }
-  Error invalid(ErrorCode::unauthenticated, "the API key is not valid");
-  if (key.size() > kLongestKey) co_return invalid;
-  auto found = co_await service_.store.find_key(hash_api_key(key));
-  if (!found) co_return error_for_user(found.error(), "key not looked up");
-  if (!found.value()) co_return invalid;
-  co_return Principal{found.value()->id, clearance_of(found.value()->clearance)};
 }
 
 }  // namespace hako::api

@@ -207,7 +207,7 @@ Task<Result<ResolvedTemplate>> TemplateBuilder::pull(Live& live, ImageName name)
   co_await carry_out(image);
   if (image->build.state != BuildState::ready)
     co_return Error(ErrorCode::failed_precondition, image->build.reason);
-  HAKO_CO_TRYV(co_await catalog_.forget_old_pulled());
+  HAKO_CO_TRYV(co_await catalog_.forget_old_pulled(live.who.tenant));
   co_return ResolvedTemplate{registered.what.id, registered.what.name, image->build.id};
 }
 
@@ -320,7 +320,8 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
     auto file = files_.open(live->build.template_id, step.files_hash);
     if (file) live->digests[step.files_hash] = file.value().digest;
   }
-  std::vector<std::string> keys = layer_keys(source.revision, label, recipe.steps, live->digests);
+  LayerCache cache{source.revision, live->who.tenant, label};
+  std::vector<std::string> keys = layer_keys(cache, recipe.steps, live->digests);
   std::vector<std::string> usable;
   // A root that was unpacked just now is no other build's, so no disk fits on it.
   bool cacheable = recipe.from_archive.empty() && !live->pulled;

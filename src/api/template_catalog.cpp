@@ -4,7 +4,9 @@
 #include <set>
 
 #include "api/egress_policy.h"
-#include "api/sandboxes.h"
+#include "api/scope.h"
+#include "api/user_error.h"
+#include "api/walls.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -24,15 +26,37 @@ constexpr auto kTemplateListTime = 10s;
 constexpr auto kTemplateRemoveTime = 60s;
 constexpr size_t kTemplateIdLength = 20;
 
-/// What is done on nobody's behalf.
-const Principal kItself{.key_id = "", .clearance = policy::Label::secret};
-
 int64_t unix_ms() {
   return to_unix_ms(WallClock::now());
 }
 
 Error no_template(const std::string& name) {
   return Error(ErrorCode::not_found, "template '" + name + "' not found");
+}
+
+bool is_its_own(const Principal& who) {
+  return who.permission.empty();
+}
+
+bool exists_for(const Principal& who, const TemplateRecord& what) {
+  if (!stands(Wall::templates)) return true;
+  return policy::may_read(who.permission, facts_of(what), unix_ms()).allowed;
+}
+
+/// In the order in which a name means them.
+Result<std::optional<TemplateRecord>> look_for(TemplateStore& templates, const std::string& name,
+                                               const Principal& who) {
+  HAKO_TRY(auto own, templates.find_template(who.tenant, name));
+  if (own && exists_for(who, *own)) return own;
+  HAKO_TRY(auto shared, templates.find_template(store::kDefaultTenant, name));
+  if (shared && shared->is_public && exists_for(who, *shared)) return shared;
+  size_t slash = name.find('/');
+  if (slash == std::string::npos) return std::optional<TemplateRecord>();
+  std::string tenant = name.substr(0, slash), rest = name.substr(slash + 1);
+  HAKO_TRY(auto others, templates.find_template(tenant, rest));
+  bool named_so = others && others->tenant == tenant && others->name == rest;
+  if (named_so && others->is_public && exists_for(who, *others)) return others;
+  return std::optional<TemplateRecord>();
 }
 
 Error reserved_name() {
@@ -43,6 +67,18 @@ Error reserved_name() {
 Error reserved_label() {
   return Error(ErrorCode::failed_precondition,
                "images from registries stay public: label the templates that are built on them");
+}
+
+ResolvedTemplate installed(const std::string& name) {
+  ResolvedTemplate found{name, name, name};
+  found.facts.tenant = store::kDefaultTenant;
+  found.facts.id = found.facts.name = name;
+  found.facts.is_public = true;
+  return found;
+}
+
+ResolvedTemplate resolved(const TemplateRecord& what, const std::string& build_id) {
+  return {what.id, what.name, build_id, label_of(what.label), facts_of(what)};
 }
 
 Error unusable(const Error& error) {
@@ -92,24 +128,48 @@ Task<Result<std::vector<NodeTemplateFacts>>> TemplateCatalog::node_templates() {
 }
 
 Task<Result<TemplateRecord>> TemplateCatalog::find(std::string id_or_name, Principal who) {
-  auto work = [id_or_name](TemplateStore& templates) {
-    return templates.find_template(id_or_name);
+  auto work = [id_or_name, who = std::move(who)](TemplateStore& templates) {
+    return look_for(templates, id_or_name, who);
   };
   auto found = co_await store_.with_templates(std::move(work));
   if (!found) co_return unusable(found.error());
-  if (!found.value() || !may_see(who, found.value()->label)) co_return no_template(id_or_name);
+  if (!found.value()) co_return no_template(id_or_name);
   co_return *found.value();
+}
+
+Task<Result<TemplateRecord>> TemplateCatalog::find_own(std::string id_or_name, Principal who) {
+  HAKO_CO_TRY(auto what, co_await find(id_or_name, who));
+  auto decision = policy::may_change(who.permission, facts_of(what), unix_ms());
+  if (!decision.allowed) co_return refused_by(decision);
+  co_return what;
 }
 
 Task<Result<BuildRecord>> TemplateCatalog::find_build(std::string template_id,
                                                       std::string build_id, Principal who) {
-  HAKO_CO_TRY(auto what, co_await find(template_id, std::move(who)));
+  HAKO_CO_TRY(auto what, co_await find(template_id, who));
+  if (what.tenant != who.tenant && !is_its_own(who)) co_return no_template(template_id);
+  co_return co_await build_of(what.id, build_id);
+}
+
+Task<Result<BuildRecord>> TemplateCatalog::build_of(std::string template_id,
+                                                    std::string build_id) {
   auto work = [build_id](TemplateStore& templates) { return templates.find_build(build_id); };
   auto found = co_await store_.with_templates(std::move(work));
   if (!found) co_return unusable(found.error());
-  if (!found.value() || found.value()->template_id != what.id)
+  if (!found.value() || found.value()->template_id != template_id)
     co_return Error(ErrorCode::not_found, "build not found");
   co_return *found.value();
+}
+
+Task<Result<TemplateSizes>> TemplateCatalog::sizes_of(std::string node_name) {
+  if (auto known = sizes_.find(node_name); known != sizes_.end()) co_return known->second;
+  HAKO_CO_TRY(auto all, co_await node_templates());
+  for (const NodeTemplateFacts& facts : all) {
+    TemplateSizes sizes{facts.memory_mib, facts.vcpus, facts.disk_mib};
+    if (facts.state == "ready") sizes_[facts.name] = sizes;
+    if (facts.name == node_name) co_return sizes;
+  }
+  co_return TemplateSizes();
 }
 
 Task<Result<std::vector<TagRecord>>> TemplateCatalog::tags_of(std::string template_id,
@@ -127,8 +187,7 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text, Princi
   if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
   std::string name = reference.value().name;
   std::string tag = reference.value().tag.value_or(std::string(kDefaultTag));
-  if (is_default(name) && (tag == kDefaultTag || tag == "latest"))
-    co_return ResolvedTemplate{name, name, name};
+  if (is_default(name) && (tag == kDefaultTag || tag == "latest")) co_return installed(name);
   HAKO_CO_TRY(auto what, co_await find(name, who));
   // A private one is for whoever has its login, which the registry alone can tell.
   if (is_pulled_name(what.name))
@@ -136,8 +195,7 @@ Task<Result<ResolvedTemplate>> TemplateCatalog::resolve(std::string text, Princi
                     "images from registries are used by fromImage, which asks the registry");
   HAKO_CO_TRY(auto tags, co_await tags_of(what.id, who));
   for (const TagRecord& each : tags)
-    if (each.tag == tag)
-      co_return ResolvedTemplate{what.id, what.name, each.build_id, label_of(what.label)};
+    if (each.tag == tag) co_return resolved(what, each.build_id);
   co_return Error(ErrorCode::not_found,
                   "template '" + what.name + "' has no build with the tag '" + tag + "'");
 }
@@ -153,8 +211,7 @@ Task<Result<std::optional<ResolvedTemplate>>> TemplateCatalog::find_imported(std
   if (!what && what.error().code() == ErrorCode::not_found) {
     // What E2B calls its base image is ours here.
     if (reference.name != "e2bdev/base") co_return none;
-    const std::string& name = config_.default_template;
-    co_return ResolvedTemplate{name, name, name};
+    co_return installed(config_.default_template);
   }
   if (!what) co_return what.error();
   // No import: whether `who` may have it only its registry can tell.
@@ -165,10 +222,8 @@ Task<Result<std::optional<ResolvedTemplate>>> TemplateCatalog::find_imported(std
   for (const std::string& tag : wanted) {
     for (const TagRecord& each : tags) {
       if (each.tag != tag) continue;
-      HAKO_CO_TRY(auto build, co_await find_build(what.value().id, each.build_id, who));
-      if (build.is_image)
-        co_return ResolvedTemplate{what.value().id, what.value().name, each.build_id,
-                                   label_of(what.value().label)};
+      HAKO_CO_TRY(auto build, co_await build_of(what.value().id, each.build_id));
+      if (build.is_image) co_return resolved(what.value(), each.build_id);
     }
   }
   co_return none;
@@ -195,9 +250,15 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::add_build(
     policy::Label label, Principal who) {
   auto work = [=](TemplateStore& templates) -> Result<Registered> {
     Registered registered;
-    HAKO_TRY(auto known, templates.find_template(reference.name));
-    if (known && !may_see(who, known->label)) {
+    HAKO_TRY(auto known, templates.find_template(who.tenant, reference.name));
+    // An id of another tenant's is any name here.
+    if (known && known->tenant != who.tenant) known.reset();
+    if (known && !exists_for(who, *known)) {
       return Error(ErrorCode::already_exists, "the name " + reference.name + " is taken");
+    }
+    if (known) {
+      auto decision = policy::may_change(who.permission, facts_of(*known), unix_ms());
+      if (!decision.allowed) return refused_by(decision);
     }
     // The reference may be an id.
     if (known && is_pulled_name(known->name) && known->name != reference.name) {
@@ -210,6 +271,8 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::add_build(
       registered.what.name = reference.name;
       registered.what.created_ms = unix_ms();
       registered.what.key_id = who.key_id;
+      registered.what.tenant = who.tenant;
+      registered.what.agent = is_pulled_name(reference.name) ? std::string() : who.agent;
     }
     registered.what.label = to_string(policy::high_water(label_of(registered.what.label), label));
     registered.what.updated_ms = unix_ms();
@@ -232,21 +295,24 @@ Task<Result<std::optional<ResolvedTemplate>>> TemplateCatalog::find_pulled(std::
                                                                            std::string digest,
                                                                            Principal who) {
   std::optional<ResolvedTemplate> none;
-  auto what = co_await find(pulled_name(name), who);
-  if (!what && what.error().code() == ErrorCode::not_found) co_return none;
-  if (!what) co_return what.error();
-  HAKO_CO_TRY(auto tags, co_await tags_of(what.value().id, std::move(who)));
+  auto look = [tenant = who.tenant, wanted = pulled_name(name)](TemplateStore& templates) {
+    return templates.find_template(tenant, wanted);
+  };
+  auto found = co_await store_.with_templates(std::move(look));
+  if (!found) co_return unusable(found.error());
+  const std::optional<TemplateRecord>& what = found.value();
+  if (!what || what->tenant != who.tenant) co_return none;
+  HAKO_CO_TRY(auto tags, co_await tags_of(what->id, itself()));
   std::string tag = pulled_tag(digest);
   for (const TagRecord& each : tags) {
     if (each.tag != tag) continue;
     // A tag's time says when it was used last.
-    auto work = [id = what.value().id, build = each.build_id, tag](TemplateStore& templates) {
+    auto work = [id = what->id, build = each.build_id, tag](TemplateStore& templates) {
       return templates.set_tags(id, build, {tag}, unix_ms());
     };
     auto written = co_await store_.with_templates(std::move(work));
     if (!written) co_return unusable(written.error());
-    co_return ResolvedTemplate{what.value().id, what.value().name, each.build_id,
-                               label_of(what.value().label)};
+    co_return resolved(*what, each.build_id);
   }
   co_return none;
 }
@@ -260,12 +326,12 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_pulled(
   co_return co_await std::move(adding);
 }
 
-Task<Result<void>> TemplateCatalog::forget_old_pulled() {
-  HAKO_CO_TRY(auto all, co_await list(kItself));
+Task<Result<void>> TemplateCatalog::forget_old_pulled(std::string tenant) {
+  HAKO_CO_TRY(auto all, co_await list(itself()));
   std::vector<std::pair<std::string, TagRecord>> pulled;
   for (const Listed& each : all)
     for (const TagRecord& tag : each.tags)
-      if (is_pulled_name(each.what.name)) pulled.emplace_back(each.what.id, tag);
+      if (each.what.tenant == tenant && is_pulled_name(each.what.name)) pulled.emplace_back(each.what.id, tag);
   if (pulled.size() <= kMostPulled) co_return ok();
   std::sort(pulled.begin(), pulled.end(), [](const auto& a, const auto& b) {
     return a.second.created_ms > b.second.created_ms;
@@ -302,7 +368,7 @@ Task<Result<void>> TemplateCatalog::remove_at_node(std::string build_id) {
 }
 
 Task<Result<void>> TemplateCatalog::remove_untagged(std::string template_id) {
-  HAKO_CO_TRY(auto tags, co_await tags_of(template_id, kItself));
+  HAKO_CO_TRY(auto tags, co_await tags_of(template_id, itself()));
   auto work = [template_id](TemplateStore& templates) { return templates.builds_of(template_id); };
   auto builds = co_await store_.with_templates(std::move(work));
   if (!builds) co_return unusable(builds.error());
@@ -321,16 +387,18 @@ Task<Result<std::string>> TemplateCatalog::assign_tags(std::string target,
   HAKO_CO_TRY(auto reference, parse_template_reference(target));
   if (is_pulled_name(reference.name)) co_return reserved_name();
   HAKO_CO_TRY(auto tags, join_tags(std::nullopt, texts));
-  HAKO_CO_TRY(auto resolved, co_await resolve(target, std::move(who)));
-  if (is_default(resolved.id))
+  HAKO_CO_TRY(auto found, co_await resolve(target, who));
+  if (is_default(found.id))
     co_return Error(ErrorCode::failed_precondition, "the installed image takes no tags");
+  auto decision = policy::may_change(who.permission, found.facts, unix_ms());
+  if (!decision.allowed) co_return refused_by(decision);
   auto work = [=](TemplateStore& templates) {
-    return templates.set_tags(resolved.id, resolved.node_name, tags, unix_ms());
+    return templates.set_tags(found.id, found.node_name, tags, unix_ms());
   };
   auto written = co_await store_.with_templates(std::move(work));
   if (!written) co_return unusable(written.error());
-  HAKO_CO_TRYV(co_await remove_untagged(resolved.id));
-  co_return resolved.node_name;
+  HAKO_CO_TRYV(co_await remove_untagged(found.id));
+  co_return found.node_name;
 }
 
 Task<Result<void>> TemplateCatalog::remove_tags(std::string name, std::vector<std::string> tags,
@@ -341,7 +409,7 @@ Task<Result<void>> TemplateCatalog::remove_tags(std::string name, std::vector<st
     if (tag == kDefaultTag)
       co_return Error(ErrorCode::invalid_argument, "the tag 'default' cannot be removed");
   }
-  HAKO_CO_TRY(auto what, co_await find(reference.name, std::move(who)));
+  HAKO_CO_TRY(auto what, co_await find_own(reference.name, std::move(who)));
   auto work = [id = what.id, tags](TemplateStore& templates) {
     return templates.remove_tags(id, tags);
   };
@@ -361,7 +429,7 @@ Task<Result<std::string>> TemplateCatalog::remove(std::string text, Principal wh
     co_return Error(
         ErrorCode::invalid_argument,
         "this removes a template with all its tags; DELETE /templates/tags removes one");
-  HAKO_CO_TRY(auto what, co_await find(reference.value().name, std::move(who)));
+  HAKO_CO_TRY(auto what, co_await find_own(reference.value().name, std::move(who)));
   auto builds_work = [id = what.id](TemplateStore& templates) { return templates.builds_of(id); };
   auto builds = co_await store_.with_templates(std::move(builds_work));
   if (!builds) co_return unusable(builds.error());
@@ -379,13 +447,13 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
                                                      Principal who) {
   auto reference = parse_template_reference(text);
   if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
-  HAKO_CO_TRY(auto found, co_await find(reference.value().name, who));
+  HAKO_CO_TRY(auto found, co_await find_own(reference.value().name, who));
   // Nor can a key take a template out of its own sight.
   policy::Label wanted = change.label.value_or(policy::Label::public_data);
   auto readable = policy::may_read(who.clearance, wanted);
   if (!readable.allowed) co_return refused_by(readable);
   auto work = [id = found.id, change](TemplateStore& templates) -> Result<TemplateRecord> {
-    HAKO_TRY(auto what, templates.find_template(id));
+    HAKO_TRY(auto what, templates.find_template("", id));
     if (!what) return no_template(id);
     if (change.label) {
       // One key's label would keep the image from all others, who can pull it as well.
@@ -409,7 +477,7 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
 Task<Result<policy::Label>> TemplateCatalog::raise_label(std::string template_id,
                                                          policy::Label label) {
   auto work = [template_id, label](TemplateStore& templates) -> Result<policy::Label> {
-    HAKO_TRY(auto what, templates.find_template(template_id));
+    HAKO_TRY(auto what, templates.find_template("", template_id));
     if (!what) return no_template(template_id);
     policy::Label risen = policy::high_water(label_of(what->label), label);
     what->label = to_string(risen);
@@ -426,7 +494,9 @@ Task<Result<std::vector<TemplateCatalog::Listed>>> TemplateCatalog::list(Princip
     HAKO_TRY(auto all, templates.all_templates());
     std::vector<Listed> listed;
     for (auto& what : all) {
-      if (!may_see(who, what.label)) continue;
+      bool shared = what.tenant == store::kDefaultTenant && what.is_public;
+      if (!is_its_own(who) && what.tenant != who.tenant && !shared) continue;
+      if (!exists_for(who, what)) continue;
       Listed entry;
       HAKO_TRY(entry.builds, templates.builds_of(what.id));
       HAKO_TRY(entry.tags, templates.tags_of(what.id));
@@ -448,6 +518,8 @@ Task<Result<void>> TemplateCatalog::fail_unfinished() {
 }
 
 Task<void> TemplateCatalog::remove_strays() {
+  // Whatever was known of them was before this node was there.
+  sizes_.clear();
   auto known = co_await node_templates();
   if (!known) co_return;  // said already
   for (const NodeTemplateFacts& facts : known.value()) {

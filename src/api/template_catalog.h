@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,6 +23,12 @@ struct ResolvedTemplate {
   std::string name;
   std::string node_name;
   policy::Label label = policy::Label::public_data;
+  policy::TemplateFacts facts;
+};
+
+/// What a box gets of one of the node's templates unless it asks for something else; 0: unknown.
+struct TemplateSizes {
+  int64_t memory_mib = 0, vcpus = 0, disk_mib = 0;
 };
 
 /// What the node says of one of its templates.
@@ -34,10 +41,12 @@ struct NodeTemplateFacts {
   StepContext defaults;
 };
 
-/// Errors of all calls are fit for the user. The installed image is a template, too, with its name
-/// as its id; it is in no record, and public. A template has the highest label of what went into any
-/// of its builds; where that is above the clearance of who asks, it does not exist for them.
-/// Thread: one executor.
+/// Errors of all calls are fit for the user. A template belongs to a tenant, and to the agent that
+/// has made it; what the permission of who asks does not let them read does not exist for them. A
+/// name means, in this order: a template of one's own tenant, the installed image, a public template
+/// of the tenant `default`, and "tenant/name" a public one of another. The installed image is in no
+/// record, and public. A template has the highest label of what went into any of its builds.
+/// Changing what one may only read is permission_denied. Thread: one executor.
 class TemplateCatalog {
  public:
   static constexpr size_t kMostPulled = 32;
@@ -57,19 +66,24 @@ class TemplateCatalog {
   Task<Result<std::optional<ResolvedTemplate>>> find_imported(std::string reference, Principal who);
 
   /// Images that were pulled are templates, too, called "pulled/NAME" with their digest as the tag;
-  /// nobody else can give such names, and they stay public. To ask for one is to use it.
+  /// nobody else can give such names, and their label stays public. Each tenant has its own, so that
+  /// nobody learns what others have pulled. To ask for one is to use it.
   Task<Result<std::optional<ResolvedTemplate>>> find_pulled(std::string name, std::string digest,
                                                             Principal who);
   /// Registers the build of one, which `who` has asked for.
   Task<Result<Registered>> register_pulled(std::string name, std::string digest, Principal who);
-  /// Removes those that were used longest ago, beyond kMostPulled. What was built on one stays.
-  Task<Result<void>> forget_old_pulled();
+  /// Removes a tenant's that were used longest ago, beyond kMostPulled. What was built on one stays.
+  Task<Result<void>> forget_old_pulled(std::string tenant);
 
-  /// not_found.
+  /// not_found. Builds, and what they have printed, are for the template's own tenant.
   Task<Result<store::TemplateRecord>> find(std::string id_or_name, Principal who);
   Task<Result<store::BuildRecord>> find_build(std::string template_id, std::string build_id,
                                                Principal who);
+  /// One that `who` may change.
+  Task<Result<store::TemplateRecord>> find_own(std::string id_or_name, Principal who);
   Task<Result<std::vector<NodeTemplateFacts>>> node_templates();
+  /// Asked once for each of the node's templates, as they never change while it runs.
+  Task<Result<TemplateSizes>> sizes_of(std::string node_name);
 
   /// Registers a build that waits to be started, and its template where it is new. The template's
   /// label rises to `label` if it is lower. permission_denied for one that `who` could not read.
@@ -104,6 +118,7 @@ class TemplateCatalog {
     std::vector<store::BuildRecord> builds;  ///< newest first
     std::vector<store::TagRecord> tags;
   };
+  /// Those of one's own tenant, and public ones of the tenant `default`.
   Task<Result<std::vector<Listed>>> list(Principal who);
   Task<Result<void>> fail_unfinished();
   /// Removes at the node what no build here has come to: a crash, or the removal of a template
@@ -114,12 +129,14 @@ class TemplateCatalog {
   Task<Result<Registered>> add_build(TemplateReference reference, std::vector<std::string> tags,
                                      int64_t vcpus, int64_t memory_mib, policy::Label label,
                                      Principal who);
+  Task<Result<store::BuildRecord>> build_of(std::string template_id, std::string build_id);
   Task<Result<void>> remove_at_node(std::string build_id);
   Task<Result<void>> remove_untagged(std::string template_id);
 
   const config::Config& config_;
   store::AsyncStore& store_;
   NodeLink& node_;
+  std::map<std::string, TemplateSizes> sizes_;  ///< by the node's names
 };
 
 }  // namespace hako::api

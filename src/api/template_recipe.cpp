@@ -11,6 +11,9 @@ namespace json = boost::json;
 
 namespace {
 
+/// Of before there were others: its disks keep their names.
+constexpr std::string_view kFirstTenant = "default";
+
 constexpr size_t kMostSteps = 256;
 constexpr size_t kMostArguments = 512;
 constexpr size_t kLongestArgument = 64 << 10;
@@ -268,12 +271,14 @@ std::string sha256_hex(std::string_view text) {
   return hex_encode({reinterpret_cast<const char*>(digest), sizeof digest});
 }
 
-std::vector<std::string> layer_keys(std::string_view start, policy::Label label,
-                                    const std::vector<RecipeStep>& steps,
+std::vector<std::string> layer_keys(const LayerCache& cache, const std::vector<RecipeStep>& steps,
                                     const std::map<std::string, std::string>& digests) {
   std::vector<std::string> keys;
-  std::string begin = "hako layer 1\n" + std::string(start);
-  if (label > policy::Label::public_data) begin += "\nlabel " + std::string(to_string(label));
+  std::string begin = "hako layer 1\n" + cache.start;
+  if (cache.label > policy::Label::public_data) {
+    begin += "\nlabel " + std::string(to_string(cache.label));
+  }
+  if (cache.tenant != kFirstTenant) begin += "\ntenant " + cache.tenant;
   std::string key = sha256_hex(begin);
   for (const RecipeStep& step : steps) {
     json::array args;

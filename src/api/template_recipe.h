@@ -70,11 +70,17 @@ std::string fixed_part(std::string_view source);
 /// One line for logs: "RUN pip install x".
 std::string describe_step(const RecipeStep& step);
 
+/// Whose disks are looked for: they serve no other tenant's builds, so that nobody learns what
+/// others have built, and no other label's.
+struct LayerCache {
+  std::string start;  ///< what the steps begin on
+  std::string tenant;
+  policy::Label label = policy::Label::public_data;
+};
+
 /// For each step a name of the disk after it, 64 hex digits: equal for equal steps on an equal
-/// start. `start` says what the steps begin on, `label` how confidential the disks are: they serve
-/// no other label's builds; `digests` is what each COPY's upload holds.
-std::vector<std::string> layer_keys(std::string_view start, policy::Label label,
-                                    const std::vector<RecipeStep>& steps,
+/// start. `digests` is what each COPY's upload holds.
+std::vector<std::string> layer_keys(const LayerCache& cache, const std::vector<RecipeStep>& steps,
                                     const std::map<std::string, std::string>& digests);
 /// SHA-256, hex.
 std::string sha256_hex(std::string_view text);

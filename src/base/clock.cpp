@@ -98,8 +98,13 @@ std::optional<WallTime> from_rfc3339(std::string_view text) {
   std::time_t whole = ::timegm(&parts);
   // timegm makes the 31st of June the 1st of July; only a leap second may carry over.
   if (*second < 60 && parts.tm_mday != *day) return std::nullopt;
+  whole -= offset_seconds;
+  // By its offset, or by a leap second, it may be in another year than its text says.
+  std::tm utc{};
+  if (!::gmtime_r(&whole, &utc) || utc.tm_year < 1700 - 1900 || utc.tm_year > 2200 - 1900)
+    return std::nullopt;
   return WallTime(
-      std::chrono::seconds(whole - offset_seconds) +
+      std::chrono::seconds(whole) +
       std::chrono::duration_cast<WallClock::duration>(std::chrono::nanoseconds(nanoseconds)));
 }
 

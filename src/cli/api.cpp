@@ -31,6 +31,14 @@ Task<Result<std::string>> resolve(std::string host) {
   co_return found.begin()->endpoint().address().to_string();
 }
 
+/// What else to try when a server is not trusted.
+Error with_hint(Error error) {
+  if (error.code() != ErrorCode::permission_denied) return error;
+  return Error(error.code(), error.message() +
+                                 ". If that is your own authority, name its certificate with "
+                                 "--ca FILE or HAKO_CA_FILE");
+}
+
 }  // namespace
 
 Task<Result<http::Client*>> Connection::client() {
@@ -38,6 +46,12 @@ Task<Result<http::Client*>> Connection::client() {
   client_.reset();
   HAKO_CO_TRY(auto address, co_await resolve(endpoint_.host));
   HAKO_CO_TRY(auto stream, co_await http::connect_tcp(address, endpoint_.port, kConnectTime));
+  if (endpoint_.secure) {
+    auto shaking = endpoint_.tls->connect(std::move(stream), endpoint_.host);
+    auto shaken = co_await with_deadline(kConnectTime, std::move(shaking));
+    if (!shaken) co_return with_hint(shaken.error());
+    stream = std::move(shaken).value();
+  }
   client_.emplace(std::move(stream));
   co_return &*client_;
 }
@@ -77,6 +91,8 @@ Result<ApiAccess> find_api(const GlobalOptions& options) {
     url = "http://" + host + ":" + std::to_string(config.api_port);
   }
   HAKO_TRY(auto endpoint, parse_endpoint(url));
+  std::string ca_file = options.ca_file.empty() ? environment("HAKO_CA_FILE") : options.ca_file;
+  endpoint.tls = std::make_shared<tls::Client>(std::move(ca_file));
 
   std::string key = environment("HAKO_API_KEY");
   if (key.empty()) key = environment("E2B_API_KEY");

@@ -8,6 +8,7 @@
 #include "cli/egress_commands.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "cli/token_commands.h"
 
 namespace hako::cli {
 namespace {
@@ -20,7 +21,8 @@ not found in the box, 126 if it could not be run, 125 if hako itself failed. Oth
 1 with the reason on standard error; 2 if the command line was not understood.
 
 The API is at --api-url, $HAKO_API_URL or $E2B_API_URL, else where the configuration says. The key
-is $HAKO_API_KEY or $E2B_API_KEY, else the key file that `hako up` made.)";
+is $HAKO_API_KEY or $E2B_API_KEY, else the key file that `hako up` made. An https API must have a
+certificate that an authority of the system vouches for, or one in --ca or $HAKO_CA_FILE.)";
 
 /// Everything the parser fills; lives as long as the parser.
 struct Parsed {
@@ -35,6 +37,7 @@ struct Parsed {
   TemplateBuildOptions build;
   TemplateImportOptions image;
   EgressCommandOptions egress;
+  TokenCommandOptions token;
   std::vector<std::string> ids, names;
   std::string id;
   std::vector<std::string> behind_dashes;
@@ -277,10 +280,14 @@ int run(int argc, char** argv) {
   int status = 0;
   app.add_option("--config", parsed.global.config, "Configuration file")->type_name("FILE");
   app.add_option("--api-url", parsed.global.api_url, "Where the API answers")->type_name("URL");
+  app.add_option("--ca", parsed.global.ca_file,
+                 "Trust the authorities in this PEM file, and no others, about an https API")
+      ->type_name("FILE");
   add_running(app, parsed, status);
   add_boxes(app, parsed, status);
   add_templates(app, parsed, status);
   add_egress_commands(app, parsed.global, parsed.egress, status);
+  add_token_commands(app, parsed.global, parsed.token, status);
   add_service(app, parsed, status);
   // What stands behind -- is the command's, whatever it looks like.
   int own = 1;

@@ -15,17 +15,28 @@ bool is_box_id(std::string_view id) {
   return true;
 }
 
+std::optional<Endpoint> named_gate(const json::value& info, const Endpoint& api) {
+  std::string secure = text_member(info, "gateHttpsUrl");
+  bool by_name = !api.is_loopback() && !secure.empty();
+  auto gate = parse_endpoint(by_name ? secure : text_member(info, "gateUrl"));
+  if (!gate) return std::nullopt;
+  gate.value().tls = api.tls;
+  if (gate.value().is_loopback() && !api.is_loopback()) return std::nullopt;
+  // What came encrypted goes on encrypted.
+  if (api.secure && !gate.value().secure && !gate.value().is_loopback()) return std::nullopt;
+  return std::move(gate).value();
+}
+
 Task<Endpoint> find_data_endpoint(ApiAccess access) {
   Endpoint fallback = access.endpoint;
   Api api(std::move(access));
   auto info = co_await api.call(http::Verb::get, "/v1/info", std::nullopt, std::chrono::seconds(5));
   if (!info) co_return fallback;
-  auto gate = parse_endpoint(text_member(info.value(), "gateUrl"));
+  auto gate = named_gate(info.value(), fallback);
   if (!gate) co_return fallback;
-  if (gate.value().is_loopback() && !fallback.is_loopback()) co_return fallback;
-  Connection probe(gate.value());
+  Connection probe(*gate);
   auto reached = co_await probe.client();
-  co_return reached ? std::move(gate.value()) : fallback;
+  co_return reached ? std::move(*gate) : fallback;
 }
 
 Result<BoxAccess> box_from_answer(const json::value& answer, Endpoint data) {

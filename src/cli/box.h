@@ -19,9 +19,13 @@ struct BoxAccess {
 /// Whether `id` has the form of a box's id. Checked before it goes into a path.
 bool is_box_id(std::string_view id);
 
-/// Where data-plane requests go: the gate the API names, if it answers, else the API. A gate on
-/// loopback is only believed when the API is on loopback too: elsewhere it would be some other
-/// program of this machine. Never fails: asking is an optimisation.
+/// The gate that an answer of /v1/info names to whoever reaches the API at `api`, if it may be used.
+/// One on loopback is only believed when the API is on loopback too: elsewhere it would be some
+/// other program of this machine. A plain one elsewhere is not used where the API is https.
+std::optional<Endpoint> named_gate(const boost::json::value& info, const Endpoint& api);
+
+/// Where data-plane requests go: the gate the API names, if it answers and proves to be it, else the
+/// API. Never fails: asking is an optimisation.
 Task<Endpoint> find_data_endpoint(ApiAccess access);
 
 /// Looks up a running box. not_found in the user's words.

@@ -14,7 +14,11 @@ const CLI::IsMember& labels() {
 
 void add_targets(CLI::App* app, const std::string& name, std::vector<std::string>& into,
                  const std::string& help) {
-  app->add_option(name, into, help)->type_name("TARGET")->expected(1)->take_all();
+  app->add_option(name, into, help)
+      ->type_name("TARGET")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
 }
 
 void add_json_flag(CLI::App* app, GlobalOptions& global) {

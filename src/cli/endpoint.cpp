@@ -8,7 +8,11 @@ namespace {
 Error malformed(std::string_view url, std::string_view why) {
   return Error(ErrorCode::invalid_argument,
                "'" + std::string(url) + "' is not an address of an API (" + std::string(why) +
-                   "): write it like http://127.0.0.1:3000");
+                   "): write it like https://api.example.com or http://127.0.0.1:3000");
+}
+
+uint16_t usual_port(bool secure) {
+  return secure ? 443 : 80;
 }
 
 }  // namespace
@@ -20,27 +24,26 @@ bool Endpoint::is_loopback() const {
 std::string Endpoint::authority() const {
   bool v6 = host.find(':') != std::string::npos;
   std::string text = v6 ? "[" + host + "]" : host;
-  return port == 80 ? text : text + ":" + std::to_string(port);
+  return port == usual_port(secure) ? text : text + ":" + std::to_string(port);
 }
 
 Result<Endpoint> parse_endpoint(std::string_view url) {
-  if (url.starts_with("https://"))
-    return Error(ErrorCode::unsupported,
-                 "'" + std::string(url) +
-                     "': this command speaks plain HTTP only; reach a remote API through a tunnel "
-                     "(ssh -L 3000:127.0.0.1:3000 host)");
-  constexpr std::string_view kScheme = "http://";
-  if (!url.starts_with(kScheme)) return malformed(url, "it does not begin with http://");
+  constexpr std::string_view kPlain = "http://", kSecure = "https://";
+  Endpoint endpoint;
+  endpoint.secure = url.starts_with(kSecure);
+  if (!endpoint.secure && !url.starts_with(kPlain))
+    return malformed(url, "it begins with neither https:// nor http://");
+  std::string_view scheme = endpoint.secure ? kSecure : kPlain;
+  endpoint.port = usual_port(endpoint.secure);
   for (char c : url)
     if (c <= ' ' || c == 0x7f || c == '@' || c == '?' || c == '#')
       return malformed(url, "unexpected character");
-  std::string_view rest = url.substr(kScheme.size());
+  std::string_view rest = url.substr(scheme.size());
   size_t slash = rest.find('/');
   std::string_view authority = rest.substr(0, slash);
   std::string_view prefix = slash == std::string_view::npos ? "" : rest.substr(slash);
   while (prefix.ends_with('/')) prefix.remove_suffix(1);
 
-  Endpoint endpoint;
   std::string_view port;
   if (authority.starts_with('[')) {
     size_t close = authority.find(']');
@@ -65,7 +68,7 @@ Result<Endpoint> parse_endpoint(std::string_view url) {
       return malformed(url, "no port number");
   }
   endpoint.prefix = prefix;
-  endpoint.url = "http://" + std::string(authority) + std::string(prefix);
+  endpoint.url = std::string(scheme) + std::string(authority) + std::string(prefix);
   return endpoint;
 }
 

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
+#include "tls/client.h"
 
 namespace hako::cli {
 
@@ -15,6 +17,9 @@ struct Endpoint {
   uint16_t port = 80;
   std::string prefix;  ///< "" or "/hako", without a slash at the end
   std::string url;     ///< as messages show it
+  bool secure = false;  ///< https
+  /// Whom to trust about a secure one; shared with the other servers of the same API.
+  std::shared_ptr<tls::Client> tls;
 
   /// The host is this machine's loopback, by name or address.
   bool is_loopback() const;
@@ -22,7 +27,7 @@ struct Endpoint {
   std::string authority() const;
 };
 
-/// Reads "http://host[:port][/prefix]". Errors: invalid_argument (malformed), unsupported (https).
+/// Reads "http[s]://host[:port][/prefix]"; `tls` is not set. Errors: invalid_argument.
 Result<Endpoint> parse_endpoint(std::string_view url);
 
 }  // namespace hako::cli

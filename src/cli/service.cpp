@@ -39,7 +39,9 @@ Result<void> look_ahead(const config::Config& config, const std::string& program
   doctor::Sources sources = doctor::this_machine(programs);
   for (const doctor::Check& check :
        {doctor::check_programs(sources), doctor::check_qemu(config, sources),
-        doctor::check_image(config), doctor::check_tun(sources), doctor::check_disk(config)})
+        doctor::check_image(config), doctor::check_tun(sources), doctor::check_disk(config),
+        doctor::check_api_certificate(config, doctor::Dates::ignored),
+        doctor::check_gate_certificate(config, doctor::Dates::ignored)})
     if (check.status == doctor::Status::fail)
       return Error(ErrorCode::failed_precondition,
                    check.title + ": " + check.detail + "\nFIX: " + check.fix);
@@ -105,7 +107,8 @@ Task<Readiness> probe(const GlobalOptions& global, const config::Config& config,
     what = info.error().message();
     co_return Readiness::not_yet;
   }
-  if (auto gate = parse_endpoint(text_member(info.value(), "gateUrl")); gate) {
+  auto gate = parse_endpoint(text_member(info.value(), "gateUrl"));
+  if (gate && !gate.value().secure) {
     Connection connection(gate.value());
     auto reached = co_await connection.client();
     if (!reached) {

@@ -219,6 +219,10 @@ void check_together(const Config& config, const Origins& origins, Problems& prob
                                                         std::to_string(config.api_port) +
                                                         " on the same address; they must differ");
   }
+  if (config.api_certificate.empty() != config.api_certificate_key.empty()) {
+    problems.add(origin({"api.certificate", "api.key"}),
+                 "[api] certificate and key belong together: set both or none");
+  }
   if (config.gate_certificate.empty() != config.gate_key.empty()) {
     problems.add(origin({"gate.certificate", "gate.key"}),
                  "[gate] certificate and key belong together: set both or none");

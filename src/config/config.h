@@ -20,6 +20,10 @@ struct Config {
 
   std::string api_address = "127.0.0.1";   ///< [api] address
   uint16_t api_port = 3000;                ///< [api] port
+  std::string api_certificate;  ///< [api] certificate: PEM file with the chain; empty: no TLS
+  std::string api_certificate_key;  ///< [api] key: PEM file
+  /// [api] allow_plain_beyond_loopback: serves other machines without TLS
+  bool allow_plain_api_beyond_loopback = false;
   std::string gate_address = "127.0.0.1";  ///< [gate] address
   uint16_t gate_port = 3002;               ///< [gate] port
   /// [gate] domain: boxes answer at <port>-<id>.<domain>. What clients are told, so with a port
@@ -27,6 +31,7 @@ struct Config {
   std::string domain = "hako.localhost";
   std::string gate_certificate;  ///< [gate] certificate: PEM file with the chain; empty: no TLS
   std::string gate_key;          ///< [gate] key: PEM file
+  bool allow_plain_gate_beyond_loopback = false;  ///< [gate] allow_plain_beyond_loopback
 
   std::string accel = "auto";                        ///< [engine] accel: auto|kvm|tcg
   std::string qemu = "/usr/bin/qemu-system-x86_64";  ///< [engine] qemu
@@ -50,6 +55,12 @@ struct Config {
   int pull_mib = 8192;                     ///< [template] pull_mib: the most one pull may bring
   std::string skopeo = "/usr/bin/skopeo";  ///< [template] skopeo: the program that pulls
   int pool_size = 4;                      ///< [pool] size, clones kept ready per template
+
+  bool cpu_shares = true;     ///< [fairness] cpu_shares: processors are shared between tenants
+  int creates_at_once = 4;    ///< [fairness] creates_at_once: at the node; others wait their turn
+  int creates_waiting = 64;   ///< [fairness] creates_waiting, of one tenant; further ones get a 429
+  int calls_at_once = 64;     ///< [fairness] calls_at_once, of one tenant; further ones get a 429
+  int pool_kept = 1;          ///< [fairness] pool_kept: clones of a pool that only those get who use little
 
   int max_boxes = 400;                      ///< [limits] boxes
   int max_memory_mib = 8192;                ///< [limits] memory_mib, of one box

@@ -67,6 +67,11 @@ Check check_cgroups(const Sources& sources);
 Check check_disk(const config::Config& config);
 Check check_memory(const config::Config& config, const Sources& sources);
 Check check_programs(const Sources& sources);
+/// Readable, of one piece with its key, not out of date; or that none is needed. An old one keeps
+/// nothing from starting.
+enum class Dates { matter, ignored };
+Check check_api_certificate(const config::Config& config, Dates dates = Dates::matter);
+Check check_gate_certificate(const config::Config& config, Dates dates = Dates::matter);
 Check check_kernel(const Sources& sources);
 Check check_smt(const Sources& sources);
 Check check_vulnerabilities(const Sources& sources);

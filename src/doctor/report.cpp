@@ -69,6 +69,8 @@ Report examine(const config::Config& config, const Sources& sources) {
       check_memory(config, sources),
       check_disk(config),
       check_programs(sources),
+      check_api_certificate(config),
+      check_gate_certificate(config),
       check_limits(config, sources),
       check_vulnerabilities(sources),
       check_smt(sources),

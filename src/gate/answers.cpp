@@ -2,12 +2,11 @@
 
 #include <algorithm>
 
-#include "wire/signature.h"
+#include "wire/connect.h"
 
 namespace hako::gate {
 namespace {
 
-constexpr std::string_view kTrafficHeader = "e2b-traffic-access-token";
 constexpr std::string_view kPortPlace = "${PORT}";
 constexpr size_t kLongestHeaderList = 4096;
 
@@ -93,14 +92,18 @@ void allow_origins(http::Fields& fields) {
              "Connect-Accept-Encoding, Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin");
 }
 
-std::optional<http::Response> refusal(const http::RequestHead& head, const wire::BoxPort& target,
-                                      const Ingress& ingress) {
-  if (ingress.traffic_token.empty()) return std::nullopt;
-  std::string_view shown = head.header(kTrafficHeader);
-  if (wire::equal_secrets(shown, ingress.traffic_token)) return std::nullopt;
-  return problem(head, target, 403,
-                 shown.empty() ? "The sandbox asks for the header e2b-traffic-access-token"
-                               : "The traffic access token is not valid");
+http::Response refusal(const http::RequestHead& head, const wire::BoxPort& target,
+                       const Judgement& judgement) {
+  if (target.port != wire::kDaemonPort)
+    return problem(head, target, judgement.refused, judgement.reason);
+  http::Response response = http::error_response(judgement.refused, judgement.reason);
+  // Calls of a service have an error form of their own, and clients show the text of that only. What
+  // the daemon says itself of a wrong token is left as it is.
+  bool call = head.path().find('.') != std::string_view::npos;
+  if (judgement.refused == 403 && call)
+    response.body = wire::connect_error_body(Error(ErrorCode::permission_denied, judgement.reason));
+  allow_origins(response.fields);
+  return response;
 }
 
 void prepare_for_service(http::RequestHead& head, uint16_t port, const Ingress& ingress) {

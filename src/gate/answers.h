@@ -21,9 +21,10 @@ http::Response preflight_answer(const http::RequestHead& head);
 /// Lets pages of any origin read a response of the daemon, unless it says who may itself.
 void allow_origins(http::Fields& fields);
 
-/// Whether `head` may reach a port of the box that is not the daemon's. Nothing, or the refusal.
-std::optional<http::Response> refusal(const http::RequestHead& head, const wire::BoxPort& target,
-                                      const Ingress& ingress);
+/// What is told of a refusal, in the form that clients of the daemon's kind of call, or of another
+/// port, read.
+http::Response refusal(const http::RequestHead& head, const wire::BoxPort& target,
+                       const Judgement& judgement);
 /// Makes `head` what a service of the box is to see.
 void prepare_for_service(http::RequestHead& head, uint16_t port, const Ingress& ingress);
 

@@ -38,7 +38,7 @@ Result<void> check_type(const Fd& socket, int type) {
 }  // namespace
 
 Egress::Egress(asio::any_io_executor executor, MachineTable& table,
-               std::vector<DnsServer> resolvers, OwnAddresses own, EgressRecords::Send send)
+               std::vector<DnsServer> resolvers, OwnAddresses own, SendRecords send)
     : executor_(executor),
       resolver_(executor, std::move(resolvers), most_asked()),
       records_(std::move(send)),

@@ -9,7 +9,7 @@ namespace hako::gate {
 class Egress {
  public:
   Egress(asio::any_io_executor executor, MachineTable& table, std::vector<DnsServer> resolvers,
-         OwnAddresses own, EgressRecords::Send send);
+         OwnAddresses own, SendRecords send);
 
   /// Serves what comes to `sockets`, in place of those the machine had. invalid_argument: these are
   /// no such sockets.

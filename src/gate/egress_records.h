@@ -1,15 +1,7 @@
-// What was decided about what boxes wanted to reach, on its way to the node.
+// What was decided about what boxes wanted to reach.
 #pragma once
 
-#include <boost/json.hpp>
-
-#include <deque>
-#include <functional>
-#include <map>
-#include <string>
-
-#include "base/async/turn_queue.h"
-#include "base/clock.h"
+#include "gate/record_queue.h"
 
 namespace hako::gate {
 
@@ -27,48 +19,21 @@ struct EgressRecord {
   int64_t bytes_in = 0;
   int64_t count = 1;         ///< so many alike
   uint64_t connection = 0;   ///< ties "allowed" and "ended" together; 0 for others
+
+  /// Those that are tied to a connection stand for themselves, and refusals push none of them out.
+  static constexpr size_t kMostWaiting = 256;
+  static constexpr size_t kMostTiedWaiting = 4 * kMostWaiting;
+  static constexpr std::array<Lane, 2> kLanes{Lane{kMostWaiting, true},
+                                              Lane{kMostTiedWaiting, false}};
+  size_t lane() const { return connection == 0 ? 0 : 1; }
+  bool alike(const EgressRecord& other) const;
+  void add(const EgressRecord& same) { count += same.count; }
+  size_t text_size() const { return name.size() + address.size() + rule.size() + reason.size(); }
+  static EgressRecord dropped(int64_t count);
 };
 
 boost::json::object to_json(const EgressRecord& record);
 
-/// Gathers records for a moment and sends them on. Those of one box that are alike and tied to no
-/// connection become one. Of what waits no box has more than kMostWaiting of those, and
-/// kMostTiedWaiting of the others, so that refusals push out no record of what has passed: what
-/// goes beyond is only counted, in a record "dropped".
-class EgressRecords {
- public:
-  static constexpr size_t kMostWaiting = 256;
-  static constexpr size_t kMostTiedWaiting = 4 * kMostWaiting;
-  static constexpr size_t kMostInMessage = 512;  ///< the node takes no more
-  static constexpr size_t kMostBoxes = 8192;
-  static constexpr Duration kGatherTime = std::chrono::milliseconds(200);
-
-  /// Sends records of one box; false if that is not possible now.
-  using Send = std::function<bool(const std::string& machine, const std::string& box,
-                                  boost::json::array records)>;
-
-  explicit EgressRecords(Send send) : send_(std::move(send)) {}
-
-  /// Records of a machine that is no box (yet) are nobody's and are let go.
-  void add(const std::string& machine, const std::string& box, EgressRecord record);
-  /// Sends what was gathered, until cancelled. What cannot be sent waits.
-  Task<void> run();
-
- private:
-  struct Waiting {
-    std::deque<EgressRecord> records;
-    size_t tied = 0;  ///< of `records`, to a connection
-    int64_t dropped = 0;
-  };
-  using Source = std::pair<std::string, std::string>;  ///< machine, box
-
-  void send_all();
-  /// False if not all of it could be sent.
-  bool send(const Source& source, Waiting& waiting);
-
-  Send send_;
-  std::map<Source, Waiting> waiting_;
-  Condition added_;
-};
+using EgressRecords = RecordQueue<EgressRecord>;
 
 }  // namespace hako::gate

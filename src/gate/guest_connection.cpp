@@ -99,7 +99,22 @@ GuestConnection::Mark::Mark(Mark&& other) noexcept
     : machine(std::move(other.machine)), fd(std::exchange(other.fd, -1)) {}
 
 GuestConnection::Mark::~Mark() {
-  if (machine && fd >= 0) machine->live.erase(fd);
+  if (machine && fd >= 0) release();
+}
+
+void GuestConnection::Mark::release() {
+  machine->live.erase(fd);
+  machine->admitted.erase(fd);
+  fd = -1;
+}
+
+void GuestConnection::go_on_by(Admission admission) {
+  Machine& machine = *mark_.machine;
+  WallTime expires = admission.expires.value_or(WallTime::max());
+  machine.admitted[mark_.fd] = std::move(admission);
+  if (expires >= machine.expiries->next) return;
+  machine.expiries->next = expires;
+  machine.expiries->sooner.notify_all();
 }
 
 GuestConnection::GuestConnection(MachineRef machine, http::Stream stream, bool reused)
@@ -115,8 +130,7 @@ void GuestConnection::keep(GuestConnection connection) {
   if (machine.removed || machine.idle.size() >= MachineTable::kMostIdle ||
       !connection.client_.reusable())
     return;
-  machine.live.erase(connection.mark_.fd);
-  connection.mark_.fd = -1;
+  connection.mark_.release();
   machine.idle.push_back(std::move(connection.client_));
 }
 

@@ -21,6 +21,9 @@ class GuestConnection {
   bool reused() const { return reused_; }
   const MachineRef& machine() const { return mark_.machine; }
 
+  /// From now on it ends with the grant that has let in what it carries.
+  void go_on_by(Admission admission);
+
   /// Keeps the connection for a later request, if it can carry one.
   static void keep(GuestConnection connection);
 
@@ -29,6 +32,7 @@ class GuestConnection {
     Mark(MachineRef machine, int fd);
     Mark(Mark&& other) noexcept;
     ~Mark();
+    void release();
     MachineRef machine;
     int fd;
   };

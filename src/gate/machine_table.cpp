@@ -22,6 +22,9 @@ constexpr auto kSocketPatience = std::chrono::seconds(5);
 constexpr auto kRefusalPause = std::chrono::milliseconds(500);
 constexpr auto kSweepInterval = std::chrono::seconds(5);
 
+/// The wall clock may be set forward meanwhile.
+constexpr Duration kLongestNap = std::chrono::seconds(10);
+
 /// Of the guest that a socket leads to; 0 while it is not connected.
 uint16_t remote_port(int fd) {
   sockaddr_in peer{};
@@ -29,6 +32,17 @@ uint16_t remote_port(int fd) {
   // SAFETY: the kernel writes at most `size` bytes of an address.
   if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return 0;
   return ntohs(peer.sin_port);
+}
+
+/// Resets what goes on by a grant that does not let it in any more.
+void cut_unless_held(Machine& machine, WallTime now) {
+  const Grants none;
+  const Grants& grants = machine.ingress.grants ? *machine.ingress.grants : none;
+  std::erase_if(machine.admitted, [&](const auto& entry) {
+    if (still_hold(grants, entry.second, now)) return false;
+    reset_socket(entry.first);
+    return true;
+  });
 }
 
 }  // namespace
@@ -46,6 +60,7 @@ Result<void> MachineTable::add(const std::string& id, const std::string& address
     }
     machine = std::make_shared<Machine>();
     machine->id = id;
+    machine->expiries = expiries_;
   }
   machine->address = ip;
   machine->epoch = epoch_;
@@ -97,17 +112,49 @@ Result<void> MachineTable::publish(const std::string& id, const std::string& box
   }
   machine->box = box;
   machine->access_token = std::move(access_token);
-  machine->ingress = std::move(ingress);
+  change_ingress(*machine, std::move(ingress));
   boxes_[box] = machine;
   return ok();
 }
 
 void MachineTable::change_ingress(Machine& machine, Ingress ingress) {
-  bool other_token = ingress.traffic_token != machine.ingress.traffic_token;
+  bool other_token = ingress.traffic_token != machine.ingress.traffic_token ||
+                     (!ingress.traffic_token.empty() &&
+                      ingress.grants.has_value() != machine.ingress.grants.has_value());
   machine.ingress = std::move(ingress);
-  if (!other_token) return;
-  for (int fd : machine.live)
-    if (remote_port(fd) != wire::kDaemonPort) reset_socket(fd);
+  if (other_token) {
+    for (int fd : machine.live)
+      if (!machine.admitted.contains(fd) && remote_port(fd) != wire::kDaemonPort) reset_socket(fd);
+  }
+  cut_unless_held(machine, WallClock::now());
+}
+
+WallTime MachineTable::cut_expired(WallTime now) {
+  WallTime next = WallTime::max();
+  for (auto& [id, machine] : machines_) {
+    cut_unless_held(*machine, now);
+    for (const auto& [fd, admission] : machine->admitted)
+      if (admission.expires) next = std::min(next, *admission.expires);
+  }
+  return next;
+}
+
+Task<void> MachineTable::end_expired() {
+  auto wait_for_sooner = [](Expiries& expiries) -> Task<Result<void>> {
+    co_await expiries.sooner.wait();
+    co_return ok();
+  };
+  for (;;) {
+    WallTime now = WallClock::now();
+    expiries_->next = cut_expired(now);
+    if (expiries_->next == WallTime::max()) {
+      co_await expiries_->sooner.wait();
+      continue;
+    }
+    Duration left = std::min<Duration>(expiries_->next - now, kLongestNap);
+    auto sooner = wait_for_sooner(*expiries_);
+    (void)co_await with_deadline(left, std::move(sooner));
+  }
 }
 
 MachineRef MachineTable::find(const std::string& id) const {

@@ -8,14 +8,26 @@
 
 #include "base/async/task_group.h"
 #include "base/async/turn_queue.h"
+#include "gate/grants.h"
 #include "http/client.h"
 
 namespace hako::gate {
 
-/// How a box's own ports, all but the daemon's, are reached. Chosen by the box's owner.
+/// How a box is reached. Chosen by the box's owner.
 struct Ingress {
-  std::string traffic_token;  ///< what a request must show; empty when anybody may come in
-  std::string mask_host;      ///< what Host becomes, "${PORT}" being the port; empty to leave it
+  /// Empty when anybody may come in to the ports that are not the daemon's. Otherwise a request must
+  /// show it, or, if there is a list of grants, one that is good for ports.
+  std::string traffic_token;
+  std::string mask_host;  ///< what Host becomes there, "${PORT}" being the port; empty to leave it
+  /// Who may ask the daemon, where that has a token. None at all, which is not the same as an empty
+  /// list: whoever shows the daemon's own.
+  std::optional<Grants> grants;
+};
+
+/// When the first of the connections that are in use must end, for all machines together.
+struct Expiries {
+  WallTime next = WallTime::max();
+  Condition sooner;  ///< `next` is now before what it was
 };
 
 /// One VM. Shared between the table and whoever talks to the guest just now.
@@ -28,6 +40,9 @@ struct Machine {
   std::deque<Fd> stock;            ///< unconnected sockets inside its namespace
   std::vector<http::Client> idle;  ///< kept-alive connections to the daemon
   std::set<int> live;              ///< descriptors of connections in use
+  std::map<int, Admission> admitted;  ///< those of them that go on by a grant
+  std::shared_ptr<Expiries> expiries;
+  size_t peeked = 0;  ///< bytes of requests' messages kept until they are whole
   bool removed = false;
   bool asking = false;  ///< more sockets are on their way
   int waiting = 0;      ///< who found no socket in stock
@@ -64,8 +79,8 @@ class MachineTable {
   /// Requests for `box` go to machine `id` from now on. not_found.
   Result<void> publish(const std::string& id, const std::string& box, std::string access_token,
                        Ingress ingress = {});
-  /// Resets connections to its ports if another token is asked for from now on; not the daemon's,
-  /// whose token is the same.
+  /// Resets the connections that go on by a grant which is no more, or no longer good for them, and,
+  /// if another traffic token is asked for from now on, those to its ports that are nobody's grant's.
   static void change_ingress(Machine& machine, Ingress ingress);
   Result<void> add_sockets(const std::string& id, std::vector<Fd> sockets);
 
@@ -79,6 +94,8 @@ class MachineTable {
   /// Puts back one that has not been connected.
   static void give_back(Machine& machine, Fd socket);
 
+  /// Resets connections whose grant has expired, at that moment, until cancelled.
+  Task<void> end_expired();
   /// Closes kept connections that guests have closed, now and then, until cancelled.
   Task<void> sweep();
 
@@ -92,10 +109,12 @@ class MachineTable {
   Task<void> refill(MachineRef machine);
   Task<Result<void>> wait_for_stock(MachineRef machine);
   void cut(Machine& machine);
+  WallTime cut_expired(WallTime now);
 
   TaskGroup& tasks_;
   SocketSource source_;
   Removed removed_;
+  std::shared_ptr<Expiries> expiries_ = std::make_shared<Expiries>();
   std::map<std::string, MachineRef> machines_;
   std::map<std::string, MachineRef> boxes_;
   uint64_t epoch_ = 0;

@@ -9,7 +9,7 @@
 #include <iostream>
 
 #include "base/log.h"
-#include "config/config.h"
+#include "config/listening.h"
 #include "gate/node_link.h"
 #include "gate/proxy.h"
 #include "http/server.h"
@@ -25,6 +25,10 @@ Result<Fd> listening_socket(const config::Config& config, int inherited) {
     Fd given(inherited);
     return given.duplicate();
   }
+  // Which isolation boxes have is the node's to know: it announces none where it may not.
+  auto allowed = policy::may_listen(config::gate_listening(config));
+  if (!allowed.allowed)
+    return Error(ErrorCode::permission_denied, "[gate] address: " + allowed.explanation());
   return http::listen_tcp(config.gate_address, config.gate_port);
 }
 
@@ -56,7 +60,7 @@ Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Ser
   auto executor = co_await asio::this_coro::executor;
   NodeLink node(executor, config.gate_socket(), tls, std::move(resolvers), std::move(own));
   Proxy::Api api{config.api_host(), config.api_socket()};
-  Proxy proxy(node.table(), std::move(api));
+  Proxy proxy(node.table(), node.access(), std::move(api));
   http::Handler handler = [&proxy](http::Exchange& exchange) { return proxy.handle(exchange); };
   TaskGroup tasks(executor);
   tasks.spawn("node link", node.run());
@@ -67,6 +71,7 @@ Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Ser
   tasks.spawn("proxy", http::serve(std::move(listener), handler, limits, welcome));
   co_await wait_for_signal(signals);
   log_info("stopping");
+  node.access().settle_all();
   co_await tasks.stop();
 }
 

@@ -83,7 +83,12 @@ Result<std::optional<Ingress>> ingress_of(const boost::json::object& body) {
   if (!reached) return std::nullopt;
   HAKO_TRY(auto traffic_token, wire::string_member(*reached, "traffic_token"));
   HAKO_TRY(auto mask_host, wire::string_member(*reached, "mask_host"));
-  return Ingress{traffic_token.value_or(""), mask_host.value_or("")};
+  Ingress ingress{traffic_token.value_or(""), mask_host.value_or(""), std::nullopt};
+  if (auto* list = wire::find_member(*reached, "grants")) {
+    HAKO_TRY(auto grants, parse_grants(*list));
+    ingress.grants = std::move(grants);
+  }
+  return ingress;
 }
 
 rpc::Payload done() {
@@ -100,11 +105,8 @@ NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path, tls:
       table_(tasks_, [this](std::string machine,
                             int count) { return ask_for_sockets(std::move(machine), count); }),
       guests_(table_),
-      egress_(executor, table_, std::move(resolvers), std::move(own),
-              [this](const std::string& machine, const std::string& box,
-                     boost::json::array records) {
-                return tell_records(machine, box, std::move(records));
-              }) {
+      access_(teller("access.records")),
+      egress_(executor, table_, std::move(resolvers), std::move(own), teller("egress.records")) {
   table_.on_removed([this](const std::string& machine) { egress_.remove(machine); });
 }
 
@@ -112,6 +114,8 @@ Task<void> NodeLink::run() {
   Duration pause = kReconnectPause;
   bool reported = false;
   tasks_.spawn("sweep connections", table_.sweep());
+  tasks_.spawn("grants that expire", table_.end_expired());
+  tasks_.spawn("access records", access_.run());
   tasks_.spawn("egress", egress_.run());
   std::exception_ptr stopped;
   try {
@@ -172,14 +176,16 @@ Task<Result<std::vector<Fd>>> NodeLink::ask_for_sockets(std::string machine, int
   co_return std::move(answer.fds);
 }
 
-bool NodeLink::tell_records(const std::string& machine, const std::string& box,
-                            boost::json::array records) {
-  if (!peer_) return false;
-  rpc::Payload payload;
-  payload.body["machine"] = machine;
-  payload.body["box"] = box;
-  payload.body["records"] = std::move(records);
-  return peer_->tell("egress.records", std::move(payload)).has_value();
+SendRecords NodeLink::teller(const char* method) {
+  return [this, method](const std::string& machine, const std::string& box,
+                        boost::json::array records) {
+    if (!peer_) return false;
+    rpc::Payload payload;
+    payload.body["machine"] = machine;
+    payload.body["box"] = box;
+    payload.body["records"] = std::move(records);
+    return peer_->tell(method, std::move(payload)).has_value();
+  };
 }
 
 void NodeLink::take_orders(rpc::Peer& peer) {
@@ -220,6 +226,8 @@ NodeLink::Answer NodeLink::add(rpc::Payload order) {
 
 NodeLink::Answer NodeLink::remove(rpc::Payload order) {
   HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
+  // Before the answer: behind it the node may know nothing of the machine any more.
+  access_.settle(id);
   HAKO_CO_TRYV(table_.remove(id));
   co_return done();
 }

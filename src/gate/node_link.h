@@ -1,6 +1,7 @@
 // The gate's connection with the node, whose orders it takes.
 #pragma once
 
+#include "gate/access_log.h"
 #include "gate/egress.h"
 #include "gate/guest_caller.h"
 #include "rpc/peer.h"
@@ -18,6 +19,7 @@ class NodeLink {
            std::vector<DnsServer> resolvers, OwnAddresses own);
 
   MachineTable& table() { return table_; }
+  AccessLog& access() { return access_; }
   /// Connects, and again whenever the connection ends, until cancelled.
   Task<void> run();
 
@@ -28,8 +30,8 @@ class NodeLink {
   Task<void> forget_unannounced(uint64_t epoch);
   Task<Result<std::vector<Fd>>> ask_for_sockets(std::string machine, int count);
   void take_orders(rpc::Peer& peer);
-  bool tell_records(const std::string& machine, const std::string& box,
-                    boost::json::array records);
+  /// Sends records as `method`.
+  SendRecords teller(const char* method);
 
   Answer add(rpc::Payload order);
   Answer remove(rpc::Payload order);
@@ -50,6 +52,7 @@ class NodeLink {
   TaskGroup tasks_;
   MachineTable table_;
   GuestCaller guests_;
+  AccessLog access_;
   Egress egress_;
   std::shared_ptr<rpc::Peer> peer_;
 };

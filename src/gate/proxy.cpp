@@ -1,12 +1,9 @@
 #include "gate/proxy.h"
 
-#include <charconv>
-
 #include "base/log.h"
 #include "gate/answers.h"
 #include "http/relay.h"
 #include "wire/loopback.h"
-#include "wire/signature.h"
 
 namespace hako::gate {
 namespace {
@@ -18,9 +15,6 @@ constexpr Duration kApiPatience = 5s;
 constexpr Duration kFirstPause = 100ms;
 /// A service that is just starting gets a second or so to open its port.
 constexpr int kDialTries = 5;
-constexpr size_t kLongestPath = 4096;
-constexpr size_t kLongestUser = 256;
-constexpr size_t kLongestSignature = 64;
 
 http::Response connect_problem(const http::RequestHead& head, const wire::BoxPort& target,
                                const Error& error) {
@@ -39,10 +33,6 @@ wire::RoutingFacts facts_of(const http::RequestHead& head) {
   facts.sandbox_id = head.header("E2b-Sandbox-Id");
   facts.sandbox_port = head.header("E2b-Sandbox-Port");
   return facts;
-}
-
-bool is_signed(const http::RequestHead& head) {
-  return head.path() == "/files" && head.parameter("signature").has_value();
 }
 
 /// Whether it brings data that must not go in before the box's label has risen.
@@ -66,33 +56,18 @@ Task<void> answer(http::Exchange& exchange, http::Response response) {
 }  // namespace
 
 std::optional<wire::BoxPort> Proxy::box_by_signature(const http::RequestHead& head) const {
-  if (!is_signed(head)) return std::nullopt;
-  auto signature = head.parameter("signature");
-  std::string path = head.parameter("path").value_or("");
-  std::string user = head.parameter("username").value_or("");
-  // Every box's token is tried: what none can have signed must not cost that.
-  if (path.size() > kLongestPath || user.size() > kLongestUser ||
-      signature->size() > kLongestSignature)
-    return std::nullopt;
-  wire::FileGrant grant;
-  grant.path = path;
-  grant.user = user;
-  // A browser asks with OPTIONS before it sends what the signature is for.
-  bool asks = head.method == http::Verb::options;
-  bool writes = head.method == http::Verb::post ||
-                (asks && head.header("Access-Control-Request-Method") == "POST");
-  grant.operation = writes ? "write" : "read";
-  if (auto text = head.parameter("signature_expiration")) {
-    int64_t seconds = 0;
-    auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), seconds);
-    if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
-    grant.expires = seconds;
-  }
-  // Whether it has expired the daemon says, in the words that clients know.
+  auto request = SignedRequest::of(head);
+  if (!request) return std::nullopt;
+  constexpr policy::ActionSet kFiles{policy::Action::files_read, policy::Action::files_write};
+  // Whether it has expired, or is good for this, is said when the box is known.
   for (const auto& [box, machine] : table_.boxes()) {
     if (machine->access_token.empty()) continue;
-    if (wire::equal_secrets(wire::sign_files(grant, machine->access_token), *signature))
-      return wire::BoxPort{box, wire::kDaemonPort};
+    bool fits = !machine->ingress.grants && request->fits(machine->access_token);
+    if (machine->ingress.grants) {
+      for (const Grant& grant : *machine->ingress.grants)
+        fits = fits || (!(grant.actions & kFiles).empty() && request->fits(grant.token));
+    }
+    if (fits) return wire::BoxPort{box, wire::kDaemonPort};
   }
   return std::nullopt;
 }
@@ -144,15 +119,9 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
         400, "uploads with a label go to the API's port, which raises the sandbox's label first");
     co_return co_await answer(exchange, std::move(response));
   }
-  if (route.target.port == wire::kDaemonPort) {
-    if (is_preflight(head)) {
-      auto response = preflight_answer(head);
-      co_return co_await answer(exchange, std::move(response));
-    }
-  } else {
-    if (auto refused = refusal(head, route.target, machine->ingress))
-      co_return co_await answer(exchange, std::move(*refused));
-    prepare_for_service(head, route.target.port, machine->ingress);
+  if (route.target.port == wire::kDaemonPort && is_preflight(head)) {
+    auto response = preflight_answer(head);
+    co_return co_await answer(exchange, std::move(response));
   }
   co_await pass_on(exchange, std::move(head), std::move(machine), std::move(route.target));
 }
@@ -169,16 +138,39 @@ Task<Result<GuestConnection>> Proxy::connect(MachineRef machine, uint16_t port) 
   return dial(table_, std::move(machine), plan);
 }
 
+http::RequestHead Proxy::head_for(const http::RequestHead& head, const Machine& machine,
+                                  uint16_t port, const Judgement& judgement) {
+  http::RequestHead inside = head;
+  if (port != wire::kDaemonPort) {
+    prepare_for_service(inside, port, machine.ingress);
+  } else if (judgement.by) {
+    show_own_token(inside, machine.access_token);
+  }
+  return inside;
+}
+
+Task<void> Proxy::refuse(http::Exchange& exchange, const http::RequestHead& head,
+                         const Machine& machine, const wire::BoxPort& target,
+                         const Judgement& judgement) {
+  log_.refused(machine, head, target.port, judgement.refused, judgement.key, judgement.reason);
+  auto response = refusal(head, target, judgement);
+  co_await answer(exchange, std::move(response));
+}
+
 Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, MachineRef machine,
                           wire::BoxPort target) {
+  bool daemon = target.port == wire::kDaemonPort;
+  bool repeatable = !head.has_body();
+  auto judge_now = [&] { return judge(head, target.port, *machine, WallClock::now()); };
+  Judgement judgement = judge_now();
+  if (!judgement.passes())
+    co_return co_await refuse(exchange, head, *machine, target, judgement);
   // The relay inside a guest is for us alone: it would reach any port past the traffic token.
   if (target.port == wire::kLoopbackRelayPort) {
     auto response = no_port(head, target);
     co_return co_await answer(exchange, std::move(response));
   }
-  bool daemon = target.port == wire::kDaemonPort;
-  std::string token = machine->ingress.traffic_token;
-  bool repeatable = !head.has_body();
+  std::optional<Access> access;
   http::HeadEdit edit;
   if (daemon) edit = [](http::ResponseHead& response) { allow_origins(response.fields); };
   for (;;) {
@@ -188,21 +180,31 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
                                        : connect_problem(head, target, connection.error());
       co_return co_await answer(exchange, std::move(response));
     }
-    // Its ports may have been closed to this request while the connection was made.
-    if (!daemon && machine->ingress.traffic_token != token) {
-      if (auto refused = refusal(head, target, machine->ingress))
-        co_return co_await answer(exchange, std::move(*refused));
-    }
+    // It may have been closed to this request while the connection was made.
+    judgement = judge_now();
+    if (!judgement.passes())
+      co_return co_await refuse(exchange, head, *machine, target, judgement);
+    if (judgement.by) connection.value().go_on_by(*judgement.by);
+    if (daemon && !access) access.emplace(log_, machine, head);
+    if (access) access->is_of(judgement.key);
+    if (!daemon) log_.reached(*machine, target.port, judgement.key);
     bool reused = connection.value().reused();
-    auto outcome = co_await http::relay(exchange, head, connection.value().client(), edit);
+    auto inside = head_for(head, *machine, target.port, judgement);
+    http::RelayWatcher* watcher = access ? &*access : nullptr;
+    auto outcome = co_await http::relay(exchange, std::move(inside), connection.value().client(),
+                                        edit, http::Upgrades::any, watcher);
     if (outcome == http::RelayOutcome::reusable && daemon)
       GuestConnection::keep(std::move(connection).value());
     if (outcome != http::RelayOutcome::refused) co_return;
+    judgement = judge_now();
+    if (!judgement.passes() && !machine->removed)
+      co_return co_await refuse(exchange, head, *machine, target, judgement);
     // A kept connection may have been closed under us; a new one tells more.
     if (reused && repeatable && !machine->removed) continue;
     auto response = machine->removed ? no_sandbox(head, target)
                                      : problem(head, target, 502,
                                                "The sandbox did not answer the request", true);
+    if (access) access->answered(response.status);
     co_return co_await answer(exchange, std::move(response));
   }
 }

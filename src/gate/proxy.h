@@ -1,6 +1,7 @@
 // The way in: requests from outside, passed to the service in the box they name.
 #pragma once
 
+#include "gate/access_log.h"
 #include "gate/guest_connection.h"
 #include "http/server.h"
 #include "wire/routing.h"
@@ -15,7 +16,8 @@ class Proxy {
     std::string socket_path;  ///< the unix socket it listens on
   };
 
-  explicit Proxy(MachineTable& table, Api api = {}) : table_(table), api_(std::move(api)) {}
+  Proxy(MachineTable& table, AccessLog& log, Api api = {})
+      : table_(table), log_(log), api_(std::move(api)) {}
 
   /// Serves one request to its end.
   Task<void> handle(http::Exchange& exchange);
@@ -23,12 +25,19 @@ class Proxy {
  private:
   /// The box that a signed file URL is for, when it says so by nothing but its signature.
   std::optional<wire::BoxPort> box_by_signature(const http::RequestHead& head) const;
+  /// What of a request gets inside.
+  static http::RequestHead head_for(const http::RequestHead& head, const Machine& machine,
+                                    uint16_t port, const Judgement& judgement);
+  Task<void> refuse(http::Exchange& exchange, const http::RequestHead& head,
+                    const Machine& machine, const wire::BoxPort& target,
+                    const Judgement& judgement);
   Task<void> pass_on(http::Exchange& exchange, http::RequestHead head, MachineRef machine,
                      wire::BoxPort target);
   Task<void> pass_to_api(http::Exchange& exchange, http::RequestHead head);
   Task<Result<GuestConnection>> connect(MachineRef machine, uint16_t port);
 
   MachineTable& table_;
+  AccessLog& log_;
   Api api_;
 };
 

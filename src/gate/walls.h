@@ -9,6 +9,7 @@ enum class Wall {
   dns_names,       ///< only names that the policy allows are answered
   private_ranges,  ///< addresses that are not public are refused
   own_addresses,   ///< addresses of this host are refused
+  grants,          ///< a request for a daemon must show a grant that is good for it
   host_header,     ///< what an HTTP request names must be what allowed the connection
 };
 

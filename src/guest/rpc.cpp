@@ -14,10 +14,7 @@ constexpr std::chrono::seconds kLongestKeepalive{3600};
 
 /// Whether the request's media type is `type`, parameters aside.
 bool has_type(const http::RequestHead& head, std::string_view type) {
-  std::string_view header = head.header("Content-Type");
-  header = header.substr(0, header.find(';'));
-  while (!header.empty() && header.back() == ' ') header.remove_suffix(1);
-  return boost::beast::iequals(header, type);
+  return wire::is_media_type(head.header("Content-Type"), type);
 }
 
 }  // namespace

@@ -55,8 +55,13 @@ std::string upgrade_of(const RequestHead& head, Upgrades upgrades) {
 
 class Relay {
  public:
-  Relay(Exchange& exchange, Client& upstream, HeadEdit edit, Upgrades upgrades)
-      : exchange_(exchange), upstream_(upstream), edit_(std::move(edit)), upgrades_(upgrades) {}
+  Relay(Exchange& exchange, Client& upstream, HeadEdit edit, Upgrades upgrades,
+        RelayWatcher* watcher)
+      : exchange_(exchange),
+        upstream_(upstream),
+        edit_(std::move(edit)),
+        upgrades_(upgrades),
+        watcher_(watcher) {}
 
   Task<RelayOutcome> run(RequestHead head) {
     using namespace asio::experimental::awaitable_operators;
@@ -101,6 +106,7 @@ class Relay {
       auto room = buffer.empty() ? asio::buffer(probe) : asio::buffer(buffer);
       auto count = co_await exchange_.read_some(room);
       if (!count) co_return;
+      if (watcher_) watcher_->sent({static_cast<const char*>(room.data()), count.value()});
       if (count.value() == 0) break;
       auto written = co_await upstream_.write(asio::buffer(room.data(), count.value()));
       if (!written) co_return co_await wait_for_last_answer();
@@ -142,11 +148,13 @@ class Relay {
     }
     ResponseHead response = std::move(head).value();
     if (response.status == 101) {
+      if (watcher_) watcher_->answered(response.status);
       switching_ = std::move(response);
       outcome_ = RelayOutcome::finished;
       co_return;
     }
     answered_ = true;
+    if (watcher_) watcher_->answered(response.status);
     strip_connection_fields(response.fields);
     if (edit_) edit_(response);
     auto begun = co_await exchange_.begin(std::move(response));
@@ -160,6 +168,7 @@ class Relay {
         co_return;
       }
       if (count.value() == 0) break;
+      if (watcher_) watcher_->received(count.value());
       auto written = co_await exchange_.write(asio::buffer(buffer.get(), count.value()));
       if (!written) co_return cut_upstream();
     }
@@ -197,6 +206,7 @@ class Relay {
   Client& upstream_;
   HeadEdit edit_;
   Upgrades upgrades_;
+  RelayWatcher* watcher_;
   bool upgrade_ = false;
   bool uploaded_ = false;
   bool answered_ = false;
@@ -223,8 +233,8 @@ Task<void> copy(Stream& from, Stream& to, std::string pending) {
 }  // namespace
 
 Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream, HeadEdit edit,
-                         Upgrades upgrades) {
-  Relay relay(exchange, upstream, std::move(edit), upgrades);
+                         Upgrades upgrades, RelayWatcher* watcher) {
+  Relay relay(exchange, upstream, std::move(edit), upgrades, watcher);
   co_return co_await relay.run(std::move(head));
 }
 

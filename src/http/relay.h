@@ -25,12 +25,25 @@ enum class Upgrades {
   websocket,  ///< wishes for others are removed from requests, servers that switch to one are cut
 };
 
+/// Sees what an exchange is made of, as it passes.
+class RelayWatcher {
+ public:
+  virtual ~RelayWatcher() = default;
+  /// The next piece of the request's body; empty: it has ended.
+  virtual void sent(std::string_view piece) = 0;
+  virtual void answered(unsigned status) = 0;
+  /// So many bytes of the response's body.
+  virtual void received(size_t bytes) = 0;
+};
+
 /// Sends `exchange`'s request, with `head` in place of its own head, over `upstream`, and streams
 /// the response back as it comes, with back-pressure both ways. Hop-by-hop headers are removed;
 /// upgrades (101, WebSockets) become a byte tunnel. Bodies of any length; nothing is gathered.
 /// Framing is written anew on both sides, so a strange message cannot smuggle another.
+/// `watcher` is told nothing of what follows an upgrade.
 Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream,
-                         HeadEdit edit = {}, Upgrades upgrades = Upgrades::any);
+                         HeadEdit edit = {}, Upgrades upgrades = Upgrades::any,
+                         RelayWatcher* watcher = nullptr);
 
 /// Copies bytes both ways until both directions have ended or one breaks.
 Task<void> tunnel(Stream a, std::string pending_from_a, Stream b, std::string pending_from_b);

@@ -16,16 +16,19 @@ struct VmmJail {
   bool kvm = false;  ///< it may open /dev/kvm, by that device's group
   /// Bytes that no file it writes to may exceed: the size of its largest disk. 0: no bound.
   uint64_t largest_file = 0;
+  /// CgroupTree::doors() of the groups it goes into before all else; borrowed. Empty: it stays in
+  /// those of this process.
+  std::vector<int> cgroups = {};
 };
 
-/// Starts a VMM: first and only process of a pid namespace; in the empty network namespace; ipc and
-/// uts namespaces of its own; a root with its program, libraries and firmware, read-only, a /proc
-/// that shows only itself, and nothing else; no core dumps, bounded descriptors, threads and files;
-/// uid and gid dropped for good; a user namespace in which nobody is anybody; no capabilities, and
-/// none to come by; no_new_privs; a system call filter (and QEMU's own on top of it, by -sandbox).
-/// All files but the program's own it gets as descriptors.
-/// Where the kernel allows no user namespaces, it goes without that one.
-/// Errors: invalid_argument for uid or gid 0; else that of the failed step, which it names.
+/// Starts a VMM: in its control groups; first and only process of a pid namespace; in the empty
+/// network namespace; ipc and uts namespaces of its own; a root with its program, libraries and
+/// firmware, read-only, a /proc that shows only itself, and nothing else; no core dumps, bounded
+/// descriptors, threads and files; uid and gid dropped for good; a user namespace in which nobody
+/// is anybody; no capabilities, and none to come by; no_new_privs; a system call filter (and QEMU's
+/// own on top of it, by -sandbox). All files but the program's own it gets as descriptors. Where
+/// the kernel allows no user namespaces, it goes without that one. Errors: invalid_argument for uid
+/// or gid 0; else that of the failed step, which it names.
 Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
                            const VmmJail& jail);
 

@@ -38,6 +38,13 @@ struct Plan {
   sock_fprog filter;
 };
 
+int enter_cgroups(const Plan& plan) {
+  for (int door : plan.jail.cgroups) {
+    if (::write(door, "0", 1) < 0) return errno;
+  }
+  return 0;
+}
+
 int join_network(const Plan& plan) {
   return ::setns(plan.jail.netns, CLONE_NEWNET) ? errno : 0;
 }
@@ -98,6 +105,7 @@ struct Step {
 /// In this order, each needing what a later one takes away. Before them, the fork: into a pid
 /// namespace (Wall::processes).
 constexpr Step kSteps[] = {
+    {Wall::share, "enter its control groups", enter_cgroups},
     {Wall::network, "join the empty network namespace", join_network},
     {Wall::namespaces, "make ipc and uts namespaces", own_ipc_and_uts},
     {Wall::root, "enter the VMM's root", enter_root},
@@ -162,7 +170,7 @@ Result<Fd> out_of_the_way(int fd, const ProcessSpec& spec) {
   int lowest = 3;
   for (const FdMapping& mapping : spec.fds) lowest = std::max(lowest, mapping.childs + 1);
   Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, lowest));
-  if (!copy) return Error::from_errno(errno, "copy a namespace's descriptor");
+  if (!copy) return Error::from_errno(errno, "copy a descriptor for the jail");
   return copy;
 }
 
@@ -179,6 +187,7 @@ Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& sp
   if (jail.uid == 0 || jail.gid == 0)
     return Error(ErrorCode::invalid_argument, "a VMM never runs as root");
   Fd root, netns;
+  std::vector<Fd> doors;
   Plan plan{jail, static_cast<gid_t>(-1), -1, {}};
   if (jail.kvm) {
     HAKO_TRY(auto group, kvm_group());
@@ -191,8 +200,15 @@ Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& sp
                  const_cast<sock_filter*>(shared->filter.data())};
   HAKO_TRY(root, out_of_the_way(shared->root.get(), spec));
   plan.root = root.get();
-  HAKO_TRY(netns, out_of_the_way(jail.netns, spec));
-  plan.jail.netns = netns.get();
+  if (stands(Wall::network)) {
+    HAKO_TRY(netns, out_of_the_way(jail.netns, spec));
+    plan.jail.netns = netns.get();
+  }
+  for (int& door : plan.jail.cgroups) {
+    HAKO_TRY(auto copy, out_of_the_way(door, spec));
+    door = copy.get();
+    doors.push_back(std::move(copy));
+  }
   ChildSetup setup{enter_jail, &plan};
   setup.exec_mark = shared->exec_mark;
   if (stands(Wall::processes)) setup.namespaces = CLONE_NEWPID;

@@ -4,6 +4,7 @@
 namespace hako::jail {
 
 enum class Wall {
+  share,       ///< its control groups
   processes,   ///< the only process of its pid namespace
   network,     ///< joins the empty network namespace
   namespaces,  ///< ipc and uts of its own

@@ -17,6 +17,7 @@ constexpr size_t kMostPools = 8;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
 constexpr size_t kLargestEgress = 256 << 10;
+constexpr size_t kLargestIngress = 64 << 10;
 constexpr auto kPoolRetry = std::chrono::seconds(10);
 
 bool is_box_id(const std::string& id) {
@@ -26,12 +27,18 @@ bool is_box_id(const std::string& id) {
   return true;
 }
 
-/// It is kept in the machine's record, which is read as a whole.
-Result<void> check_egress(const boost::json::object& egress) {
-  if (boost::json::serialize(egress).size() > kLargestEgress)
-    return Error(ErrorCode::too_large, "what the box may reach is more than " +
-                                           std::to_string(kLargestEgress >> 10) + " KiB");
+/// They are kept in the machine's record, which is read as a whole.
+Result<void> check_size(std::string_view what, const boost::json::object& kept, size_t largest) {
+  if (boost::json::serialize(kept).size() > largest)
+    return Error(ErrorCode::too_large, std::string(what) + " is more than " +
+                                           std::to_string(largest >> 10) + " KiB");
   return ok();
+}
+Result<void> check_egress(const boost::json::object& egress) {
+  return check_size("what the box may reach", egress, kLargestEgress);
+}
+Result<void> check_ingress(const boost::json::object& ingress) {
+  return check_size("who may reach the box", ingress, kLargestIngress);
 }
 
 }  // namespace
@@ -98,6 +105,7 @@ Task<Result<Boxes::Created>> Boxes::create(CreateBox request) {
 Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   if (!is_box_id(request.box)) co_return Error(ErrorCode::invalid_argument, "malformed box id");
   HAKO_CO_TRYV(check_egress(request.egress));
+  HAKO_CO_TRYV(check_ingress(request.ingress));
   if (stopping_) co_return Error(ErrorCode::unavailable, "the node is stopping");
   if (boxes_.contains(request.box) || creating_.contains(request.box))
     co_return Error(ErrorCode::already_exists, "box " + request.box + " exists");
@@ -151,7 +159,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& f
       co_return std::move(vm);
     }
   }
-  auto snapshot = co_await templates_.snapshot(request.template_name, size);
+  auto snapshot = co_await templates_.snapshot(request.template_name, size, request.tenant);
   if (!snapshot) co_return snapshot.error();
   co_return co_await claim_clone(request, snapshot.value());
 }
@@ -174,7 +182,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
     const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot) {
   auto turn = co_await cloning_.take();
-  auto cloned = co_await Vm::clone(context_, *snapshot);
+  auto cloned = co_await Vm::clone(context_, *snapshot, request.tenant);
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();
   auto done = co_await hand_over(*vm, request);
@@ -204,6 +212,7 @@ Task<Result<void>> Boxes::wake_and_hand_over(Vm& vm, const CreateBox& request) {
 Result<void> Boxes::promise(Vm& vm, const CreateBox& request) {
   return vm.update_record([&](VmRecord& record) {
     record.box = request.box;
+    record.tenant = request.tenant;
     record.access_token = request.access_token;
     record.ingress = request.ingress;
     record.egress = request.egress;
@@ -222,7 +231,14 @@ Task<Result<void>> Boxes::publish(Vm& vm, const CreateBox& request) {
 
 void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
   tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
+  // Beside whoever waits for the box: the kernel may take some ten milliseconds for it. One of an
+  // earlier run may have been started without shares.
+  tasks_.spawn("share of " + id, give_share(vm));
   boxes_[id] = Box{std::move(vm)};
+}
+
+Task<void> Boxes::give_share(std::shared_ptr<Vm> vm) {
+  return vm->take_share();
 }
 
 void Boxes::adopt(std::unique_ptr<Vm> vm) {
@@ -247,6 +263,13 @@ Task<Result<void>> Boxes::destroy_to_end(std::string id, EndReason reason, std::
   co_return ok();
 }
 
+Result<void> Boxes::check_tenant(const std::string& id, const std::string& tenant) const {
+  auto found = boxes_.find(id);
+  if (found == boxes_.end() || found->second.vm->record().tenant != tenant)
+    return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  return ok();
+}
+
 Result<void> Boxes::set_end(const std::string& id, WallTime ends) {
   auto found = boxes_.find(id);
   if (found == boxes_.end() || found->second.ending)
@@ -262,6 +285,9 @@ Task<Result<void>> Boxes::set_egress(std::string id, boost::json::object egress,
 Task<Result<void>> Boxes::set_egress_to_end(std::string id, boost::json::object egress,
                                             std::optional<boost::json::object> ingress) {
   HAKO_CO_TRYV(check_egress(egress));
+  if (ingress) {
+    HAKO_CO_TRYV(check_ingress(*ingress));
+  }
   auto found = boxes_.find(id);
   if (found == boxes_.end() || found->second.ending)
     co_return Error(ErrorCode::not_found, "box " + id + " does not exist");

@@ -10,6 +10,7 @@ namespace hako::node {
 
 struct CreateBox {
   std::string box;
+  std::string tenant = kDefaultTenant;
   std::string template_name;
   std::optional<int> memory_mib, vcpus;
   WallTime ends{};
@@ -44,6 +45,8 @@ class Boxes {
   /// slots, memory), no_space, timed_out, unavailable.
   Task<Result<Created>> create(CreateBox request);
   Task<Result<void>> destroy(std::string box, EndReason reason, std::string detail);
+  /// ok if the box is `tenant`'s; otherwise not_found, in the words of a box that does not exist.
+  Result<void> check_tenant(const std::string& box, const std::string& tenant) const;
   Result<void> set_end(const std::string& box, WallTime ends);
   /// What the box may reach from now on. Written down first: on an error it holds from the gate's
   /// next connection on at the latest, but what it forbids may go on till then. Errors: not_found,
@@ -94,6 +97,7 @@ class Boxes {
   Result<void> promise(Vm& vm, const CreateBox& request);
   Task<Result<void>> publish(Vm& vm, const CreateBox& request);
   void keep(std::string box, std::shared_ptr<Vm> vm);
+  Task<void> give_share(std::shared_ptr<Vm> vm);
   Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
   Task<void> announce(std::shared_ptr<Vm> vm);
   Task<void> end_expired(std::string box);

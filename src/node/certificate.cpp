@@ -11,10 +11,15 @@ constexpr size_t kLargestPem = 256 << 10;
 
 }  // namespace
 
-Result<std::pair<std::string, std::string>> Certificate::read() const {
-  HAKO_TRY(auto chain, read_file(config_.gate_certificate, kLargestPem));
-  HAKO_TRY(auto key, read_file(config_.gate_key, kLargestPem));
-  return std::pair(std::move(chain), std::move(key));
+Result<CertificatePair> read_certificate(const std::string& certificate, const std::string& key) {
+  CertificatePair pair;
+  HAKO_TRY(pair.first, read_file(certificate, kLargestPem));
+  HAKO_TRY(pair.second, read_file(key, kLargestPem));
+  return pair;
+}
+
+Result<CertificatePair> Certificate::read() const {
+  return read_certificate(config_.gate_certificate, config_.gate_key);
 }
 
 Task<void> Certificate::hand_over() {

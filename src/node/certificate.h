@@ -1,10 +1,16 @@
-// The gate's certificate, which the gate cannot read itself.
+// The certificates of gate and api, which neither can read itself.
 #pragma once
 
 #include "config/config.h"
 #include "node/gate_link.h"
 
 namespace hako::node {
+
+/// Certificate with its chain, and key, both PEM.
+using CertificatePair = std::pair<std::string, std::string>;
+
+/// What the two files hold now. Errors name the file.
+Result<CertificatePair> read_certificate(const std::string& certificate, const std::string& key);
 
 /// Reads the files that [gate] certificate and key name and hands them to the gate. Does nothing if
 /// none are named. Thread: the node's executor.
@@ -18,12 +24,12 @@ class Certificate {
   Task<void> watch();
 
  private:
-  Result<std::pair<std::string, std::string>> read() const;
+  Result<CertificatePair> read() const;
 
   const config::Config& config_;
   GateLink& gate_;
-  std::pair<std::string, std::string> given_;  ///< what the gate was told last
-  std::string problem_;                        ///< what was logged last
+  CertificatePair given_;   ///< what the gate was told last
+  std::string problem_;     ///< what was logged last
 };
 
 }  // namespace hako::node

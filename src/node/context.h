@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "engine/engine.h"
 #include "node/gate_link.h"
+#include "node/shares.h"
 #include "node/slot_pool.h"
 
 namespace hako::node {
@@ -22,6 +23,7 @@ struct Context {
   engine::Engine& engine;
   SlotPool& slots;
   GateLink& gate;
+  Shares& shares;
   int empty_netns = -1;  ///< the VMMs' own network namespace: empty
   /// Names of root file systems that template builds work on, in root_dir(); kept by them.
   std::set<std::string> roots_in_use = {};

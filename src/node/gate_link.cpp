@@ -24,6 +24,15 @@ GateLink::GateLink(SocketSource sockets, Recorded recorded, Connected connected)
       recorded_(std::move(recorded)),
       on_connected_(std::move(connected)) {}
 
+void GateLink::take_records(rpc::Peer& peer, const char* method, RecordKind kind) {
+  rpc::Handler take = [this, kind](rpc::Payload told) -> Task<Result<rpc::Payload>> {
+    HAKO_CO_TRY(auto records, parse_box_records(kind, told.body));
+    recorded_(kind, std::move(records));
+    co_return rpc::Payload();
+  };
+  peer.on(method, std::move(take));
+}
+
 Task<void> GateLink::serve(Fd connection) {
   auto executor = co_await asio::this_coro::executor;
   if (peer_) peer_->close();
@@ -40,13 +49,9 @@ Task<void> GateLink::serve(Fd connection) {
     answer.fds = std::move(sockets);
     co_return std::move(answer);
   };
-  rpc::Handler take_records = [this](rpc::Payload told) -> Task<Result<rpc::Payload>> {
-    HAKO_CO_TRY(auto records, parse_egress_records(told.body));
-    recorded_(std::move(records));
-    co_return rpc::Payload();
-  };
   peer->on("sockets.want", std::move(want_sockets));
-  peer->on("egress.records", std::move(take_records));
+  take_records(*peer, "egress.records", RecordKind::egress);
+  take_records(*peer, "access.records", RecordKind::access);
   // The machines are announced while run() serves; only then may others call.
   TaskGroup announcing(executor);
   peer_ = peer;

@@ -8,7 +8,7 @@
 
 #include "base/async/task_group.h"
 #include "network/slot.h"
-#include "node/egress_records.h"
+#include "node/box_records.h"
 #include "rpc/peer.h"
 
 namespace hako::node {
@@ -22,8 +22,8 @@ class GateLink {
   /// Gives `count` sockets inside the namespace of `machine`.
   using SocketSource =
       std::function<Result<std::vector<Fd>>(const std::string& machine, int count)>;
-  /// Told of what boxes have tried to reach, as the gate says it.
-  using Recorded = std::function<void(EgressRecords records)>;
+  /// Told of what has happened at boxes, as the gate says it.
+  using Recorded = std::function<void(RecordKind kind, BoxRecords records)>;
   /// Told whenever a gate has connected: adds all machines and publishes all boxes again.
   using Connected = std::function<Task<void>()>;
 
@@ -66,6 +66,7 @@ class GateLink {
   Task<Result<void>> use_certificate(const std::string& certificate, const std::string& key);
 
  private:
+  void take_records(rpc::Peer& peer, const char* method, RecordKind kind);
   Task<Result<rpc::Payload>> call(std::string method, rpc::Payload payload, Duration deadline);
 
   SocketSource sockets_;

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "config/listening.h"
 #include "engine/kvm_verdict.h"
 #include "engine/qemu/qemu_engine.h"
 #include "image/checksum.h"
@@ -17,7 +18,6 @@
 #include "node/kvm_trial.h"
 #include "node/reconcile.h"
 #include "node/service.h"
-#include "policy/listen.h"
 
 namespace hako::node {
 namespace {
@@ -136,10 +136,14 @@ class Node {
                kSlotsReady),
         gate_([this](const std::string& machine,
                      int count) { return boxes_.open_sockets(machine, count); },
-              [this](EgressRecords records) { service_.tell_egress(std::move(records)); },
+              [this](RecordKind kind, BoxRecords records) {
+                service_.tell_records(kind, std::move(records));
+              },
               [this] { return announce(); }),
         certificate_(config, gate_),
-        context_{executor, blocking_, config_, *engine_, slots_, gate_, empty_netns_.get()},
+        shares_(config_),
+        context_{executor, blocking_, config_, *engine_, slots_,
+                 gate_,    shares_,   empty_netns_.get()},
         templates_(context_, std::move(image)),
         boxes_(context_, templates_,
                [this](const std::string& box, EndReason reason, const std::string& detail) {
@@ -151,6 +155,7 @@ class Node {
 
   Task<Result<NodeEnd>> run(Leftovers leftovers) {
     HAKO_CO_TRYV(templates_.load());
+    shares_.open();
     slots_.start(leftovers.slots);
     HAKO_CO_TRY(auto api_socket, rpc::listen_unix(config_.node_socket(), config_.api_uid));
     HAKO_CO_TRY(auto gate_socket, rpc::listen_unix(config_.gate_socket(), config_.gate_uid));
@@ -250,6 +255,7 @@ class Node {
     co_await tasks_.stop();
     co_await slots_.stop();
     blocking_.join();
+    shares_.close();
   }
 
  private:
@@ -266,6 +272,7 @@ class Node {
   SlotPool slots_;
   GateLink gate_;
   Certificate certificate_;
+  Shares shares_;
   Context context_;
   Templates templates_;
   Boxes boxes_;
@@ -302,8 +309,9 @@ Task<Result<NodeEnd>> run_node(const config::Config& config) {
     }
   }
   bool emulated = engine->fingerprint().isolation == engine::Isolation::emulated;
-  auto reachable =
-      policy::may_listen(config.gate_address, emulated, config.allow_emulated_beyond_loopback);
+  policy::Listening gate = config::gate_listening(config);
+  gate.emulated = emulated;
+  auto reachable = policy::may_listen(gate);
   if (!reachable.allowed)
     co_return Error(ErrorCode::permission_denied, "[gate] address: " + reachable.explanation());
   HAKO_CO_TRY(auto netns, network::empty_namespace(config.run_dir + "/netns/empty"));

@@ -13,6 +13,7 @@ extern "C" {
 #include <filesystem>
 
 #include "base/log.h"
+#include "node/shares.h"
 
 namespace hako::node {
 namespace {
@@ -126,8 +127,12 @@ Result<Leftovers> sweep(const config::Config& config, bool keep_boxes) {
       ++slots;
     }
   }
-  if (killed + files + slots > 0)
-    log_info("swept", {{"processes", killed}, {"folders", files}, {"slots", slots}});
+  int shares = sweep_shares(config, kept_machines);
+  if (killed + files + slots + shares > 0)
+    log_info("swept", {{"processes", killed},
+                       {"folders", files},
+                       {"slots", slots},
+                       {"shares", shares}});
   return left;
 }
 

@@ -14,7 +14,7 @@ struct Leftovers {
 };
 
 /// Ends what no box needs: VMMs of half-made or pooled machines, VMMs under our uids that no record
-/// knows, and the files, sockets and namespaces of all of these. What it returns is all that is
+/// knows, and the files, sockets, namespaces and control groups of all of these. What it returns is all that is
 /// left. Blocking. `keep_boxes` false ends the boxes too.
 Result<Leftovers> sweep(const config::Config& config, bool keep_boxes);
 

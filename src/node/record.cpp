@@ -54,6 +54,7 @@ boost::json::object to_json(const VmRecord& record) {
       {"defaults", to_json(record.defaults)},
       {"generation", record.generation},
       {"box", record.box},
+      {"tenant", record.tenant},
       {"access_token", record.access_token},
       {"started_ms", to_unix_ms(record.started)},
       {"ends_ms", to_unix_ms(record.ends)},
@@ -90,6 +91,7 @@ Result<VmRecord> parse_record(std::string_view text) {
   record.defaults = std::move(defaults).value();
   record.generation = static_cast<int>(fields.integer("generation"));
   record.box = fields.text("box");
+  record.tenant = fields.text_or("tenant", kDefaultTenant);
   record.access_token = fields.text("access_token");
   record.ingress = fields.object_or_empty("ingress");
   record.egress = fields.object_or_empty("egress");

@@ -24,6 +24,9 @@ boost::json::object to_json(const GuestDefaults& defaults);
 /// What is absent keeps its default. invalid_argument for a wrong type.
 Result<GuestDefaults> parse_defaults(const boost::json::object& fields);
 
+/// Whose boxes are that were made before there were tenants, or for none.
+inline constexpr char kDefaultTenant[] = "default";
+
 /// Lives in <vm folder>/record.json. Written before the VMM starts, so that whatever a crash leaves
 /// behind has a record or a uid of ours by which it is found.
 struct VmRecord {
@@ -39,6 +42,7 @@ struct VmRecord {
   int generation = 0;  ///< of the guest's identity; grows with each restore
   // Once it is a box:
   std::string box;
+  std::string tenant = kDefaultTenant;  ///< whose it is; empty: nobody's yet
   std::string access_token;
   boost::json::object ingress;  ///< what the gate is told about reaching it; may be empty
   boost::json::object egress;   ///< the same about what it may reach; empty: nothing

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "node/certificate.h"
 #include "node/json_fields.h"
 
 namespace hako::node {
@@ -10,6 +11,7 @@ namespace {
 
 boost::json::object describe(const VmRecord& record) {
   return {{"box", record.box},
+          {"tenant", record.tenant},
           {"template", record.template_name},
           {"memory_mib", record.size.memory_mib},
           {"vcpus", record.size.vcpus},
@@ -49,7 +51,7 @@ Task<void> Service::serve(Fd connection) {
       {"node.info", &Service::info},          {"box.create", &Service::create_box},
       {"box.destroy", &Service::destroy_box}, {"box.set_end", &Service::set_end},
       {"box.list", &Service::list_boxes},     {"box.console", &Service::console},
-      {"box.egress", &Service::set_egress},
+      {"box.egress", &Service::set_egress},   {"api.certificate", &Service::api_certificate},
   };
   for (const auto& [name, method] : methods) {
     rpc::Handler handler = [this, method = method](rpc::Payload request) {
@@ -78,18 +80,26 @@ void Service::tell_gone(const std::string& box, EndReason reason, const std::str
   }
 }
 
-void Service::tell_egress(EgressRecords records) {
+void Service::tell_records(RecordKind kind, BoxRecords records) {
   if (!boxes_.is_machine_of(records.machine, records.box)) {
-    log_warn("egress_of_nobody", {{"machine", records.machine}, {"box", records.box}});
+    log_warn("records_of_nobody", {{"machine", records.machine}, {"box", records.box}});
     return;
   }
   boost::json::object body = {{"box", records.box}};
   body["records"] = std::move(records.records);
   for (const auto& peer : peers_) {
-    auto told = peer->tell("box.egress", payload(body));
+    auto told = peer->tell(kind == RecordKind::egress ? "box.egress" : "box.access", payload(body));
     if (!told)
       log_warn("api_not_told", {{"box", records.box}, {"error", told.error().message()}});
   }
+}
+
+Result<void> Service::check_tenant(const boost::json::object& body, const std::string& box) const {
+  if (!body.contains("tenant")) return ok();
+  Fields fields(body);
+  std::string tenant = fields.text("tenant");
+  if (fields.problem()) return Error(ErrorCode::invalid_argument, *fields.problem());
+  return boxes_.check_tenant(box, tenant);
 }
 
 Service::Answer Service::info(rpc::Payload) {
@@ -114,6 +124,7 @@ Service::Answer Service::create_box(rpc::Payload request) {
   Fields fields(request.body);
   CreateBox create;
   create.box = fields.text("box");
+  create.tenant = fields.text_or("tenant", kDefaultTenant);
   create.template_name = fields.text("template");
   create.memory_mib = small_integer(fields, request.body, "memory_mib");
   create.vcpus = small_integer(fields, request.body, "vcpus");
@@ -135,6 +146,7 @@ Service::Answer Service::destroy_box(rpc::Payload request) {
   std::string box = fields.text("box");
   std::string reason = fields.text_or("reason", "asked for");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(check_tenant(request.body, box));
   HAKO_CO_TRYV(co_await boxes_.destroy(box, EndReason::destroyed, std::move(reason)));
   co_return payload({});
 }
@@ -144,6 +156,7 @@ Service::Answer Service::set_end(rpc::Payload request) {
   std::string box = fields.text("box");
   WallTime ends = from_unix_ms(fields.integer("ends_ms"));
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(check_tenant(request.body, box));
   HAKO_CO_TRYV(boxes_.set_end(box, ends));
   co_return payload({});
 }
@@ -155,6 +168,7 @@ Service::Answer Service::set_egress(rpc::Payload request) {
   std::optional<boost::json::object> ingress;
   if (request.body.contains("ingress")) ingress = fields.object("ingress");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(check_tenant(request.body, box));
   HAKO_CO_TRYV(co_await boxes_.set_egress(std::move(box), std::move(egress), std::move(ingress)));
   co_return payload({});
 }
@@ -171,12 +185,24 @@ Service::Answer Service::console(rpc::Payload request) {
   Fields fields(request.body);
   std::string box = fields.text("box");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(check_tenant(request.body, box));
   HAKO_CO_TRY(auto text, co_await boxes_.console(box));
   boost::json::object body;
   // JSON carries Unicode only; what the guest wrote may be anything.
   std::replace_if(
       text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) > 126; }, '?');
   body["text"] = std::move(text);
+  co_return payload(std::move(body));
+}
+
+Service::Answer Service::api_certificate(rpc::Payload) {
+  const config::Config& config = context_.config;
+  if (config.api_certificate.empty())
+    co_return Error(ErrorCode::not_found, "the configuration names no certificate for the api");
+  HAKO_CO_TRY(auto pair, read_certificate(config.api_certificate, config.api_certificate_key));
+  boost::json::object body;
+  body["certificate"] = std::move(pair.first);
+  body["key"] = std::move(pair.second);
   co_return payload(std::move(body));
 }
 

@@ -16,10 +16,12 @@ class Service {
   /// Ends what template builds are under way.
   Task<void> stop_builds() { return template_service_.stop(); }
   void tell_gone(const std::string& box, EndReason reason, const std::string& detail);
-  void tell_egress(EgressRecords records);
+  void tell_records(RecordKind kind, BoxRecords records);
 
  private:
   using Answer = Task<Result<rpc::Payload>>;
+  /// not_found if the message names a tenant, and the box is another's.
+  Result<void> check_tenant(const boost::json::object& body, const std::string& box) const;
   Answer info(rpc::Payload request);
   Answer create_box(rpc::Payload request);
   Answer destroy_box(rpc::Payload request);
@@ -27,6 +29,7 @@ class Service {
   Answer set_egress(rpc::Payload request);
   Answer list_boxes(rpc::Payload request);
   Answer console(rpc::Payload request);
+  Answer api_certificate(rpc::Payload request);
 
   Context& context_;
   Boxes& boxes_;

@@ -31,6 +31,7 @@ Task<Result<TemplateBuilds::Begun>> TemplateBuilds::begin(Begin request) {
     co_return Error(ErrorCode::resource_exhausted, "other templates are being built; try again");
   auto build = std::make_shared<Build>();
   build->id = request.build;
+  build->tenant = request.tenant;
   build->what = *from;
   build->token = request.access_token;
   if (request.memory_mib) build->what.size.memory_mib = *request.memory_mib;
@@ -59,6 +60,7 @@ Task<Result<void>> TemplateBuilds::boot(Build& build, std::string disk) {
   Template what = build.what;
   if (!disk.empty()) what.disk = disk;
   HAKO_CO_TRY(auto plan, co_await templates_.boot_for_build(what));
+  plan.tenant = build.tenant;
   auto booted = co_await boot_guest(context_, plan);
   if (what.disk.empty()) ::unlink(plan.disk.c_str());
   if (!booted) co_return booted.error();

@@ -18,6 +18,7 @@ class TemplateBuilds {
       : context_(context), templates_(templates), layers_(context) {}
 
   struct Begin {
+    std::string tenant;               ///< whose processors it takes; empty: nobody's
     std::string build;                ///< also the name under which the gate reaches the machine
     std::string from;                 ///< template
     std::vector<std::string> layers;  ///< keys of the disks after each step, where there is one
@@ -47,6 +48,7 @@ class TemplateBuilds {
  private:
   struct Build {
     std::string id;
+    std::string tenant;
     Template what;
     std::string token;
     std::unique_ptr<Vm> vm;  ///< none while it is being replaced

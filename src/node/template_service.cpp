@@ -144,6 +144,7 @@ TemplateService::Answer TemplateService::begin(rpc::Payload request, std::shared
   Fields fields(request.body);
   TemplateBuilds::Begin wanted;
   wanted.build = fields.text("build");
+  wanted.tenant = fields.text_or("tenant", "");
   wanted.from = fields.text_or("from", config.default_template);
   wanted.memory_mib = size_of(fields, request.body, "memory_mib");
   wanted.vcpus = size_of(fields, request.body, "vcpus");

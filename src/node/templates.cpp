@@ -155,7 +155,8 @@ Templates::Variant& Templates::variant(const std::string& name, engine::MachineS
 }
 
 Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::snapshot(std::string name,
-                                                                        engine::MachineSize size) {
+                                                                        engine::MachineSize size,
+                                                                        std::string tenant) {
   const Template* found = find(name);
   if (!found) co_return Error(ErrorCode::not_found, "template '" + name + "' does not exist");
   Template what = *found;
@@ -167,7 +168,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::snapshot(std::str
   if (wanted->loaded) co_return wanted->loaded;
   // One after the other: boots are the dearest thing a request can cause.
   auto boot_turn = co_await boots_.take();
-  auto made = co_await load_or_make(what, size);
+  auto made = co_await load_or_make(what, size, std::move(tenant));
   wanted->error = made ? "" : made.error().message();
   if (!made) co_return made.error().with_context("prepare template '" + name + "'");
   wanted->loaded = made.value();
@@ -205,7 +206,7 @@ Task<void> Templates::forget_old_variants(std::string newest) {
 }
 
 Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_or_make(
-    const Template& what, engine::MachineSize size) {
+    const Template& what, engine::MachineSize size, std::string tenant) {
   auto loaded = co_await load_from_disk(what, size);
   if (loaded) co_return std::move(loaded);
   if (loaded.error().code() != ErrorCode::not_found)
@@ -215,6 +216,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_or_make(
   HAKO_CO_TRY(auto disk, co_await boot_disk(what));
   std::string kept = context_.snapshot_dir() + "/.disk-" + random_hex(6);
   Vm::ColdBoot boot = cold_boot(what, size, disk);
+  boot.tenant = std::move(tenant);
   auto built = co_await make_snapshot(context_, std::move(boot), what.startup, kept);
   if (disk != what.disk) ::unlink(disk.c_str());
   if (!built) {

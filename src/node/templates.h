@@ -45,8 +45,10 @@ class Templates {
 
   /// The snapshot of `name` at `size`; made if need be, which takes seconds. Concurrent callers for
   /// one snapshot share one making. Errors: not_found, or why the boot failed.
+  /// `tenant`: whose processors a making takes; empty: nobody's.
   Task<Result<std::shared_ptr<const LoadedSnapshot>>> snapshot(std::string name,
-                                                               engine::MachineSize size);
+                                                               engine::MachineSize size,
+                                                               std::string tenant = {});
 
   /// How a machine for building on `what` is booted. Its disk, where the template has none, is a
   /// fresh one that the caller removes when the machine is up (it is in snapshot_dir()).
@@ -73,7 +75,8 @@ class Templates {
   std::string key(const std::string& name, engine::MachineSize size) const;
   Variant& variant(const std::string& name, engine::MachineSize size);
   Task<Result<std::shared_ptr<const LoadedSnapshot>>> load_or_make(const Template& what,
-                                                                   engine::MachineSize size);
+                                                                   engine::MachineSize size,
+                                                                   std::string tenant);
   Task<Result<std::shared_ptr<const LoadedSnapshot>>> load_from_disk(const Template& what,
                                                                      engine::MachineSize size);
   Task<Result<std::shared_ptr<const LoadedSnapshot>>> keep(const Template& what,

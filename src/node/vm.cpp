@@ -74,6 +74,7 @@ Task<Result<std::unique_ptr<Vm>>> Vm::prepare(Context& context, VmRecord record,
     std::filesystem::create_directory(raw->folder(), error);
     if (error) return Error::from_errno(error.value(), "create " + raw->folder());
     HAKO_TRYV(raw->write_record());
+    raw->doors_ = raw->context_.shares.enter(raw->record_.machine, raw->record_.tenant);
     return copy_disk(disk, raw->folder() + "/scratch.raw");
   };
   auto scratch = co_await run_blocking(context.blocking, work);
@@ -99,6 +100,7 @@ Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& own_rootfs, Fd& tap) 
   jail.uid = context_.config.vmm_uid_base + static_cast<uint32_t>(slot_.number);
   jail.gid = jail.uid;
   jail.netns = context_.empty_netns;
+  for (const Fd& door : doors_) jail.cgroups.push_back(door.get());
   jail.kvm = record_.isolation == engine::Isolation::hardware;
   HAKO_TRY(jail.largest_file, size_of(scratch_.get()));
   devices.launcher = [executor = context_.executor, jail](const ProcessSpec& spec) {
@@ -107,8 +109,10 @@ Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& own_rootfs, Fd& tap) 
   return devices;
 }
 
-Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapshot& snapshot) {
+Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapshot& snapshot,
+                                             std::string tenant) {
   VmRecord record;
+  record.tenant = std::move(tenant);
   record.template_name = snapshot.template_name;
   record.size = snapshot.memory.size;
   record.disk_mib = snapshot.disk_mib;
@@ -130,6 +134,7 @@ Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapsh
     co_await vm->destroy();
     co_return machine.error().with_context("clone");
   }
+  vm->doors_.clear();
   vm->machine_ = std::move(machine).value();
   vm->record_.vmm = vm->machine_->record();
   Result<void> done = vm->write_record();
@@ -144,6 +149,7 @@ Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapsh
 
 Task<Result<std::unique_ptr<Vm>>> Vm::boot(Context& context, const ColdBoot& boot) {
   VmRecord record;
+  record.tenant = boot.tenant;
   record.template_name = boot.template_name;
   record.size = boot.size;
   record.disk_mib = boot.disk_mib;
@@ -169,6 +175,7 @@ Task<Result<std::unique_ptr<Vm>>> Vm::boot(Context& context, const ColdBoot& boo
     co_await vm->destroy();
     co_return booted.error().with_context("boot");
   }
+  vm->doors_.clear();
   vm->booted_ = std::move(booted.value().machine);
   vm->boot_memory_ = std::move(booted.value().memory);
   vm->record_.vmm = vm->booted_->record();
@@ -286,7 +293,18 @@ Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object 
   co_return co_await context_.gate.init(record_.machine, std::move(init), kIdentifyTime);
 }
 
+Task<void> Vm::take_share() {
+  auto turn = co_await sharing_.take();
+  if (!machine_) co_return;
+  auto work = [this] {
+    context_.shares.move(record_.machine, record_.tenant, record_.vmm.pid);
+    return true;
+  };
+  co_await run_blocking(context_.blocking, work);
+}
+
 Task<void> Vm::destroy() {
+  auto sharing = co_await sharing_.take();
   // Streams are cut first, so that nobody sees a half-dead machine.
   co_await context_.gate.remove(record_.machine);
   if (booted_) co_await booted_->kill();
@@ -306,6 +324,7 @@ Task<void> Vm::destroy() {
     co_await context_.slots.dispose(std::move(slot));
   }
   auto work = [this] {
+    context_.shares.leave(record_.machine);
     remove_vm_files(context_, record_.machine);
     return true;
   };

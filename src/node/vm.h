@@ -28,13 +28,16 @@ struct LoadedSnapshot {
 class Vm {
  public:
   /// A running clone that the gate knows, with its guest's identity not yet set.
-  static Task<Result<std::unique_ptr<Vm>>> clone(Context& context, const LoadedSnapshot& snapshot);
+  /// `tenant`: whose share of the processors it takes; empty: nobody's yet.
+  static Task<Result<std::unique_ptr<Vm>>> clone(Context& context, const LoadedSnapshot& snapshot,
+                                                 std::string tenant = {});
 
   struct ColdBoot {
     engine::BootImage image;
     std::string rootfs;  ///< path of the read-only root image
     std::string disk;    ///< path of a scratch disk; copied for this machine
     std::string template_name;
+    std::string tenant;  ///< whose share of the processors it takes; empty: nobody's
     engine::MachineSize size;
     int disk_mib = 0;
   };
@@ -72,6 +75,9 @@ class Vm {
   Task<Result<void>> announce();
   Result<std::vector<Fd>> open_sockets(int count) const;
 
+  /// Moves the VMM to the share of the record's tenant. May run beside other calls.
+  Task<void> take_share();
+
   Task<void> destroy();
   /// Lets go of a machine that is to outlive this daemon.
   void release();
@@ -90,6 +96,8 @@ class Vm {
   Fd scratch_;
   std::shared_ptr<engine::Machine> machine_;
   TurnQueue turns_;
+  TurnQueue sharing_;  ///< a VMM is not reaped while it moves: its pid could be another's
+  std::vector<Fd> doors_;  ///< to the groups it is born into
   // Of a cold-booted template only:
   std::unique_ptr<engine::Machine> booted_;
   Fd boot_memory_;

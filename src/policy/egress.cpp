@@ -87,6 +87,9 @@ std::string_view label_of(const EgressLayer& layer) {
 std::string remedy_for(const EgressLayer& layer, const Verdict& verdict) {
   std::string label(label_of(layer));
   bool operators = layer.name == "platform" || !label.empty();
+  bool requests = layer.name == "request";
+  if (!operators && !requests && verdict.kind != Verdict::Kind::allowed)
+    return "use a key or token that may let boxes reach it";
   std::string setting = label.empty() ? "[egress] " : "[labels] " + label;
   std::string who = operators ? "have the operator " : "";
   switch (verdict.kind) {
@@ -118,10 +121,10 @@ Decision refusal(const EgressLayer& layer, const Verdict& verdict, const Asked& 
           label.empty() ? "the " + layer.name + " lets nothing out" : whose + " may reach nothing",
           std::move(remedy));
     case Verdict::Kind::not_listed:
-      return Decision::deny(layer.name + ".allow",
-                            asked.shown + " is not on the list for " +
-                                (label.empty() ? "the " + layer.name : whose),
-                            std::move(remedy));
+      return Decision::deny(
+          layer.name + ".allow",
+          asked.shown + " is not on the list for " + (label.empty() ? "the " + layer.name : whose),
+          std::move(remedy));
     case Verdict::Kind::denied:
       break;
   }
@@ -240,11 +243,10 @@ Decision may_connect(const EgressPolicy& policy, const Destination& destination)
     return decision;
   }
   std::string address = destination.address->to_string();
-  return Decision::deny(
-      "egress.private",
-      (named ? asked.shown + " has become " + address + ", which" : address) +
-          " is not a public address",
-      "have the operator put it on [egress] private_networks");
+  return Decision::deny("egress.private",
+                        (named ? asked.shown + " has become " + address + ", which" : address) +
+                            " is not a public address",
+                        "have the operator put it on [egress] private_networks");
 }
 
 bool must_agree(const EgressPolicy& policy, const Destination& destination) {
@@ -260,8 +262,8 @@ bool must_agree(const EgressPolicy& policy, const Destination& destination) {
       return is_name_rule(target) && matches_port(target, destination.port);
     });
     if (names_denied) return true;
-    bool list_decides = layer.level == EgressLevel::allow ||
-                        (layer.allow_beats_deny && !layer.deny.empty());
+    bool list_decides =
+        layer.level == EgressLevel::allow || (layer.allow_beats_deny && !layer.deny.empty());
     return list_decides && !destination.name.empty() && find(layer.allow, by_name) &&
            !find(layer.allow, by_everything);
   });

@@ -9,16 +9,16 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMostLayers = 64;
+constexpr size_t kMostLayers = 128;
 constexpr size_t kMostTargets = 2048;
 constexpr size_t kMostLinks = 64;
 constexpr size_t kMostTlsPorts = 1024;
 constexpr size_t kLongestWord = 64;
+constexpr size_t kLongestLayerName = 128;  ///< "tenant " and a tenant's name, which may have 64
 constexpr size_t kLongestName = 253;
 
 Error wrong_member(std::string_view name, std::string_view expected) {
-  return Error(ErrorCode::invalid_argument,
-               in_quotes(name) + " must be " + std::string(expected));
+  return Error(ErrorCode::invalid_argument, in_quotes(name) + " must be " + std::string(expected));
 }
 
 /// A member that is not known may be a restriction: refused, not skipped.
@@ -49,8 +49,8 @@ Result<int64_t> whole_number(const json::value& value, std::string_view name, in
   json::error_code error;
   auto number = value.to_number<int64_t>(error);
   if (error || value.is_double() || number < least || number > most) {
-    return wrong_member(name, "a whole number from " + std::to_string(least) + " to " +
-                                  std::to_string(most));
+    return wrong_member(
+        name, "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
   }
   return number;
 }
@@ -92,7 +92,7 @@ Result<EgressLayer> read_layer(const json::value& value) {
   const json::object& object = value.get_object();
   HAKO_TRYV(only(object, {"name", "level", "allow", "deny", "allow_beats_deny"}));
   EgressLayer layer;
-  HAKO_TRY(layer.name, read_word(object, "name"));
+  HAKO_TRY(layer.name, read_word(object, "name", kLongestLayerName));
   HAKO_TRY(auto word, read_word(object, "level"));
   auto level = egress_level_from(word);
   if (!level) return wrong_member("level", "none, allow or internet");

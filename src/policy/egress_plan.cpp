@@ -166,9 +166,9 @@ Decision within_label(const EgressPlatform& platform, Label label, const EgressL
 Decision within_platform(const EgressPlatform& platform, const EgressLayer& asked) {
   constexpr const char* kRule = "platform.ceiling";
   if (asked.level > platform.ceiling) {
-    return Decision::deny(kRule, "boxes may reach " + reach_of(platform.ceiling) + " here",
-                          less_than(platform.ceiling) +
-                              ", or have the operator raise [egress] ceiling");
+    return Decision::deny(
+        kRule, "boxes may reach " + reach_of(platform.ceiling) + " here",
+        less_than(platform.ceiling) + ", or have the operator raise [egress] ceiling");
   }
   for (const Target& target : asked.allow) {
     std::string shown = to_string(target);
@@ -184,6 +184,36 @@ Decision within_platform(const EgressPlatform& platform, const EgressLayer& aske
   return Decision::allow(kRule, "within what boxes may reach here");
 }
 
+/// Whether what was asked for by level and list lies within what a tenant, key or token may ask
+/// for.
+Decision within_ceiling(const EgressLayer& ceiling, const EgressLayer& asked) {
+  std::string rule = ceiling.name + ".egress";
+  std::string remedy = ", or use a key or token that may ask for it";
+  if (asked.level > ceiling.level) {
+    return Decision::deny(rule, ceiling.name + " may let boxes reach " + reach_of(ceiling.level),
+                          less_than(ceiling.level) + remedy);
+  }
+  for (const Target& target : asked.allow) {
+    std::string shown = to_string(target);
+    if (ceiling.level == EgressLevel::allow && !covers(ceiling.allow, target)) {
+      return Decision::deny(rule, shown + " is not on the list of " + ceiling.name,
+                            "leave it out" + remedy);
+    }
+    if (covers(ceiling.deny, target)) {
+      return Decision::deny(rule, shown + " is denied by " + ceiling.name, "leave it out" + remedy);
+    }
+  }
+  return Decision::allow(rule, "within what " + ceiling.name + " may let boxes reach");
+}
+
+Decision within_ceilings(const EgressCeilings& ceilings, const EgressLayer& asked) {
+  for (const EgressLayer& ceiling : ceilings.layers) {
+    Decision decision = within_ceiling(ceiling, asked);
+    if (!decision.allowed) return decision;
+  }
+  return Decision::allow(kRequest, "within what whoever asks may let boxes reach");
+}
+
 /// The labels that count for a box: its own, and those below, so that a higher label never opens
 /// what a lower one has closed. The highest first: it explains best.
 std::vector<Label> labels_up_to(Label label) {
@@ -194,7 +224,8 @@ std::vector<Label> labels_up_to(Label label) {
   return labels;
 }
 
-Decision may_ask(const EgressPlatform& platform, Label label, const EgressRequest& request) {
+Decision may_ask(const EgressPlatform& platform, Label label, const EgressRequest& request,
+                 const EgressCeilings& ceilings) {
   if (!request.level) {
     return Decision::allow(kRequest, "what is asked for is cut down to what is allowed");
   }
@@ -207,7 +238,15 @@ Decision may_ask(const EgressPlatform& platform, Label label, const EgressReques
     Decision decision = within_label(platform, each, asked);
     if (!decision.allowed) return decision;
   }
-  return within_platform(platform, asked);
+  Decision decision = within_platform(platform, asked);
+  return decision.allowed ? within_ceilings(ceilings, asked) : decision;
+}
+
+/// 0 stands for no limit; a ceiling of nothing leaves the least there is.
+int64_t least_bytes(int64_t platforms, const std::optional<int64_t>& ceiling) {
+  if (!ceiling) return platforms;
+  int64_t most = std::max<int64_t>(*ceiling, 1);
+  return platforms == 0 ? most : std::min(platforms, most);
 }
 
 }  // namespace
@@ -217,19 +256,22 @@ EgressPlatform::EgressPlatform() {
   labels[static_cast<size_t>(Label::internal)].level = EgressLevel::allow;
 }
 
-EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request) {
+EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request,
+                       const EgressCeilings& ceilings) {
   std::vector<EgressLayer> asked = request_layers(platform, request);
   EgressPlan plan;
-  plan.decision = may_ask(platform, label, request);
+  plan.decision = may_ask(platform, label, request, ceilings);
   EgressPolicy& policy = plan.policy;
   policy.layers.push_back(platform_layer(platform));
   for (Label each : labels_up_to(label)) {
     if (auto layer = label_layer(platform, each, asked)) policy.layers.push_back(std::move(*layer));
   }
+  policy.layers.insert(policy.layers.end(), ceilings.layers.begin(), ceilings.layers.end());
   policy.layers.insert(policy.layers.end(), asked.begin(), asked.end());
   policy.private_networks = platform.private_networks;
   policy.tls_ports.insert(request.https_ports.begin(), request.https_ports.end());
   policy.limits = platform.limits;
+  policy.limits.bytes_total = least_bytes(platform.limits.bytes_total, ceilings.bytes_total);
   return plan;
 }
 

@@ -59,6 +59,14 @@ struct EgressRequest {
   std::set<uint16_t> https_ports;
 };
 
+/// What whoever asks may let boxes reach at most: of their tenant, key and token, as effective()
+/// gives it.
+struct EgressCeilings {
+  std::vector<EgressLayer> layers;     ///< named "tenant acme", "key k1", "token caveat 2"
+  std::optional<int64_t> bytes_total;  ///< both directions, for the box's whole life
+  bool operator==(const EgressCeilings&) const = default;
+};
+
 struct EgressPlan {
   Decision decision;  ///< denied: the request asks for what its label or the operator forbids
   /// What is left of the request, also if denied: what a running box keeps when its label rises.
@@ -66,12 +74,18 @@ struct EgressPlan {
 };
 
 /// Layers: "platform"; "label <label>" for each label from the box's own downwards, but for those
-/// that close nothing; "request", twice where our words and E2B's fields both say something. Denied
-/// if `request` names a level, and it or an entry of `own_allow` is not let through by the label or
-/// the platform. Rules: "label.<label>", "platform.ceiling", "platform.deny", "request.level"
-/// (the level internet without internet access). Without a level nothing is denied but cut down:
-/// E2B's SDKs send `allow_internet_access: true` unasked.
-EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request);
+/// that close nothing; the ceilings' in their order; "request", twice where our words and E2B's
+/// fields both say something. Denied if `request` names a level, and it or an entry of `own_allow`
+/// is not let through by the label, the platform or a ceiling. Rules: "label.<label>",
+/// "platform.ceiling", "platform.deny", "<ceiling's name>.egress", "request.level" (the level
+/// internet without internet access). Without a level nothing is denied but cut down: E2B's SDKs
+/// send `allow_internet_access: true` unasked. `limits.bytes_total` is the least of the platform's
+/// and the ceilings'.
+///
+/// A ceiling's list is not one that a request brings: a label that asks for a list asks for the
+/// request's own.
+EgressPlan plan_egress(const EgressPlatform& platform, Label label, const EgressRequest& request,
+                       const EgressCeilings& ceilings = {});
 
 /// Whether data may flow along a link between boxes with these labels: only if they are equal, as
 /// bytes go both ways. Rule: "link.label".

@@ -22,10 +22,11 @@ bool is_loopback(std::string_view address) {
   return !bad && is_loopback(parsed);
 }
 
-Decision may_listen(std::string_view address, bool emulated, bool consent) {
-  std::string shown(address.substr(0, 64));
+Decision may_listen(const Listening& server) {
+  std::string shown(server.address.substr(0, 64));
+  std::string section(server.section);
   boost::system::error_code bad;
-  auto parsed = ip::make_address(address, bad);
+  auto parsed = ip::make_address(server.address, bad);
   if (bad) {
     return Decision::deny("listen.address", "\"" + shown + "\" is not an IP address",
                           "write a numeric address, such as 127.0.0.1");
@@ -33,18 +34,26 @@ Decision may_listen(std::string_view address, bool emulated, bool consent) {
   if (is_loopback(parsed)) {
     return Decision::allow("listen.loopback", shown + " is reachable from this machine only");
   }
-  if (!emulated) {
-    return Decision::allow("listen.hardware", "boxes are separated by hardware virtualization");
+  if (server.emulated && !server.allow_emulated) {
+    return Decision::deny(
+        "listen.emulated",
+        "boxes are only emulated here, and " + shown + " can be reached from other machines",
+        "listen on 127.0.0.1, use a machine with KVM, or set [engine] "
+        "allow_emulated_beyond_loopback = true");
   }
-  if (consent) {
+  if (!server.encrypted && !server.allow_plain) {
+    return Decision::deny(
+        "listen.plain",
+        "without TLS keys and data would pass in the clear, and " + shown +
+            " can be reached from other machines",
+        "listen on 127.0.0.1, set [" + section + "] certificate and key, or, where something "
+            "else encrypts, [" + section + "] allow_plain_beyond_loopback = true");
+  }
+  if (server.emulated) {
     return Decision::allow("listen.consent",
                            "the operator allows emulated boxes to be reached from other machines");
   }
-  return Decision::deny(
-      "listen.emulated",
-      "boxes are only emulated here, and " + shown + " can be reached from other machines",
-      "listen on 127.0.0.1, use a machine with KVM, or set [engine] "
-      "allow_emulated_beyond_loopback = true");
+  return Decision::allow("listen.hardware", "boxes are separated by hardware virtualization");
 }
 
 }  // namespace hako::policy

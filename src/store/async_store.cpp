@@ -9,30 +9,15 @@ AsyncStore::~AsyncStore() {
 // The functions below are no coroutines themselves: they hand a named closure over, by value, to
 // one that keeps it until the work is done.
 
-Task<Result<void>> AsyncStore::put_key(ApiKey key) {
-  auto work = [this, key = std::move(key)] { return store_->put_key(key); };
-  return on_thread(std::move(work));
-}
-
-Task<Result<std::optional<ApiKey>>> AsyncStore::find_key(std::string hash) {
-  auto work = [this, hash = std::move(hash)] { return store_->find_key(hash); };
-  return on_thread(std::move(work));
-}
-
-Task<Result<void>> AsyncStore::remove_key(std::string id) {
-  auto work = [this, id = std::move(id)] { return store_->remove_key(id); };
-  return on_thread(std::move(work));
-}
-
-Task<Result<bool>> AsyncStore::any_key_cleared_for(std::vector<std::string> clearances) {
-  auto work = [this, clearances = std::move(clearances)] {
-    return store_->any_key_cleared_for(clearances);
-  };
-  return on_thread(std::move(work));
-}
-
 Task<Result<void>> AsyncStore::add_sandbox(SandboxRecord record) {
   auto work = [this, record = std::move(record)] { return store_->add_sandbox(record); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<void>> AsyncStore::add_sandbox_if(SandboxRecord record, Store::Admission admit) {
+  auto work = [this, record = std::move(record), admit = std::move(admit)] {
+    return store_->add_sandbox_if(record, admit);
+  };
   return on_thread(std::move(work));
 }
 

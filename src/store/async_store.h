@@ -17,11 +17,9 @@ class AsyncStore {
   explicit AsyncStore(std::unique_ptr<Store> store) : store_(std::move(store)) {}
   ~AsyncStore();
 
-  Task<Result<void>> put_key(ApiKey key);
-  Task<Result<std::optional<ApiKey>>> find_key(std::string hash);
-  Task<Result<void>> remove_key(std::string id);
-  Task<Result<bool>> any_key_cleared_for(std::vector<std::string> clearances);
   Task<Result<void>> add_sandbox(SandboxRecord record);
+  /// `admit` runs on the store's thread; it must own what it uses.
+  Task<Result<void>> add_sandbox_if(SandboxRecord record, Store::Admission admit);
   Task<Result<void>> set_running(std::string id, Started started);
   Task<Result<void>> set_end(std::string id, int64_t ends_ms);
   Task<Result<void>> set_egress(std::string id, SandboxEgress egress);
@@ -37,6 +35,13 @@ class AsyncStore {
   auto with_templates(Work work)
       -> Task<decltype(work(std::declval<TemplateStore&>()))> {
     auto call = [this, work = std::move(work)]() mutable { return work(store_->templates()); };
+    return on_thread(std::move(call));
+  }
+
+  /// As with_templates(), for `work(TenantStore&)`.
+  template <class Work>
+  auto with_tenants(Work work) -> Task<decltype(work(std::declval<TenantStore&>()))> {
+    auto call = [this, work = std::move(work)]() mutable { return work(store_->tenants()); };
     return on_thread(std::move(call));
   }
 

@@ -1,6 +1,7 @@
 #include "store/migrations.h"
 
 #include <array>
+#include <utility>
 
 namespace hako::store {
 namespace {
@@ -79,12 +80,148 @@ constexpr std::array kSteps = {
          UNIQUE (from_box, name)
        ) STRICT;
        CREATE INDEX links_by_target ON links (to_box);)",
+    // Everything of before belongs to the tenant that is always there. A table is made anew where
+    // a column refers to another table or a name is unique in another way; foreign keys are off
+    // meanwhile, so that dropping the old one takes nothing along.
+    R"(CREATE TABLE tenants (
+         name TEXT PRIMARY KEY NOT NULL,
+         policy TEXT NOT NULL,
+         quota TEXT NOT NULL,
+         suspended INTEGER NOT NULL,
+         created_ms INTEGER NOT NULL
+       ) STRICT;
+       INSERT INTO tenants VALUES ('default', '', '', 0, unixepoch() * 1000);
+
+       CREATE TABLE new_api_keys (
+         id TEXT PRIMARY KEY NOT NULL,
+         hash TEXT NOT NULL UNIQUE,
+         old_hash TEXT NOT NULL,
+         old_until_ms INTEGER NOT NULL,
+         tenant TEXT NOT NULL REFERENCES tenants (name) ON DELETE CASCADE,
+         role TEXT NOT NULL,
+         user TEXT NOT NULL,
+         label TEXT NOT NULL,
+         narrowing TEXT NOT NULL,
+         clearance TEXT NOT NULL,
+         created_ms INTEGER NOT NULL,
+         expires_ms INTEGER NOT NULL
+       ) STRICT;
+       INSERT INTO new_api_keys (id, hash, old_hash, old_until_ms, tenant, role, user, label,
+                                 narrowing, clearance, created_ms, expires_ms)
+         SELECT id, hash, '', 0, 'default', iif(id = 'operator', 'platform', 'member'), '', label,
+                '', clearance, created_ms, 0 FROM api_keys;
+       DROP TABLE api_keys;
+       ALTER TABLE new_api_keys RENAME TO api_keys;
+       CREATE UNIQUE INDEX api_keys_by_old_hash ON api_keys (old_hash) WHERE old_hash <> '';
+       CREATE INDEX api_keys_by_tenant ON api_keys (tenant, created_ms);
+
+       CREATE TABLE new_sandboxes (
+         id TEXT PRIMARY KEY NOT NULL,
+         template TEXT NOT NULL,
+         alias TEXT NOT NULL,
+         state TEXT NOT NULL CHECK (state IN ('starting', 'running')),
+         started_ms INTEGER NOT NULL,
+         ends_ms INTEGER NOT NULL,
+         metadata TEXT NOT NULL,
+         access_token TEXT NOT NULL,
+         vcpus INTEGER NOT NULL,
+         memory_mib INTEGER NOT NULL,
+         disk_mib INTEGER NOT NULL,
+         isolation TEXT NOT NULL,
+         key_id TEXT NOT NULL,
+         options TEXT NOT NULL,
+         traffic_token TEXT NOT NULL,
+         label TEXT NOT NULL,
+         egress TEXT NOT NULL,
+         tenant TEXT NOT NULL REFERENCES tenants (name),
+         agent TEXT NOT NULL,
+         budgets TEXT NOT NULL,
+         grants TEXT NOT NULL
+       ) STRICT;
+       INSERT INTO new_sandboxes (id, template, alias, state, started_ms, ends_ms, metadata,
+                                  access_token, vcpus, memory_mib, disk_mib, isolation, key_id,
+                                  options, traffic_token, label, egress, tenant, agent, budgets,
+                                  grants)
+         SELECT id, template, alias, state, started_ms, ends_ms, metadata, access_token, vcpus,
+                memory_mib, disk_mib, isolation, key_id, options, traffic_token, label, egress,
+                'default', '', '', '' FROM sandboxes;
+       DROP TABLE sandboxes;
+       ALTER TABLE new_sandboxes RENAME TO sandboxes;
+       CREATE INDEX sandboxes_by_start ON sandboxes (started_ms, id);
+       CREATE INDEX sandboxes_by_tenant ON sandboxes (tenant, started_ms, id);
+
+       CREATE TABLE new_templates (
+         id TEXT PRIMARY KEY NOT NULL,
+         name TEXT NOT NULL,
+         public INTEGER NOT NULL,
+         created_ms INTEGER NOT NULL,
+         updated_ms INTEGER NOT NULL,
+         key_id TEXT NOT NULL,
+         label TEXT NOT NULL,
+         tenant TEXT NOT NULL REFERENCES tenants (name),
+         agent TEXT NOT NULL,
+         UNIQUE (tenant, name)
+       ) STRICT;
+       INSERT INTO new_templates (id, name, public, created_ms, updated_ms, key_id, label, tenant,
+                                  agent)
+         SELECT id, name, public, created_ms, updated_ms, key_id, label, 'default', ''
+         FROM templates;
+       DROP TABLE templates;
+       ALTER TABLE new_templates RENAME TO templates;
+
+       CREATE TABLE revoked_tokens (
+         identifier TEXT PRIMARY KEY NOT NULL,
+         key_id TEXT NOT NULL REFERENCES api_keys (id) ON DELETE CASCADE,
+         until_ms INTEGER NOT NULL
+       ) STRICT;
+       CREATE INDEX revoked_tokens_by_key ON revoked_tokens (key_id);
+       CREATE TABLE traffic (
+         tenant TEXT NOT NULL REFERENCES tenants (name) ON DELETE CASCADE,
+         period TEXT NOT NULL,
+         bytes INTEGER NOT NULL,
+         PRIMARY KEY (tenant, period)
+       ) STRICT;)",
 };
 
 Result<int64_t> user_version(Database& database) {
   HAKO_TRY(auto statement, database.prepare("PRAGMA user_version"));
   HAKO_TRY(bool row, statement.step());
   return row ? statement.integer(0) : 0;
+}
+
+/// Off while it lives. SQLite takes no notice of this inside a transaction.
+class WithoutForeignKeys {
+ public:
+  static Result<WithoutForeignKeys> begin(Database& database) {
+    HAKO_TRYV(database.execute("PRAGMA foreign_keys=OFF"));
+    return WithoutForeignKeys(&database);
+  }
+  WithoutForeignKeys(WithoutForeignKeys&& other) noexcept
+      : database_(std::exchange(other.database_, nullptr)) {}
+  WithoutForeignKeys& operator=(WithoutForeignKeys&&) = delete;
+  ~WithoutForeignKeys() {
+    if (database_) (void)database_->execute("PRAGMA foreign_keys=ON");
+  }
+
+ private:
+  explicit WithoutForeignKeys(Database* database) : database_(database) {}
+  Database* database_;
+};
+
+Result<void> check_foreign_keys(Database& database) {
+  HAKO_TRY(auto check, database.prepare("PRAGMA foreign_key_check"));
+  HAKO_TRY(bool broken, check.step());
+  if (!broken) return ok();
+  return Error(ErrorCode::corrupted,
+               "a row of " + check.text(0) + " refers to none in " + check.text(2));
+}
+
+Result<void> apply(Database& database, size_t step) {
+  HAKO_TRY(auto transaction, Transaction::begin(database));
+  HAKO_TRYV(database.execute(kSteps[step]));
+  HAKO_TRYV(check_foreign_keys(database));
+  HAKO_TRYV(database.execute("PRAGMA user_version=" + std::to_string(step + 1)));
+  return transaction.commit();
 }
 
 }  // namespace
@@ -101,13 +238,13 @@ Result<void> migrate(Database& database) {
                      ", but this version of hako knows only up to " +
                      std::to_string(current_schema()) + "; start the newer hako again");
   }
+  if (version == current_schema()) return ok();
+  HAKO_TRY(auto foreign_keys_off, WithoutForeignKeys::begin(database));
   for (; version < current_schema(); ++version) {
-    std::string next = std::to_string(version + 1);
-    HAKO_TRY(auto transaction, Transaction::begin(database));
-    auto applied = database.execute(kSteps[size_t(version)]);
-    if (!applied) return applied.error().with_context("migration to schema " + next);
-    HAKO_TRYV(database.execute("PRAGMA user_version=" + next));
-    HAKO_TRYV(transaction.commit());
+    auto applied = apply(database, size_t(version));
+    if (!applied) {
+      return applied.error().with_context("migration to schema " + std::to_string(version + 1));
+    }
   }
   return ok();
 }

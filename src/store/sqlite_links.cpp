@@ -1,5 +1,7 @@
 #include "store/sqlite_links.h"
 
+#include "store/sqlite_rows.h"
+
 namespace hako::store {
 namespace {
 
@@ -14,18 +16,8 @@ LinkRecord read_link(const Statement& row) {
           .created_ms = row.integer(5)};
 }
 
-Result<std::vector<LinkRecord>> read_links(Statement& statement) {
-  std::vector<LinkRecord> records;
-  for (;;) {
-    HAKO_TRY(bool row, statement.step());
-    if (!row) return records;
-    records.push_back(read_link(statement));
-  }
-}
-
 std::string select_links(std::string_view where) {
-  return "SELECT " + std::string(kLinkColumns) + " FROM links " + std::string(where) +
-         " ORDER BY created_ms, id";
+  return select(kLinkColumns, "links", where) + " ORDER BY created_ms, id";
 }
 
 }  // namespace
@@ -51,21 +43,20 @@ Result<void> SqliteLinks::add_link(const LinkRecord& record) {
 
 Result<std::optional<LinkRecord>> SqliteLinks::find_link(const std::string& id) {
   HAKO_TRY(auto statement, database_.prepare(select_links("WHERE id = ?")));
-  HAKO_TRY(bool row, statement.bind(1, id).step());
-  if (!row) return std::optional<LinkRecord>();
-  return std::optional<LinkRecord>(read_link(statement));
+  statement.bind(1, id);
+  return read_row(statement, read_link);
 }
 
 Result<std::vector<LinkRecord>> SqliteLinks::all_links() {
   HAKO_TRY(auto statement, database_.prepare(select_links("")));
-  return read_links(statement);
+  return read_rows(statement, read_link);
 }
 
 Result<std::vector<LinkRecord>> SqliteLinks::links_of(const std::string& sandbox) {
   HAKO_TRY(auto statement,
            database_.prepare(select_links("WHERE from_box = ? OR to_box = ?")));
   statement.bind(1, sandbox).bind(2, sandbox);
-  return read_links(statement);
+  return read_rows(statement, read_link);
 }
 
 Result<bool> SqliteLinks::remove_link(const std::string& id) {

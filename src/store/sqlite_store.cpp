@@ -1,9 +1,11 @@
-#include <algorithm>
+#include <boost/json.hpp>
 
 #include "store/migrations.h"
 #include "store/sqlite.h"
 #include "store/sqlite_links.h"
+#include "store/sqlite_rows.h"
 #include "store/sqlite_templates.h"
+#include "store/sqlite_tenants.h"
 #include "store/store.h"
 
 namespace hako::store {
@@ -11,7 +13,26 @@ namespace {
 
 constexpr std::string_view kColumns =
     "id, template, alias, state, started_ms, ends_ms, metadata, access_token, vcpus, memory_mib, "
-    "disk_mib, isolation, key_id, options, traffic_token, label, egress";
+    "disk_mib, isolation, key_id, options, traffic_token, label, egress, tenant, agent, budgets, "
+    "grants";
+
+/// As JSON, whose functions SQLite has; empty for none.
+std::string write_budgets(const std::vector<std::string>& budgets) {
+  if (budgets.empty()) return {};
+  boost::json::array list(budgets.begin(), budgets.end());
+  return boost::json::serialize(list);
+}
+
+std::vector<std::string> read_budgets(const std::string& text) {
+  std::vector<std::string> budgets;
+  boost::system::error_code error;
+  boost::json::value list = boost::json::parse(text, error);
+  if (error || !list.is_array()) return budgets;
+  for (const boost::json::value& each : list.get_array()) {
+    if (each.is_string()) budgets.emplace_back(each.get_string());
+  }
+  return budgets;
+}
 
 SandboxRecord read_record(const Statement& row) {
   SandboxRecord record;
@@ -32,16 +53,11 @@ SandboxRecord read_record(const Statement& row) {
   record.traffic_token = row.text(14);
   record.label = row.text(15);
   record.egress = row.text(16);
+  record.tenant = row.text(17);
+  record.agent = row.text(18);
+  record.budgets = read_budgets(row.text(19));
+  record.grants = row.text(20);
   return record;
-}
-
-Result<std::vector<SandboxRecord>> read_all(Statement& statement) {
-  std::vector<SandboxRecord> records;
-  for (;;) {
-    HAKO_TRY(bool row, statement.step());
-    if (!row) return records;
-    records.push_back(read_record(statement));
-  }
 }
 
 /// The WHERE clause of a query and the values for its parameters, in order.
@@ -53,6 +69,10 @@ struct Filter {
            std::initializer_list<std::variant<int64_t, std::string>> with) {
     where += " AND " + condition;
     values.insert(values.end(), with);
+  }
+  void add_one_of(const std::string& column, const std::vector<std::string>& wanted) {
+    where += " AND " + column + " IN (" + places(wanted.size()) + ")";
+    values.insert(values.end(), wanted.begin(), wanted.end());
   }
   int bind_to(Statement& statement) const {
     int index = 0;
@@ -77,13 +97,14 @@ Filter filter_of(const SandboxQuery& query) {
         " WHERE pair.key = ? AND pair.value = ?)",
         {key, value});
   }
-  if (query.labels) {
-    std::string places;
-    for (const std::string& label : *query.labels) {
-      places += places.empty() ? "?" : ", ?";
-      filter.values.emplace_back(label);
-    }
-    filter.where += " AND label IN (" + places + ")";
+  if (query.labels) filter.add_one_of("label", *query.labels);
+  if (query.ids) filter.add_one_of("id", *query.ids);
+  if (query.tenant) filter.add("tenant = ?", {*query.tenant});
+  if (!query.agent.empty()) {
+    // What begins with the agent and '/': '0' is the character behind it. LIKE would take '_' of a
+    // name for any character.
+    filter.add("(agent = ? OR (agent > ? AND agent < ?))",
+               {query.agent, query.agent + "/", query.agent + "0"});
   }
   return filter;
 }
@@ -91,54 +112,14 @@ Filter filter_of(const SandboxQuery& query) {
 class SqliteStore : public Store {
  public:
   explicit SqliteStore(Database database)
-      : database_(std::move(database)), templates_(database_), links_(database_) {}
-
-  Result<void> put_key(const ApiKey& key) override {
-    HAKO_TRY(auto statement,
-             database_.prepare("INSERT INTO api_keys (id, hash, label, created_ms, clearance)"
-                               " VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                               " hash = excluded.hash, label = excluded.label,"
-                               " created_ms = excluded.created_ms,"
-                               " clearance = excluded.clearance"));
-    statement.bind(1, key.id)
-        .bind(2, key.hash)
-        .bind(3, key.label)
-        .bind(4, key.created_ms)
-        .bind(5, key.clearance);
-    return statement.run();
-  }
-
-  Result<std::optional<ApiKey>> find_key(const std::string& hash) override {
-    HAKO_TRY(auto statement,
-             database_.prepare("SELECT id, hash, label, created_ms, clearance FROM api_keys"
-                               " WHERE hash = ?"));
-    HAKO_TRY(bool row, statement.bind(1, hash).step());
-    if (!row) return std::optional<ApiKey>();
-    ApiKey key{statement.text(0), statement.text(1), statement.text(2), statement.integer(3),
-               statement.text(4)};
-    return std::optional<ApiKey>(std::move(key));
-  }
-
-  Result<void> remove_key(const std::string& id) override {
-    HAKO_TRY(auto statement, database_.prepare("DELETE FROM api_keys WHERE id = ?"));
-    HAKO_TRYV(statement.bind(1, id).run());
-    return changed_one("key", id);
-  }
-
-  Result<bool> any_key_cleared_for(const std::vector<std::string>& clearances) override {
-    HAKO_TRY(auto statement, database_.prepare("SELECT 1 FROM api_keys WHERE clearance = ?"));
-    for (const std::string& clearance : clearances) {
-      HAKO_TRY(bool row, statement.bind(1, clearance).step());
-      if (row) return true;
-      statement.reset();
-    }
-    return false;
-  }
+      : database_(std::move(database)), tenants_(database_), templates_(database_), links_(database_) {}
 
   Result<void> add_sandbox(const SandboxRecord& record) override {
-    HAKO_TRY(auto statement,
-             database_.prepare("INSERT INTO sandboxes (" + std::string(kColumns) +
-                               ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+    // Nothing is inserted where the tenant is missing: the reason can then be told from others.
+    HAKO_TRY(auto statement, database_.prepare("INSERT INTO sandboxes (" + std::string(kColumns) +
+                                               ") SELECT " + places(21) +
+                                               " WHERE EXISTS (SELECT 1 FROM tenants"
+                                               " WHERE name = ?)"));
     statement.bind(1, record.id)
         .bind(2, record.template_name)
         .bind(3, record.alias)
@@ -155,8 +136,27 @@ class SqliteStore : public Store {
         .bind(14, record.options)
         .bind(15, record.traffic_token)
         .bind(16, record.label)
-        .bind(17, record.egress);
-    return statement.run();
+        .bind(17, record.egress)
+        .bind(18, record.tenant)
+        .bind(19, record.agent)
+        .bind(20, write_budgets(record.budgets))
+        .bind(21, record.grants)
+        .bind(22, record.tenant);
+    HAKO_TRYV(statement.run());
+    return changed_one(database_, "tenant", record.tenant);
+  }
+
+  Result<void> add_sandbox_if(const SandboxRecord& record, const Admission& admit) override {
+    HAKO_TRY(auto transaction, Transaction::begin(database_));
+    InUse in_use;
+    HAKO_TRY(in_use.tenant, tenants_.usage_of(record.tenant));
+    for (const std::string& budget : record.budgets) {
+      HAKO_TRY(auto used, tenants_.usage_of_budget(budget));
+      in_use.budgets.push_back(used);
+    }
+    HAKO_TRYV(admit(in_use));
+    HAKO_TRYV(add_sandbox(record));
+    return transaction.commit();
   }
 
   Result<void> set_running(const std::string& id, const Started& started) override {
@@ -170,25 +170,27 @@ class SqliteStore : public Store {
         .bind(5, started.isolation)
         .bind(6, id);
     HAKO_TRYV(statement.run());
-    return changed_one("sandbox", id);
+    return changed_one(database_, "sandbox", id);
   }
 
   Result<void> set_end(const std::string& id, int64_t ends_ms) override {
     HAKO_TRY(auto statement, database_.prepare("UPDATE sandboxes SET ends_ms = ? WHERE id = ?"));
     HAKO_TRYV(statement.bind(1, ends_ms).bind(2, id).run());
-    return changed_one("sandbox", id);
+    return changed_one(database_, "sandbox", id);
   }
 
   Result<void> set_egress(const std::string& id, const SandboxEgress& egress) override {
     HAKO_TRY(auto statement, database_.prepare("UPDATE sandboxes SET label = ?, options = ?,"
-                                               " egress = ?, traffic_token = ? WHERE id = ?"));
+                                               " egress = ?, traffic_token = ?, grants = ?"
+                                               " WHERE id = ?"));
     statement.bind(1, egress.label)
         .bind(2, egress.options)
         .bind(3, egress.egress)
         .bind(4, egress.traffic_token)
-        .bind(5, id);
+        .bind(5, egress.grants)
+        .bind(6, id);
     HAKO_TRYV(statement.run());
-    return changed_one("sandbox", id);
+    return changed_one(database_, "sandbox", id);
   }
 
   Result<bool> remove_sandbox(const std::string& id) override {
@@ -198,17 +200,15 @@ class SqliteStore : public Store {
   }
 
   Result<std::optional<SandboxRecord>> find_sandbox(const std::string& id) override {
-    HAKO_TRY(auto statement,
-             database_.prepare("SELECT " + std::string(kColumns) + " FROM sandboxes WHERE id = ?"));
-    HAKO_TRY(bool row, statement.bind(1, id).step());
-    if (!row) return std::optional<SandboxRecord>();
-    return std::optional<SandboxRecord>(read_record(statement));
+    HAKO_TRY(auto statement, database_.prepare(select(kColumns, "sandboxes", "WHERE id = ?")));
+    statement.bind(1, id);
+    return read_row(statement, read_record);
   }
 
   Result<std::vector<SandboxRecord>> all_sandboxes() override {
-    HAKO_TRY(auto statement, database_.prepare("SELECT " + std::string(kColumns) +
-                                               " FROM sandboxes ORDER BY started_ms, id"));
-    return read_all(statement);
+    HAKO_TRY(auto statement,
+             database_.prepare(select(kColumns, "sandboxes", "ORDER BY started_ms, id")));
+    return read_rows(statement, read_record);
   }
 
   Result<std::vector<SandboxRecord>> list_sandboxes(const SandboxQuery& query) override {
@@ -225,7 +225,7 @@ class SqliteStore : public Store {
                           " ORDER BY started_ms " + direction + ", id " + direction + " LIMIT ?"));
     int bound = filter.bind_to(statement);
     statement.bind(bound + 1, int64_t(query.limit));
-    return read_all(statement);
+    return read_rows(statement, read_record);
   }
 
   Result<int64_t> count_sandboxes(const SandboxQuery& query) override {
@@ -236,16 +236,13 @@ class SqliteStore : public Store {
     return row ? statement.integer(0) : 0;
   }
 
+  TenantStore& tenants() override { return tenants_; }
   TemplateStore& templates() override { return templates_; }
   LinkStore& links() override { return links_; }
 
  private:
-  Result<void> changed_one(std::string_view kind, const std::string& id) const {
-    if (database_.changes() == 1) return ok();
-    return Error(ErrorCode::not_found, std::string(kind) + " " + id + " not found");
-  }
-
   Database database_;
+  SqliteTenants tenants_;
   SqliteTemplates templates_;
   SqliteLinks links_;
 };

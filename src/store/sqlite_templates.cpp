@@ -1,11 +1,15 @@
 #include "store/sqlite_templates.h"
 
+#include <algorithm>
 #include <array>
+
+#include "store/sqlite_rows.h"
 
 namespace hako::store {
 namespace {
 
-constexpr std::string_view kTemplateColumns = "id, name, public, created_ms, updated_ms, key_id, label";
+constexpr std::string_view kTemplateColumns =
+    "id, name, public, created_ms, updated_ms, key_id, label, tenant, agent";
 constexpr std::string_view kBuildColumns =
     "id, template_id, state, image, vcpus, memory_mib, disk_mib, created_ms, finished_ms, tags,"
     " reason, step, log";
@@ -19,7 +23,9 @@ TemplateRecord read_template(const Statement& row) {
           .created_ms = row.integer(3),
           .updated_ms = row.integer(4),
           .key_id = row.text(5),
-          .label = row.text(6)};
+          .label = row.text(6),
+          .tenant = row.text(7),
+          .agent = row.text(8)};
 }
 
 /// Tags have no spaces; see api/template_names.h.
@@ -59,6 +65,10 @@ BuildRecord read_build(const Statement& row) {
   return record;
 }
 
+TagRecord read_tag(const Statement& row) {
+  return {row.text(0), row.text(1), row.integer(2)};
+}
+
 }  // namespace
 
 std::string_view to_string(BuildState state) {
@@ -76,41 +86,43 @@ std::string_view to_string(BuildState state) {
 }
 
 Result<std::vector<TemplateRecord>> SqliteTemplates::all_templates() {
-  HAKO_TRY(auto statement, database_.prepare("SELECT " + std::string(kTemplateColumns) +
-                                             " FROM templates ORDER BY name"));
-  std::vector<TemplateRecord> records;
-  for (;;) {
-    HAKO_TRY(bool row, statement.step());
-    if (!row) return records;
-    records.push_back(read_template(statement));
-  }
+  HAKO_TRY(auto statement,
+           database_.prepare(select(kTemplateColumns, "templates", "ORDER BY name, tenant")));
+  return read_rows(statement, read_template);
 }
 
 Result<std::optional<TemplateRecord>> SqliteTemplates::find_template(
-    const std::string& id_or_name) {
-  // Where one's name is another's id, the id counts.
+    const std::string& tenant, const std::string& id_or_name) {
+  // Where one's name is another's id, the id counts; but never that of another tenant, which could
+  // be probed with names otherwise.
   HAKO_TRY(auto statement,
-           database_.prepare("SELECT " + std::string(kTemplateColumns) +
-                             " FROM templates WHERE id = ? OR name = ? ORDER BY id = ? DESC"));
-  HAKO_TRY(bool row, statement.bind(1, id_or_name).bind(2, id_or_name).bind(3, id_or_name).step());
-  if (!row) return std::optional<TemplateRecord>();
-  return std::optional<TemplateRecord>(read_template(statement));
+           database_.prepare(select(kTemplateColumns, "templates",
+                                    "WHERE id = ?1 OR (tenant = ?2 AND name = ?1)"
+                                    " ORDER BY tenant = ?2 DESC, id = ?1 DESC")));
+  statement.bind(1, id_or_name).bind(2, tenant);
+  return read_row(statement, read_template);
 }
 
 Result<void> SqliteTemplates::put_template(const TemplateRecord& record) {
   HAKO_TRY(auto statement,
            database_.prepare("INSERT INTO templates (" + std::string(kTemplateColumns) +
-                             ") VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
-                             " name = excluded.name, public = excluded.public,"
-                             " updated_ms = excluded.updated_ms, label = excluded.label"));
+                             ") SELECT " + places(9) +
+                             " WHERE EXISTS (SELECT 1 FROM tenants WHERE name = ?)"
+                             " ON CONFLICT (id) DO UPDATE SET name = excluded.name,"
+                             " public = excluded.public, updated_ms = excluded.updated_ms,"
+                             " label = excluded.label"));
   statement.bind(1, record.id)
       .bind(2, record.name)
       .bind(3, int64_t(record.is_public))
       .bind(4, record.created_ms)
       .bind(5, record.updated_ms)
       .bind(6, record.key_id)
-      .bind(7, record.label);
-  return statement.run();
+      .bind(7, record.label)
+      .bind(8, record.tenant)
+      .bind(9, record.agent)
+      .bind(10, record.tenant);
+  HAKO_TRYV(statement.run());
+  return changed_one(database_, "tenant", record.tenant);
 }
 
 Result<bool> SqliteTemplates::remove_template(const std::string& id) {
@@ -142,9 +154,8 @@ Result<void> SqliteTemplates::put_build(const BuildRecord& record) {
 Result<std::optional<BuildRecord>> SqliteTemplates::find_build(const std::string& id) {
   HAKO_TRY(auto statement, database_.prepare("SELECT " + std::string(kBuildColumns) +
                                              " FROM template_builds WHERE id = ?"));
-  HAKO_TRY(bool row, statement.bind(1, id).step());
-  if (!row) return std::optional<BuildRecord>();
-  return std::optional<BuildRecord>(read_build(statement));
+  statement.bind(1, id);
+  return read_row(statement, read_build);
 }
 
 Result<std::vector<BuildRecord>> SqliteTemplates::builds_of(const std::string& template_id) {
@@ -155,12 +166,7 @@ Result<std::vector<BuildRecord>> SqliteTemplates::builds_of(const std::string& t
                                              " FROM template_builds WHERE template_id = ?"
                                              " ORDER BY created_ms DESC, id"));
   statement.bind(1, template_id);
-  std::vector<BuildRecord> records;
-  for (;;) {
-    HAKO_TRY(bool row, statement.step());
-    if (!row) return records;
-    records.push_back(read_build(statement));
-  }
+  return read_rows(statement, read_build);
 }
 
 Result<void> SqliteTemplates::fail_unfinished_builds(const std::string& reason) {
@@ -175,12 +181,7 @@ Result<std::vector<TagRecord>> SqliteTemplates::tags_of(const std::string& templ
            database_.prepare("SELECT tag, build_id, created_ms FROM template_tags"
                              " WHERE template_id = ? ORDER BY created_ms DESC, tag"));
   statement.bind(1, template_id);
-  std::vector<TagRecord> records;
-  for (;;) {
-    HAKO_TRY(bool row, statement.step());
-    if (!row) return records;
-    records.push_back({statement.text(0), statement.text(1), statement.integer(2)});
-  }
+  return read_rows(statement, read_tag);
 }
 
 Result<void> SqliteTemplates::set_tags(const std::string& template_id, const std::string& build_id,

@@ -12,7 +12,8 @@ class SqliteTemplates : public TemplateStore {
   explicit SqliteTemplates(Database& database) : database_(database) {}
 
   Result<std::vector<TemplateRecord>> all_templates() override;
-  Result<std::optional<TemplateRecord>> find_template(const std::string& id_or_name) override;
+  Result<std::optional<TemplateRecord>> find_template(const std::string& tenant,
+                                                      const std::string& id_or_name) override;
   Result<void> put_template(const TemplateRecord& record) override;
   Result<bool> remove_template(const std::string& id) override;
   Result<void> put_build(const BuildRecord& record) override;

@@ -1,7 +1,8 @@
-// What the API remembers: keys, sandbox records, templates and links.
+// What the API remembers: tenants, keys, sandbox records, templates and links.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,20 +12,10 @@
 
 #include "base/result.h"
 #include "store/links.h"
+#include "store/tenants.h"
 #include "store/templates.h"
 
 namespace hako::store {
-
-/// A key that may call the API. The key itself is nowhere: only its SHA-256, 64 hex digits. A slow
-/// password hash would add nothing, as a key is 160 random bits and cannot be guessed; and it would
-/// be paid with every request.
-struct ApiKey {
-  std::string id;
-  std::string hash;
-  std::string label;
-  int64_t created_ms = 0;
-  std::string clearance = "public";  ///< the highest label of what it may read
-};
 
 enum class SandboxState {
   starting,  ///< the node was (or is about to be) asked for it; nobody has been told of it yet
@@ -53,6 +44,11 @@ struct SandboxRecord {
   std::string traffic_token;
   std::string label = "public";  ///< how confidential what it holds is
   std::string egress;            ///< JSON of the policy in force; empty: nothing goes out
+  std::string tenant = kDefaultTenant;
+  std::string agent;                 ///< the path of the agent it is for; empty: the whole tenant's
+  std::vector<std::string> budgets;  ///< what it counts against besides its tenant's quota
+  /// JSON that only the API reads: which tokens the gate takes for it, and what each is good for.
+  std::string grants;
 
   bool operator==(const SandboxRecord&) const = default;
 };
@@ -72,6 +68,7 @@ struct SandboxEgress {
   std::string options;
   std::string egress;
   std::string traffic_token;
+  std::string grants;
 };
 
 enum class Order { newest_first, oldest_first };
@@ -90,6 +87,9 @@ struct SandboxQuery {
   std::optional<std::string> template_name;
   std::vector<std::pair<std::string, std::string>> metadata;  ///< all must be there
   std::optional<std::vector<std::string>> labels;             ///< only those with one of these
+  std::optional<std::string> tenant;
+  std::string agent;                            ///< only those of this agent or below; empty: all
+  std::optional<std::vector<std::string>> ids;  ///< only those with one of these
   std::optional<Position> behind;
   int limit = 100;
 };
@@ -100,16 +100,18 @@ class Store {
  public:
   virtual ~Store() = default;
 
-  /// Adds the key, or replaces the one of the same id. already_exists if another has its hash.
-  virtual Result<void> put_key(const ApiKey& key) = 0;
-  virtual Result<std::optional<ApiKey>> find_key(const std::string& hash) = 0;
-  /// not_found.
-  virtual Result<void> remove_key(const std::string& id) = 0;
-  /// Whether there is a key with one of these clearances.
-  virtual Result<bool> any_key_cleared_for(const std::vector<std::string>& clearances) = 0;
+  /// What is in use before a sandbox is added: by its tenant, and by each of its budgets.
+  struct InUse {
+    Usage tenant;
+    std::vector<Usage> budgets;  ///< in the order of the record's
+  };
+  using Admission = std::function<Result<void>(const InUse&)>;
 
-  /// already_exists.
+  /// already_exists; not_found for an unknown tenant.
   virtual Result<void> add_sandbox(const SandboxRecord& record) = 0;
+  /// As add_sandbox() if `admit` says ok, else fails as it did. Counting and adding are one transaction, so
+  /// that two at once never get the last place both. `admit` must not call the store.
+  virtual Result<void> add_sandbox_if(const SandboxRecord& record, const Admission& admit) = 0;
   /// Makes a starting one running. not_found if it has been removed meanwhile.
   virtual Result<void> set_running(const std::string& id, const Started& started) = 0;
   /// not_found.
@@ -125,6 +127,7 @@ class Store {
   /// How many `query` would list without its limit and position.
   virtual Result<int64_t> count_sandboxes(const SandboxQuery& query) = 0;
 
+  virtual TenantStore& tenants() = 0;
   virtual TemplateStore& templates() = 0;
   virtual LinkStore& links() = 0;
 };

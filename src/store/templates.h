@@ -13,12 +13,14 @@ namespace hako::store {
 /// A name under which boxes can be made. Times are Unix milliseconds.
 struct TemplateRecord {
   std::string id;
-  std::string name;  ///< unique
+  std::string name;  ///< unique within its tenant
   bool is_public = false;
   int64_t created_ms = 0;
   int64_t updated_ms = 0;
   std::string key_id;  ///< which key made it
   std::string label = "public";  ///< the highest of what went into any of its builds
+  std::string tenant = "default";
+  std::string agent;  ///< the path of the agent that made it; empty: the whole tenant's
 
   bool operator==(const TemplateRecord&) const = default;
 };
@@ -59,10 +61,14 @@ class TemplateStore {
  public:
   virtual ~TemplateStore() = default;
 
-  /// Ordered by name.
+  /// Of all tenants, ordered by name.
   virtual Result<std::vector<TemplateRecord>> all_templates() = 0;
-  virtual Result<std::optional<TemplateRecord>> find_template(const std::string& id_or_name) = 0;
-  /// Adds it or replaces the one of the same id. already_exists if another has its name.
+  /// By its id, whosever it is, or by the name it has in that tenant; what is that tenant's comes
+  /// first.
+  virtual Result<std::optional<TemplateRecord>> find_template(const std::string& tenant,
+                                                              const std::string& id_or_name) = 0;
+  /// Adds it or replaces the one of the same id. already_exists if another of its tenant has its
+  /// name; not_found for an unknown tenant. Tenant, agent, key and creation of an old one stay.
   virtual Result<void> put_template(const TemplateRecord& record) = 0;
   /// With its builds and tags. Whether there was one.
   virtual Result<bool> remove_template(const std::string& id) = 0;

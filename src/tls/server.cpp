@@ -3,10 +3,11 @@
 #include <sys/socket.h>
 
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/ssl.hpp>
 
-#include <cerrno>
 #include <cstring>
+
+#include "tls/certificate.h"
+#include "tls/layer.h"
 
 namespace hako::tls {
 namespace {
@@ -17,108 +18,6 @@ using Socket = http::Stream::Socket;
 
 /// The first byte of every TLS connection.
 constexpr char kHandshakeRecord = 0x16;
-/// What one record holds: small pieces are gathered up to here, so that each costs no record.
-constexpr size_t kRecord = 16 << 10;
-constexpr auto kFinishPatience = std::chrono::seconds(1);
-
-/// A socket for Asio's TLS that may change its place between two operations.
-class Link {
- public:
-  using executor_type = Socket::executor_type;
-  using lowest_layer_type = Socket::lowest_layer_type;
-
-  explicit Link(Socket& socket) : socket_(&socket) {}
-  void follow(Socket& socket) { socket_ = &socket; }
-
-  executor_type get_executor() { return socket_->get_executor(); }
-  lowest_layer_type& lowest_layer() { return socket_->lowest_layer(); }
-  const lowest_layer_type& lowest_layer() const { return socket_->lowest_layer(); }
-
-  template <class Buffers, class Token>
-  auto async_read_some(const Buffers& buffers, Token&& token) {
-    return socket_->async_read_some(buffers, std::forward<Token>(token));
-  }
-  template <class Buffers, class Token>
-  auto async_write_some(const Buffers& buffers, Token&& token) {
-    return socket_->async_write_some(buffers, std::forward<Token>(token));
-  }
-
- private:
-  Socket* socket_;
-};
-
-void rethrow_abort(const error_code& error) {
-  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-}
-
-class Layer final : public http::Stream::Layer {
- public:
-  Layer(Socket& socket, std::shared_ptr<ssl::context> context)
-      : context_(std::move(context)), stream_(Link(socket), *context_) {}
-
-  Task<error_code> handshake(Socket& socket) {
-    stream_.next_layer().follow(socket);
-    error_code error;
-    co_await stream_.async_handshake(ssl::stream_base::server,
-                                     asio::redirect_error(asio::use_awaitable, error));
-    rethrow_abort(error);
-    co_return error;
-  }
-
-  Task<error_code> send(Socket& socket, std::span<const asio::const_buffer> pieces) override {
-    stream_.next_layer().follow(socket);
-    error_code error;
-    std::string gathered;
-    for (const auto& piece : pieces) {
-      if (gathered.size() + piece.size() <= kRecord) {
-        gathered.append(static_cast<const char*>(piece.data()), piece.size());
-        continue;
-      }
-      error = co_await write(asio::buffer(gathered));
-      gathered.clear();
-      if (!error) error = co_await write(piece);
-      if (error) co_return error;
-    }
-    co_return co_await write(asio::buffer(gathered));
-  }
-
-  Task<error_code> receive(Socket& socket, asio::mutable_buffer into, size_t& count) override {
-    stream_.next_layer().follow(socket);
-    error_code error;
-    count =
-        co_await stream_.async_read_some(into, asio::redirect_error(asio::use_awaitable, error));
-    rethrow_abort(error);
-    co_return error;
-  }
-
-  Task<void> finish(Socket& socket) override {
-    stream_.next_layer().follow(socket);
-    // The notice goes out at once; what is waited for is the client's own.
-    auto work = say_goodbye();
-    (void)co_await with_deadline(kFinishPatience, std::move(work));
-  }
-
- private:
-  Task<error_code> write(asio::const_buffer piece) {
-    error_code error;
-    while (piece.size() > 0 && !error) {
-      piece += co_await stream_.async_write_some(piece,
-                                                 asio::redirect_error(asio::use_awaitable, error));
-    }
-    rethrow_abort(error);
-    co_return error;
-  }
-
-  Task<Result<void>> say_goodbye() {
-    error_code error;
-    co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, error));
-    rethrow_abort(error);
-    co_return ok();
-  }
-
-  std::shared_ptr<ssl::context> context_;
-  ssl::stream<Link> stream_;
-};
 
 /// HTTP/1.1 if the client names it; else nothing is agreed on, which means the same.
 int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* length,
@@ -190,6 +89,9 @@ Server::Server() : impl_(std::make_unique<Impl>()) {
 Server::~Server() = default;
 
 Result<void> Server::use(const std::string& certificate, const std::string& key) {
+  // In plainer words than those of what follows.
+  HAKO_TRY(auto facts, examine_certificate(certificate, key));
+  (void)facts;
   auto context = make_context();
   auto wrong = [](const char* what, const error_code& error) {
     return Error(ErrorCode::invalid_argument, std::string(what) + ": " + error.message());
@@ -202,8 +104,6 @@ Result<void> Server::use(const std::string& certificate, const std::string& key)
   if (error) return wrong("certificate", error);
   context->use_private_key(asio::buffer(key), ssl::context::pem, error);
   if (error) return wrong("key", error);
-  if (SSL_CTX_check_private_key(context->native_handle()) != 1)
-    return Error(ErrorCode::invalid_argument, "the key is not that of the certificate");
   impl_->context = std::move(context);
   return ok();
 }
@@ -226,7 +126,7 @@ Task<Result<http::Stream>> Server::welcome(http::Stream stream) {
   }
   if (!ready()) co_return Error(ErrorCode::unavailable, "no certificate yet");
   auto layer = std::make_unique<Layer>(stream, impl_->context);
-  error = co_await layer->handshake(stream);
+  error = co_await layer->handshake(stream, ssl::stream_base::server);
   if (error) co_return Error(ErrorCode::unavailable, "TLS handshake: " + error.message());
   stream.set_layer(std::move(layer));
   co_return std::move(stream);

@@ -1,5 +1,6 @@
 #include "wire/connect.h"
 
+#include <algorithm>
 #include <array>
 
 #include "wire/json_text.h"
@@ -83,6 +84,14 @@ Error read_error(const boost::json::object& object, ErrorCode fallback, std::str
 }
 
 }  // namespace
+
+bool is_media_type(std::string_view header, std::string_view type) {
+  header = header.substr(0, header.find(';'));
+  while (!header.empty() && header.back() == ' ') header.remove_suffix(1);
+  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(header.begin(), header.end(), type.begin(), type.end(),
+                    [&](char a, char b) { return lower(a) == lower(b); });
+}
 
 std::string_view connect_code(ErrorCode code) {
   return row_of(code).name;

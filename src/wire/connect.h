@@ -19,6 +19,9 @@ inline constexpr uint8_t kFrameCompressed = 1;
 inline constexpr uint8_t kFrameEnd = 2;
 inline constexpr size_t kFrameHeaderBytes = 5;
 
+/// Whether a Content-Type header says `type`, parameters aside.
+bool is_media_type(std::string_view header, std::string_view type);
+
 /// The Connect name of `code` ("deadline_exceeded"); the HTTP status of a unary error.
 std::string_view connect_code(ErrorCode code);
 unsigned connect_status(ErrorCode code);

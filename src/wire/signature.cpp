@@ -1,23 +1,43 @@
 #include "wire/signature.h"
 
-#include <sodium/crypto_hash_sha256.h>
 #include <sodium/utils.h>
 
 #include "base/encoding.h"
 
 namespace hako::wire {
 
-std::string sign_files(const FileGrant& grant, std::string_view token) {
-  std::string text;
-  text.append(grant.path).append(":").append(grant.operation).append(":").append(grant.user);
-  text.append(":").append(token);
-  if (grant.expires) text.append(":").append(std::to_string(*grant.expires));
+namespace {
+
+void add_to(crypto_hash_sha256_state& state, std::string_view text) {
+  crypto_hash_sha256_update(&state, reinterpret_cast<const unsigned char*>(text.data()),
+                            text.size());
+}
+
+}  // namespace
+
+FileSigner::FileSigner(const FileGrant& grant) {
+  crypto_hash_sha256_init(&begun_);
+  for (std::string_view part : {grant.path, grant.operation, grant.user}) {
+    add_to(begun_, part);
+    add_to(begun_, ":");
+  }
+  if (grant.expires) end_ = ":" + std::to_string(*grant.expires);
+}
+
+std::string FileSigner::sign(std::string_view token) const {
+  crypto_hash_sha256_state state = begun_;
+  add_to(state, token);
+  add_to(state, end_);
   unsigned char digest[crypto_hash_sha256_BYTES];
-  crypto_hash_sha256(digest, reinterpret_cast<const unsigned char*>(text.data()), text.size());
+  crypto_hash_sha256_final(&state, digest);
   std::string signature = "v1_";
   base64_append(signature, {reinterpret_cast<const char*>(digest), sizeof digest});
   while (signature.back() == '=') signature.pop_back();
   return signature;
+}
+
+std::string sign_files(const FileGrant& grant, std::string_view token) {
+  return FileSigner(grant).sign(token);
 }
 
 Result<void> verify_signature(const FileGrant& grant, std::string_view token,

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import unittest
 
+from certificates import Certificates
 from harness import Hako
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -155,6 +156,32 @@ class DomainTest(WithClients):
         for client in CLIENTS:
             with self.subTest(client):
                 self.run_cases(client, os.path.join(CASES, "domain.test.mjs"))
+
+
+class SecureTest(WithClients):
+    """The same without a domain: API and boxes at one https address, by a private authority."""
+
+    @classmethod
+    def configure(cls):
+        folder = tempfile.mkdtemp(prefix="hako-sdk-")
+        cls.addClassCleanup(shutil.rmtree, folder)
+        cls.made = Certificates(folder)
+        certificate, key = cls.made.issue("api", "IP:127.0.0.1")
+        cls.hako.write_config(f"""
+            [api]
+            certificate = "{certificate}"
+            key = "{key}"
+            """)
+
+    def settings(self):
+        url = f"https://127.0.0.1:{self.hako.api_port}"
+        return {"E2B_API_URL": url, "E2B_SANDBOX_URL": url,
+                "NODE_EXTRA_CA_CERTS": self.made.authority}
+
+    def test_over_https(self):
+        for name in ("commands", "files", "watch"):
+            with self.subTest(name):
+                self.run_cases(CLIENTS[0], os.path.join(CASES, f"{name}.test.mjs"))
 
 
 def add_cases():

@@ -81,12 +81,14 @@ Task<void> echo(http::Exchange& exchange) {
   reply["target"] = exchange.head().target;
   reply["box"] = std::string(exchange.head().header("E2b-Sandbox-Id"));
   reply["key"] = std::string(exchange.head().header("X-API-KEY"));
+  reply["token"] = std::string(exchange.head().header("X-Access-Token"));
   reply["body"] = body ? body.value() : "";
   auto response = http::Response::json(200, reply);
   (void)co_await exchange.respond(std::move(response));
 }
 
-Task<json::object> ask_box(ApiLab& lab, Verb method, std::string target, std::string body) {
+Task<json::object> ask_box(ApiLab& lab, std::string box, Verb method, std::string target,
+                           std::string body) {
   auto stream = co_await http::connect_tcp("127.0.0.1", lab.port, 5s);
   if (!stream) throw std::runtime_error(stream.error().message());
   http::Client client(std::move(stream.value()));
@@ -94,7 +96,7 @@ Task<json::object> ask_box(ApiLab& lab, Verb method, std::string target, std::st
   request.method = method;
   request.target = std::move(target);
   request.fields.set(http::Field::host, "127.0.0.1:3000");
-  request.fields.set("E2b-Sandbox-Id", "iabc");
+  request.fields.set("E2b-Sandbox-Id", box);
   request.fields.set("X-API-KEY", lab.key);
   request.body = std::move(body);
   auto response = co_await with_deadline(10s, client.exchange(std::move(request)));
@@ -112,17 +114,22 @@ Task<void> relays_to_the_gate(ApiLab& lab) {
   http::Handler handler = echo;
   gate->spawn("gate", http::serve(std::move(listener.value()), std::move(handler)));
   co_await lab.start();
+  auto made = co_await lab.ask(Verb::post, "/v2/sandboxes", R"({"templateID":"base"})");
+  std::string box(made.body.at("sandboxID").as_string());
+  auto unknown = co_await ask_box(lab, "inone", Verb::get, "/files", "");
+  EXPECT_EQ(unknown.at("status"), 404);
   for (int round = 0; round < 3; ++round) {
-    auto posted = co_await ask_box(lab, Verb::post, "/process.Process/Start?x=1", "hello");
+    auto posted = co_await ask_box(lab, box, Verb::post, "/process.Process/Start?x=1", "hello");
     EXPECT_EQ(posted.at("target"), "/process.Process/Start?x=1");
-    EXPECT_EQ(posted.at("box"), "iabc");
+    EXPECT_EQ(posted.at("box"), json::value(box));
+    EXPECT_EQ(posted.at("token"), made.body.at("envdAccessToken"));
     EXPECT_EQ(posted.at("body"), "hello");
     EXPECT_EQ(posted.at("key"), "");
-    auto health = co_await ask_box(lab, Verb::get, "/health", "");
+    auto health = co_await ask_box(lab, box, Verb::get, "/health", "");
     EXPECT_EQ(health.at("target"), "/health");
   }
   co_await gate->stop();
-  auto away = co_await ask_box(lab, Verb::get, "/health", "");
+  auto away = co_await ask_box(lab, box, Verb::get, "/health", "");
   EXPECT_EQ(away.at("status"), 503);
 
   // And back again, on the same port.
@@ -131,7 +138,7 @@ Task<void> relays_to_the_gate(ApiLab& lab) {
   gate = std::make_unique<TaskGroup>(lab.loop.get_executor());
   http::Handler once_more = echo;
   gate->spawn("gate", http::serve(std::move(again.value()), std::move(once_more)));
-  auto posted = co_await ask_box(lab, Verb::post, "/files", "x");
+  auto posted = co_await ask_box(lab, box, Verb::post, "/files", "x");
   EXPECT_EQ(posted.at("body"), "x");
   co_await gate->stop();
   co_await lab.stop();

@@ -61,7 +61,10 @@ TEST_F(ApiMetricsTest, AreTakenWhenAskedForAndKept) {
     auto first = co_await lab.ask(Verb::get, path + "/metrics");
     CO_ASSERT_TRUE(first.body.as_array().size() == 1);
     EXPECT_EQ(first.body.at(0).at("memUsed"), 50);
-    EXPECT_EQ(json::value(gate.token), made.body.at("envdAccessToken"));
+    EXPECT_NE(json::value(gate.token), made.body.at("envdAccessToken"));
+    json::object ingress = lab.node.last_create.at("ingress").as_object();
+    EXPECT_TRUE(takes(ingress, json::value(gate.token), "sandbox.read"));
+    EXPECT_FALSE(takes(ingress, json::value(gate.token), "files.read"));
     // Those who poll do not wear the guest out.
     auto again = co_await lab.ask(Verb::get, path + "/metrics?start=0");
     EXPECT_GE(again.body.as_array().size(), 1u);

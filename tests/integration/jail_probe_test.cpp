@@ -28,6 +28,7 @@ using testing_support::JailLab;
 using testing_support::Outcome;
 using Walls = std::set<Wall>;
 
+/// All but the control groups, which stop nothing and share out: jail_cgroup_test.cpp has them.
 const std::map<Wall, const char*> kNames{
     {Wall::processes, "pid namespace"},
     {Wall::network, "network namespace"},

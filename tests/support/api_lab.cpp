@@ -89,7 +89,7 @@ Task<void> FakeNode::serve(Fd connection, uid_t) {
   auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
   for (const char* method :
        {"node.info", "template.list", "template.remove", "build.begin", "build.abort", "box.create",
-        "box.destroy", "box.set_end", "box.list", "box.console", "box.egress"}) {
+        "box.destroy", "box.set_end", "box.list", "box.console", "box.egress", "api.certificate"}) {
     rpc::Handler handler = [this, method](rpc::Payload payload) {
       return answer(method, std::move(payload));
     };
@@ -129,6 +129,7 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
     return Error(ErrorCode::failed_precondition, "this node builds nothing");
   }
   if (method == "template.remove") return reply;
+  if (method == "api.certificate") return certificate;
   if (method == "box.list") {
     json::array list;
     for (const auto& [id, box] : boxes) list.push_back(box);
@@ -161,6 +162,18 @@ std::string Reply::message() const {
   return text && text->is_string() ? std::string(text->get_string()) : std::string();
 }
 
+bool takes(const json::object& ingress, const json::value& token, std::string_view action) {
+  const json::value* grants = ingress.if_contains("grants");
+  if (!grants) return false;
+  for (const json::value& grant : grants->as_array()) {
+    if (grant.at("token") != token) continue;
+    for (const json::value& word : grant.at("actions").as_array()) {
+      if (word.as_string() == json::string_view(action.data(), action.size())) return true;
+    }
+  }
+  return false;
+}
+
 ApiLab::ApiLab() : config(make_config()), node(loop, config.node_socket()) {}
 
 ApiLab::~ApiLab() {
@@ -170,6 +183,7 @@ ApiLab::~ApiLab() {
 Task<void> ApiLab::run_api() {
   api::ApiOptions options;
   options.stay_root = true;
+  options.certificate_look = 50ms;
   auto listener = http::listen_tcp(config.api_address, 0);
   if (!listener) throw std::runtime_error(listener.error().message());
   options.listener = std::move(listener.value());
@@ -222,6 +236,21 @@ Task<Reply> ApiLab::ask(http::Verb method, std::string target, std::string body)
 
 Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::string body,
                                  std::string with_key) {
+  http::Fields fields;
+  if (!with_key.empty()) fields.set("X-API-KEY", with_key);
+  return send(method, std::move(target), std::move(body), std::move(fields));
+}
+
+Task<Reply> ApiLab::ask_in(std::string tenant, http::Verb method, std::string target,
+                           std::string body) {
+  http::Fields fields;
+  fields.set("X-API-KEY", key);
+  fields.set("X-Hako-Tenant", tenant);
+  return send(method, std::move(target), std::move(body), std::move(fields));
+}
+
+Task<Reply> ApiLab::send(http::Verb method, std::string target, std::string body,
+                         http::Fields fields) {
   auto stream = co_await http::connect_tcp("127.0.0.1", port, 5s);
   if (!stream) throw std::runtime_error(stream.error().message());
   http::Client client(std::move(stream.value()));
@@ -229,8 +258,8 @@ Task<Reply> ApiLab::ask_with_key(http::Verb method, std::string target, std::str
   request.method = method;
   std::string path = target.substr(0, target.find('?'));
   request.target = std::move(target);
+  request.fields = std::move(fields);
   request.fields.set(http::Field::host, "127.0.0.1");
-  if (!with_key.empty()) request.fields.set("X-API-KEY", with_key);
   request.body = std::move(body);
   auto response = co_await with_deadline(20s, client.exchange(std::move(request)));
   if (!response) throw std::runtime_error(response.error().message());

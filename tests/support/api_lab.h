@@ -44,6 +44,7 @@ class FakeNode {
   json::object last_create;
   std::map<std::string, json::object> egress;  ///< the last create or box.egress of each box
   std::string isolation = "emulated";
+  Answer certificate = Error(ErrorCode::not_found, "no certificate");  ///< to api.certificate
 
  private:
   Task<void> serve(Fd connection, uid_t uid);
@@ -64,6 +65,9 @@ struct Reply {
   std::string message() const;
 };
 
+/// Whether the gate was told in `ingress` to take this token for the action.
+bool takes(const json::object& ingress, const json::value& token, std::string_view action);
+
 /// Folders, configuration, API and node of one test.
 class ApiLab {
  public:
@@ -80,6 +84,9 @@ class ApiLab {
   Task<Reply> ask(http::Verb method, std::string target, std::string body = {});
   Task<Reply> ask_with_key(http::Verb method, std::string target, std::string body,
                            std::string key);
+  /// The operator's key, acting in a tenant.
+  Task<Reply> ask_in(std::string tenant, http::Verb method, std::string target,
+                     std::string body = {});
   /// The id of a new sandbox.
   Task<std::string> create(std::string body = R"({"templateID":"base"})");
   /// Waits until `holds`; false after ten seconds.
@@ -95,6 +102,7 @@ class ApiLab {
 
  private:
   Task<void> run_api();
+  Task<Reply> send(http::Verb method, std::string target, std::string body, http::Fields fields);
 
   std::unique_ptr<TaskGroup> api_tasks_;
 };

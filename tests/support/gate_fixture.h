@@ -35,13 +35,16 @@ class GateTest : public ::testing::Test {
 
   /// What the gate's configuration has in [gate].
   virtual std::string gate_settings() const { return {}; }
+  /// Which hako-gate runs, and its environment.
+  virtual std::string gate_program() const { return HAKO_GATE_PROGRAM; }
+  virtual std::vector<std::string> gate_environment() const { return {}; }
 
   void run(Task<void> body) { run_on(loop_, run_all(std::move(body)), 100s); }
 
   Task<void> run_all(Task<void> body) {
     auto executor = co_await asio::this_coro::executor;
     node_.emplace(directory_ + "/gate-control.sock", kGateUid);
-    gate_.emplace(executor, directory_, gate_settings());
+    gate_.emplace(executor, directory_, gate_settings(), gate_program(), gate_environment());
     TaskGroup tasks(executor);
     tasks.spawn("node", node_->serve());
     std::exception_ptr fault;

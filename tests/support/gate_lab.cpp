@@ -47,8 +47,14 @@ Task<void> start_process(http::Exchange& exchange) {
   wire::FrameDecoder decoder(1 << 20);
   decoder.feed(body.value());
   auto frame = decoder.next();
-  auto request = wire::parse_object(frame.value()->payload);
-  auto start = wire::parse_start(request.value());
+  auto request = frame && frame.value()
+                     ? wire::parse_object(frame.value()->payload)
+                     : Result<boost::json::object>(Error(ErrorCode::invalid_argument, "no frame"));
+  auto start = request ? wire::parse_start(request.value()) : request.error();
+  if (!start) {
+    auto refused = http::error_response(start.error());
+    co_return co_await answer(exchange, std::move(refused));
+  }
   std::string cmd = start.value().process.cmd;
   std::string reply;
   wire::append_start_event(reply, 42);
@@ -84,6 +90,11 @@ Task<void> start_process(http::Exchange& exchange) {
 Task<void> daemon(http::Exchange& exchange) {
   auto path = exchange.head().path();
   http::Response response = http::Response::empty();
+  // What it does not look at itself, unlike the real one, it shows.
+  auto shown = exchange.head().header("X-Access-Token");
+  if (!shown.empty())
+    response.fields.set("X-Shown-Token", boost::beast::string_view(shown.data(), shown.size()));
+  if (path == "/guarded" && shown != "token1") response.status = 401;
   if (path == "/process.Process/Start") co_return co_await start_process(exchange);
   if (path == "/hang") co_return co_await hang(exchange);
   if (path == "/init") {
@@ -95,7 +106,10 @@ Task<void> daemon(http::Exchange& exchange) {
   } else if (path == "/last-init") {
     response = http::Response::text(200, last_init);
   } else if (path == "/files") {
-    response = http::Response::text(200, "files " + std::string(exchange.head().query()));
+    auto body = co_await exchange.read_body(64 << 20);
+    if (!body) co_return exchange.abort();
+    response.status = 200;
+    response.body = "files " + std::string(exchange.head().query());
   } else if (path == "/echo") {
     auto body = co_await exchange.read_body(64 << 20);
     if (!body) co_return exchange.abort();
@@ -255,7 +269,10 @@ Task<void> TestNode::accept(Fd connection) {
       std::make_shared<rpc::Peer>(co_await asio::this_coro::executor, std::move(connection));
   peer->on("sockets.want",
            [this](rpc::Payload request) { return give_sockets(std::move(request)); });
-  peer->on("egress.records", [this](rpc::Payload told) { return take_records(std::move(told)); });
+  peer->on("egress.records",
+           [this](rpc::Payload told) { return take_records(std::move(told), records_); });
+  peer->on("access.records",
+           [this](rpc::Payload told) { return take_records(std::move(told), access_records_); });
   peer_ = peer;
   ++connections_;
   co_await peer->run();
@@ -277,12 +294,12 @@ Task<void> TestNode::wait_for_gate() {
   while (!peer_) co_await sleep_for(1ms);
 }
 
-Task<Result<rpc::Payload>> TestNode::take_records(rpc::Payload told) {
+Task<Result<rpc::Payload>> TestNode::take_records(rpc::Payload told, Records& into) {
   for (const auto& value : told.body.at("records").as_array()) {
     boost::json::object record = value.as_object();
     record["machine"] = told.body.at("machine");
     record["box"] = told.body.at("box");
-    records_.push_back(std::move(record));
+    into.push_back(std::move(record));
   }
   co_return rpc::Payload();
 }

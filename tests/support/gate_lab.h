@@ -63,17 +63,20 @@ class TestNode {
   int sockets_given() const { return given_; }
   /// What the gate has told about what left boxes; each with "machine" and "box".
   std::vector<boost::json::object>& egress_records() { return records_; }
+  /// What the gate has told about what was done in boxes; the same.
+  std::vector<boost::json::object>& access_records() { return access_records_; }
 
  private:
   Task<void> accept(Fd connection);
   Task<Result<rpc::Payload>> give_sockets(rpc::Payload request);
-  Task<Result<rpc::Payload>> take_records(rpc::Payload told);
+  using Records = std::vector<boost::json::object>;
+  static Task<Result<rpc::Payload>> take_records(rpc::Payload told, Records& into);
 
   Fd listener_;
   uid_t gate_;
   std::shared_ptr<rpc::Peer> peer_;
   std::map<std::string, const ScriptedGuest*> guests_;
-  std::vector<boost::json::object> records_;
+  Records records_, access_records_;
   int given_ = 0;
   int connections_ = 0;
 };

@@ -19,6 +19,8 @@ std::string_view name_of(Wall wall) {
       return "private_ranges";
     case Wall::own_addresses:
       return "own_addresses";
+    case Wall::grants:
+      return "grants";
     case Wall::host_header:
       return "host_header";
   }

@@ -118,7 +118,7 @@ TEST(EgressRequestTest, BothKindsOfListsMustAgree) {
 TEST(EgressPolicyTest, WhatWasToGoThroughAProxyDoesNotGoWithout) {
   SandboxOptions options = create(R"("allow_internet_access":true)").value().options;
   auto reaches = [&] {
-    auto policy = capped_policy(open_platform(), Label::public_data, options);
+    auto policy = capped_policy(open_platform(), Label::public_data, options, {});
     return policy::may_connect(policy, {.name = "a.example", .port = 443}).allowed;
   };
   EXPECT_TRUE(reaches());
@@ -138,7 +138,7 @@ TEST(EgressPolicyTest, WhatWasToGoThroughAProxyDoesNotGoWithout) {
 TEST(EgressPolicyTest, MoreThanTheLabelAllowsIsRefusedWithTheRule) {
   auto parsed = create(R"("label":"confidential","egress":"internet")");
   ASSERT_TRUE(parsed);
-  auto plan = plan_sandbox(open_platform(), Label::confidential, parsed.value().options);
+  auto plan = plan_sandbox(open_platform(), Label::confidential, parsed.value().options, {});
   ASSERT_TRUE(plan);
   EXPECT_FALSE(plan.value().decision.allowed);
   Error refused = refused_by(plan.value().decision);
@@ -149,15 +149,15 @@ TEST(EgressPolicyTest, MoreThanTheLabelAllowsIsRefusedWithTheRule) {
 
 TEST(EgressPolicyTest, WhatWasGrantedIsCutDownWhenTheLabelRises) {
   auto options = create(R"("egress":"internet")").value().options;
-  EXPECT_EQ(level_of(capped_policy(open_platform(), Label::public_data, options)),
+  EXPECT_EQ(level_of(capped_policy(open_platform(), Label::public_data, options, {})),
             EgressLevel::internet);
-  EXPECT_EQ(level_of(capped_policy(open_platform(), Label::confidential, options)),
+  EXPECT_EQ(level_of(capped_policy(open_platform(), Label::confidential, options, {})),
             EgressLevel::none);
   options = create(R"("allow":["a.example","b.example"])").value().options;
   policy::EgressPlatform platform = open_platform();
   platform.labels[size_t(Label::confidential)].level = EgressLevel::allow;
   platform.labels[size_t(Label::confidential)].allow = {policy::parse_target("b.example").value()};
-  auto capped = capped_policy(platform, Label::confidential, options);
+  auto capped = capped_policy(platform, Label::confidential, options, {});
   EXPECT_FALSE(policy::may_connect(capped, {.name = "a.example", .port = 443}).allowed);
   EXPECT_TRUE(policy::may_connect(capped, {.name = "b.example", .port = 443}).allowed);
 }
@@ -180,9 +180,9 @@ TEST(EgressPolicyTest, ARisenLabelNeverOpensAnything) {
           for (const auto& place : kPlaces) {
             if (high < low) continue;
             bool before =
-                policy::may_connect(capped_policy(platform, low, options), place).allowed;
+                policy::may_connect(capped_policy(platform, low, options, {}), place).allowed;
             bool after =
-                policy::may_connect(capped_policy(platform, high, options), place).allowed;
+                policy::may_connect(capped_policy(platform, high, options, {}), place).allowed;
             EXPECT_TRUE(before || !after) << members << " " << to_string(low) << " -> "
                                           << to_string(high) << " " << place.name;
           }
@@ -196,7 +196,7 @@ TEST(EgressPolicyTest, WhatCannotBeReadLetsNothingOut) {
     EXPECT_EQ(shown_egress(read_policy(text)).at("level"), "none");
   }
   auto options = create(R"("allow":["a.example:443"])").value().options;
-  auto policy = capped_policy(open_platform(), Label::public_data, options);
+  auto policy = capped_policy(open_platform(), Label::public_data, options, {});
   EXPECT_EQ(read_policy(write_policy(policy)), policy);
   auto shown = shown_egress(policy);
   EXPECT_EQ(shown.at("level"), "allow");
@@ -208,7 +208,7 @@ TEST(EgressPolicyTest, WhatCannotBeReadLetsNothingOut) {
 policy::Decision ask(const std::string& members, const policy::EgressPlatform& platform) {
   auto question = parse_question("{" + members + "}");
   EXPECT_TRUE(question) << error_of(question);
-  return answer_question(platform, question.value(), std::nullopt).value();
+  return answer_question(platform, question.value(), std::nullopt, {}).value();
 }
 
 TEST(PolicyCheck, ExplainsForAnImaginedSandbox) {
@@ -234,7 +234,7 @@ TEST(PolicyCheck, KnowsTheLinksOfASandboxThatRuns) {
   auto answer = [&](const std::string& text) {
     auto question = parse_question(text);
     EXPECT_TRUE(question) << error_of(question);
-    return answer_question(open_platform(), question.value(), record).value();
+    return answer_question(open_platform(), question.value(), record, {}).value();
   };
   EXPECT_TRUE(answer(R"({"box":"ia","destination":{"name":"t.box","port":80}})").allowed);
   EXPECT_FALSE(answer(R"({"box":"ia","destination":{"name":"t.box","port":81}})").allowed);

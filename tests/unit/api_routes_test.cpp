@@ -84,7 +84,7 @@ TEST(OpenApi, AgreesOnParametersAndKeys) {
                                 .at({route.pattern.data(), route.pattern.size()})
                                 .at(lower({name.data(), name.size()}))
                                 .as_object();
-    EXPECT_EQ(operation.contains("security"), route.access == Access::open) << route.pattern;
+    EXPECT_EQ(operation.contains("security"), route.open) << route.pattern;
     std::set<std::string> described;
     if (auto parameters = operation.if_contains("parameters")) {
       for (const json::value& each : parameters->as_array()) {
@@ -106,6 +106,27 @@ TEST(OpenApi, AgreesOnParametersAndKeys) {
       rest.remove_prefix(close);
     }
     EXPECT_EQ(described, in_path) << route.pattern;
+  }
+}
+
+/// What each operation needs stands in the document as in the table.
+TEST(OpenApi, AgreesOnActions) {
+  json::value document = json::parse(openapi_document());
+  for (const Route& route : routes()) {
+    auto name = boost::beast::http::to_string(route.method);
+    const auto& operation = document.at("paths")
+                                .at({route.pattern.data(), route.pattern.size()})
+                                .at(lower({name.data(), name.size()}))
+                                .as_object();
+    std::string where = std::string(route.pattern) + " " + std::string(name.data(), name.size());
+    EXPECT_EQ(operation.contains("x-hako-action"), !route.open) << where;
+    EXPECT_EQ(route.audited.empty(), route.open) << where;
+    if (route.open) continue;
+    auto needed = route.action ? policy::to_string(*route.action) : std::string_view("any");
+    EXPECT_EQ(operation.at("x-hako-action").as_string(),
+              json::string_view(needed.data(), needed.size()))
+        << where;
+    EXPECT_TRUE(operation.at("responses").as_object().contains("403")) << where;
   }
 }
 
@@ -224,18 +245,25 @@ store::SandboxRecord record() {
   return made;
 }
 
-TEST(Render, ListsDoNotShowTheToken) {
+const ShownTokens kTokens{"granted", "traffic"};
+
+TEST(Render, NothingShowsTheGuestsOwnToken) {
   config::Config config;
-  EXPECT_EQ(sandbox_json(record(), config).at("envdAccessToken"), "secret");
-  EXPECT_EQ(detail_json(record(), config).at("envdAccessToken"), "secret");
-  EXPECT_EQ(json::serialize(listed_json(record())).find("secret"), std::string::npos);
+  json::object made = sandbox_json(record(), config, kTokens);
+  json::object detail = detail_json(record(), config, kTokens);
+  EXPECT_EQ(made.at("envdAccessToken"), "granted");
+  EXPECT_EQ(detail.at("envdAccessToken"), "granted");
+  for (const json::object& shown : {made, detail, listed_json(record())}) {
+    EXPECT_EQ(json::serialize(shown).find("secret"), std::string::npos);
+  }
+  EXPECT_EQ(json::serialize(listed_json(record())).find("granted"), std::string::npos);
 }
 
 TEST(Render, EveryRecordSaysItsIsolation) {
   config::Config config;
-  EXPECT_EQ(sandbox_json(record(), config).at("isolation"), "emulated");
+  EXPECT_EQ(sandbox_json(record(), config, {}).at("isolation"), "emulated");
   EXPECT_EQ(listed_json(record()).at("isolation"), "emulated");
-  json::object detail = detail_json(record(), config);
+  json::object detail = detail_json(record(), config, {});
   EXPECT_EQ(detail.at("startedAt"), "1970-01-01T00:00:01.000Z");
   EXPECT_EQ(detail.at("metadata").at("a"), "b");
   EXPECT_EQ(detail.at("allowInternetAccess"), false);
@@ -251,22 +279,23 @@ TEST(Render, ShowsWhatWasAskedForButNoPassword) {
   asked.options = R"({"internet":false,"autoPause":true,"autoResume":true,"network":{)"
                   R"("allowPublicTraffic":false,"denyOut":["0.0.0.0/0"],"egressProxy":)"
                   R"({"address":"p:1","username":"u","password":"hidden"}}})";
-  json::object detail = detail_json(asked, config);
+  json::object detail = detail_json(asked, config, kTokens);
   EXPECT_EQ(detail.at("allowInternetAccess"), false);
   EXPECT_EQ(detail.at("lifecycle").at("onTimeout"), "pause");
   EXPECT_EQ(detail.at("lifecycle").at("autoResume"), true);
   EXPECT_EQ(detail.at("network").at("allowPublicTraffic"), false);
   EXPECT_FALSE(detail.at("network").as_object().contains("egressProxy"));
   EXPECT_EQ(json::serialize(detail).find("hidden"), std::string::npos);
-  EXPECT_EQ(sandbox_json(asked, config).at("trafficAccessToken"), "traffic");
-  EXPECT_FALSE(sandbox_json(record(), config).contains("trafficAccessToken"));
+  EXPECT_EQ(sandbox_json(asked, config, kTokens).at("trafficAccessToken"), "traffic");
+  EXPECT_FALSE(sandbox_json(record(), config, {}).contains("trafficAccessToken"));
 }
 
 TEST(Render, AnOpenSandboxHasNoToken) {
   config::Config config;
   store::SandboxRecord open = record();
   open.access_token.clear();
-  EXPECT_FALSE(sandbox_json(open, config).contains("envdAccessToken"));
+  ShownTokens tokens = shown_tokens(itself(), open);
+  EXPECT_FALSE(sandbox_json(open, config, tokens).contains("envdAccessToken"));
 }
 
 TEST(Errors, TheCodeInTheBodyIsTheStatus) {

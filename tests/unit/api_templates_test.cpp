@@ -129,23 +129,24 @@ TEST(Recipe, EqualBeginningsHaveEqualKeys) {
   two[2].args = {"c"};
   std::map<std::string, std::string> digests = {{"h", "digest"}};
   constexpr auto kPublic = policy::Label::public_data;
-  auto keys = layer_keys("base@1", kPublic, one, digests);
-  auto others = layer_keys("base@1", kPublic, two, digests);
+  auto keys = layer_keys({"base@1", "default", kPublic}, one, digests);
+  auto others = layer_keys({"base@1", "default", kPublic}, two, digests);
   ASSERT_EQ(keys.size(), 3u);
   EXPECT_EQ(keys[0].size(), 64u);
   EXPECT_EQ(keys[1], others[1]);
   EXPECT_NE(keys[2], others[2]);
-  EXPECT_NE(keys[0], layer_keys("base@2", kPublic, one, digests)[0]);
-  EXPECT_NE(keys[0], layer_keys("base@1", policy::Label::internal, one, digests)[0]);
+  EXPECT_NE(keys[0], layer_keys({"base@2", "default", kPublic}, one, digests)[0]);
+  EXPECT_NE(keys[0], layer_keys({"base@1", "default", policy::Label::internal}, one, digests)[0]);
+  EXPECT_NE(keys[0], layer_keys({"base@1", "acme", kPublic}, one, digests)[0]);
   // What a client calls its files is no part of it; what they hold is.
   auto renamed = one;
   renamed[1].files_hash = "other";
   std::map<std::string, std::string> same = {{"other", "digest"}}, changed = {{"h", "new"}};
-  EXPECT_EQ(layer_keys("base@1", kPublic, renamed, same), keys);
-  EXPECT_NE(layer_keys("base@1", kPublic, one, changed)[1], keys[1]);
+  EXPECT_EQ(layer_keys({"base@1", "default", kPublic}, renamed, same), keys);
+  EXPECT_NE(layer_keys({"base@1", "default", kPublic}, one, changed)[1], keys[1]);
   // Arguments do not run together.
-  EXPECT_NE(layer_keys("b", kPublic, {step(StepKind::run, {"a", "b"})}, {}),
-            layer_keys("b", kPublic, {step(StepKind::run, {"a b"})}, {}));
+  EXPECT_NE(layer_keys({"b", "default", kPublic}, {step(StepKind::run, {"a", "b"})}, {}),
+            layer_keys({"b", "default", kPublic}, {step(StepKind::run, {"a b"})}, {}));
 }
 
 TEST(Recipe, ContextsTravel) {

@@ -77,6 +77,11 @@ TEST(Clock, AcceptsOffsetsAndFractions) {
   ASSERT_TRUE(fine);
   EXPECT_EQ((*fine - *base).count(), std::chrono::nanoseconds(1).count());
   EXPECT_TRUE(from_rfc3339("2016-12-31T23:59:60Z")) << "a leap second";
+  // What is read can be written, and read again.
+  EXPECT_TRUE(from_rfc3339("2200-12-31T23:59:59Z"));
+  EXPECT_FALSE(from_rfc3339("2200-12-31T23:59:60Z"));
+  EXPECT_FALSE(from_rfc3339("2200-12-31T23:59:59-00:01"));
+  EXPECT_FALSE(from_rfc3339("1700-01-01T00:00:00+00:01"));
 }
 
 TEST(Clock, RefusesWhatIsNoTime) {

@@ -11,6 +11,7 @@
 #include "base/process.h"
 #include "cli/attack_probe.h"
 #include "cli/attack_report.h"
+#include "cli/box.h"
 #include "cli/copy_path.h"
 #include "cli/duration.h"
 #include "cli/egress_text.h"
@@ -89,13 +90,40 @@ TEST(EndpointTest, ReadsUrls) {
   auto v6 = parse_endpoint("http://[::1]:3000").value();
   EXPECT_EQ(v6.host, "::1");
   EXPECT_EQ(v6.authority(), "[::1]:3000");
+  EXPECT_FALSE(v6.secure);
+  auto secure = parse_endpoint("https://api.example.test").value();
+  EXPECT_TRUE(secure.secure);
+  EXPECT_EQ(secure.port, 443);
+  EXPECT_EQ(secure.authority(), "api.example.test");
+  EXPECT_EQ(secure.url, "https://api.example.test");
+  EXPECT_EQ(parse_endpoint("https://x:80").value().authority(), "x:80");
 }
 
 TEST(EndpointTest, RefusesTheRest) {
-  for (const char* url : {"", "127.0.0.1:3000", "https://x", "http://", "http://:3000",
+  for (const char* url : {"", "127.0.0.1:3000", "ftp://x", "https:/x", "https://", "http://", "http://:3000",
                           "http://x:", "http://x:0", "http://x:70000", "http://x:1a", "http://u@x",
                           "http://x y", "http://[::1", "http://x?q", "http://x\r\nA: b"})
     EXPECT_FALSE(parse_endpoint(url)) << url;
+}
+
+TEST(NamedGate, IsUsedWhereItCanBeMeantAndIsNoStepDown) {
+  auto gate = [](const char* api, const char* plain, const char* secure) -> std::string {
+    boost::json::value info = {{"gateUrl", plain}, {"gateHttpsUrl", secure}};
+    auto named = named_gate(info, parse_endpoint(api).value());
+    return named ? named->url : "none";
+  };
+  const char *here = "http://127.0.0.1:3002", *away = "http://10.0.0.1:3002";
+  const char* name = "https://api.box.test";
+  EXPECT_EQ(gate("http://127.0.0.1:3000", here, name), here);
+  EXPECT_EQ(gate("https://localhost:3000", here, ""), here);
+  EXPECT_EQ(gate("http://127.0.0.1:3000", away, name), away);
+  EXPECT_EQ(gate("http://api.test", here, ""), "none");
+  EXPECT_EQ(gate("http://api.test", away, ""), away);
+  EXPECT_EQ(gate("https://api.test", away, ""), "none") << "what came encrypted goes on so";
+  EXPECT_EQ(gate("https://api.test", away, name), name);
+  EXPECT_EQ(gate("http://api.test", here, name), name);
+  EXPECT_EQ(gate("https://api.test", here, "https://127.0.0.1:1"), "none");
+  EXPECT_EQ(gate("https://api.test", "nonsense", ""), "none");
 }
 
 TEST(EgressText, ReadsDestinations) {

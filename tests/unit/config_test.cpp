@@ -57,7 +57,9 @@ TEST_F(ConfigTest, UnreadableFileIsAnErrorEvenWhenItNeedNotExist) {
 }
 
 TEST_F(ConfigTest, ReadsEveryKind) {
-  auto loaded = load(write("[api]\nport = 4000\naddress = \"::1\"\n"
+  auto loaded = load(write("[api]\nport = 4000\naddress = \"::1\"\ncertificate = \"/c\"\n"
+                           "key = \"/k\"\nallow_plain_beyond_loopback = true\n"
+                           "[gate]\nallow_plain_beyond_loopback = true\n"
                            "[engine]\nboot_deadline_ms = 5000\naccel = \"tcg\"\n"
                            "allow_emulated_beyond_loopback = true\n"
                            "[limits]\nttl_seconds = 60\n[users]\napi = 700\n"),
@@ -66,6 +68,10 @@ TEST_F(ConfigTest, ReadsEveryKind) {
   Config expected;
   expected.api_port = 4000;
   expected.api_address = "::1";
+  expected.api_certificate = "/c";
+  expected.api_certificate_key = "/k";
+  expected.allow_plain_api_beyond_loopback = true;
+  expected.allow_plain_gate_beyond_loopback = true;
   expected.boot_deadline = std::chrono::milliseconds(5000);
   expected.accel = "tcg";
   expected.allow_emulated_beyond_loopback = true;
@@ -201,6 +207,7 @@ TEST_F(ConfigTest, TheDomainMayHaveAPort) {
 TEST_F(ConfigTest, ACertificateNeedsItsKey) {
   EXPECT_NE(error_of("[gate]\nkey = \"/b\"\n").find("belong together"), std::string::npos);
   EXPECT_NE(error_of("[gate]\ncertificate = \"b\"\n").find("absolute path"), std::string::npos);
+  EXPECT_NE(error_of("[api]\nkey = \"/b\"\n").find("belong together"), std::string::npos);
 }
 
 TEST_F(ConfigTest, WhatBoxesMayReach) {

@@ -9,6 +9,8 @@
 
 #include <fstream>
 
+#include "support/certificates.h"
+
 namespace hako::doctor {
 namespace {
 
@@ -146,6 +148,41 @@ TEST_F(Machine, QemuIsThereAndRecent) {
     return std::string("something else");
   };
   EXPECT_EQ(check_qemu(config_, sources_).status, Status::warn);
+}
+
+TEST_F(Machine, CertificatesAreReadableFitTheirKeyAndAreInDate) {
+  EXPECT_EQ(check_api_certificate(config_).status, Status::ok) << "none is needed on loopback";
+  config_.gate_address = "0.0.0.0";
+  Check plain = check_gate_certificate(config_);
+  EXPECT_EQ(plain.status, Status::fail);
+  EXPECT_NE(plain.fix.find("[gate] certificate and key"), std::string::npos);
+  config_.allow_plain_gate_beyond_loopback = true;
+  EXPECT_EQ(check_gate_certificate(config_).status, Status::warn);
+
+  test::Certificates made(root_);
+  made.issue("good", "DNS:a.test,IP:192.0.2.1");
+  made.issue("soon", "DNS:a.test", 13);
+  made.issue("past", "DNS:a.test", -1);
+  auto check = [&](const std::string& certificate, const std::string& key) {
+    config_.api_certificate = made.certificate(certificate);
+    config_.api_certificate_key = made.key_file(key);
+    return check_api_certificate(config_);
+  };
+  auto expect = [](const Check& found, Status status, std::string_view words) {
+    EXPECT_EQ(found.status, status) << found.detail;
+    EXPECT_NE(found.detail.find(words), std::string::npos) << found.detail;
+    EXPECT_EQ(found.fix.empty(), status == Status::ok) << found.fix;
+  };
+  expect(check("good", "good"), Status::ok, "for a.test, 192.0.2.1, until 20");
+  expect(check("soon", "soon"), Status::warn, "it expires on 20");
+  expect(check("past", "past"), Status::fail, "it has expired on 20");
+  EXPECT_EQ(check_api_certificate(config_, Dates::ignored).status, Status::ok);
+  expect(check("good", "soon"), Status::fail, "not that of the certificate");
+  expect(check("none", "good"), Status::fail, "none.pem");
+  put("/none.pem", "no certificate");
+  expect(check("none", "good"), Status::fail, "no PEM certificate");
+  put("/none.key", "no key");
+  expect(check("good", "none"), Status::fail, "no PEM private key");
 }
 
 TEST_F(Machine, IsolationIsSaidPlainly) {

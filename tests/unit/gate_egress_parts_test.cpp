@@ -112,7 +112,7 @@ struct Sink {
   size_t largest = 0;  ///< message
   bool closed = false;
 
-  EgressRecords::Send send() {
+  SendRecords send() {
     return [this](const std::string&, const std::string&, boost::json::array sent) {
       if (closed) return false;
       largest = std::max(largest, sent.size());
@@ -162,9 +162,9 @@ TEST(EgressRecordsTest, WhatIsTooMuchIsCounted) {
   for (int i = 0; i < 1000; ++i) records.add("m1", "box1", denied(std::to_string(i)));
   records.add("m1", "", denied("of no box"));
   run_for(records, 300ms);
-  ASSERT_EQ(sink.records.size(), EgressRecords::kMostWaiting + 1);
+  ASSERT_EQ(sink.records.size(), EgressRecord::kMostWaiting + 1);
   EXPECT_EQ(sink.records.back().at("verdict"), "dropped");
-  EXPECT_EQ(sink.records.back().at("count"), 1000 - static_cast<int>(EgressRecords::kMostWaiting));
+  EXPECT_EQ(sink.records.back().at("count"), 1000 - static_cast<int>(EgressRecord::kMostWaiting));
 }
 
 TEST(EgressRecordsTest, RefusalsPushOutNoRecordOfWhatHasPassed) {
@@ -178,12 +178,12 @@ TEST(EgressRecordsTest, RefusalsPushOutNoRecordOfWhatHasPassed) {
   records.add("m1", "box1", denied("0"));
   run_for(records, 300ms);
   ASSERT_EQ(sink.records.size(),
-            EgressRecords::kMostWaiting + EgressRecords::kMostTiedWaiting + 1);
+            EgressRecord::kMostWaiting + EgressRecord::kMostTiedWaiting + 1);
   EXPECT_EQ(sink.records[0].at("count"), 2);
-  EXPECT_EQ(sink.records[EgressRecords::kMostWaiting].at("connection"), 1u);
+  EXPECT_EQ(sink.records[EgressRecord::kMostWaiting].at("connection"), 1u);
   EXPECT_EQ(sink.records.back().at("verdict"), "dropped");
   EXPECT_EQ(sink.records.back().at("count"),
-            3000 - static_cast<int>(EgressRecords::kMostWaiting + EgressRecords::kMostTiedWaiting));
+            3000 - static_cast<int>(EgressRecord::kMostWaiting + EgressRecord::kMostTiedWaiting));
   EXPECT_LE(sink.largest, EgressRecords::kMostInMessage);
 }
 

@@ -66,10 +66,14 @@ class GateLinkTest : public testing::Test {
   }
 
   asio::io_context loop;
-  std::vector<EgressRecords> heard;
+  std::vector<BoxRecords> heard;
+  std::vector<RecordKind> kinds;
   std::unique_ptr<NotingGate> gate;
   GateLink link{[](const std::string&, int) { return std::vector<Fd>(); },
-                [this](EgressRecords records) { heard.push_back(std::move(records)); },
+                [this](RecordKind kind, BoxRecords records) {
+                  kinds.push_back(kind);
+                  heard.push_back(std::move(records));
+                },
                 []() -> Task<void> { co_return; }};
 };
 
@@ -140,6 +144,23 @@ TEST_F(GateLinkTest, WrongRecordsAreDroppedAndTheConnectionGoesOn) {
     EXPECT_EQ(heard[0].records[0].at("time_ms"), 1);
     EXPECT_EQ(heard[1].records[0].at("time_ms"), 2);
     EXPECT_TRUE(link.connected());
+  });
+}
+
+TEST_F(GateLinkTest, WhatWasDoneInABoxIsToldApartFromWhatLeftIt) {
+  run([this]() -> Task<void> {
+    for (const char* method : {"access.records", "egress.records"}) {
+      rpc::Payload told;
+      told.body = {{"machine", "m1"}, {"box", "i1"}};
+      boost::json::object record = {{"time_ms", 1}, {"verdict", "denied"}};
+      told.body["records"] = boost::json::array{record};
+      CO_ASSERT_TRUE(gate->peer().tell(method, std::move(told)));
+    }
+    for (int i = 0; i < 2000 && heard.size() < 2; ++i) co_await sleep_for(1ms);
+    CO_ASSERT_TRUE(heard.size() == 2);
+    EXPECT_EQ(kinds, (std::vector{RecordKind::access, RecordKind::egress}));
+    EXPECT_TRUE(heard[0].records[0].as_object().contains("what"));
+    EXPECT_TRUE(heard[1].records[0].as_object().contains("bytes_out"));
   });
 }
 

@@ -257,10 +257,10 @@ TEST(EgressJson, NothingIsTheEmptyPolicy) {
 TEST(EgressJson, ProblemsNameTheMember) {
   const std::pair<const char*, const char*> wrong[] = {
       {R"({"layer":[]})", "\"layer\" is not a known member"},
-      {R"({"layers":{}})", "\"layers\" must be a list of at most 64"},
+      {R"({"layers":{}})", "\"layers\" must be a list of at most 128"},
       {R"({"layers":[1]})", "\"layers\" must be a list of objects"},
-      {R"({"layers":[{}]})", "\"name\" must be a text of 1 to 64 printable"},
-      {R"({"layers":[{"name":"a\nb","level":"none"}]})", "\"name\" must be a text of 1 to 64"},
+      {R"({"layers":[{}]})", "\"name\" must be a text of 1 to 128 printable"},
+      {R"({"layers":[{"name":"a\nb","level":"none"}]})", "\"name\" must be a text of 1 to 128"},
       {R"({"layers":[{"name":"a"}]})", "\"level\" must be"},
       {R"({"layers":[{"name":"a","level":"all"}]})", "\"level\" must be none, allow or internet"},
       {R"({"layers":[{"name":"a","level":"none","x":1}]})", "\"x\" is not a known member"},
@@ -293,7 +293,7 @@ TEST(EgressJson, NothingGrowsWithoutBounds) {
   boost::json::object fields = {{"layers", boost::json::array({layer})}};
   EXPECT_FALSE(parse_egress(fields));
   boost::json::object empty = {{"name", "a"}, {"level", "none"}};
-  EXPECT_FALSE(parse_egress({{"layers", boost::json::array(65, empty)}}));
+  EXPECT_FALSE(parse_egress({{"layers", boost::json::array(129, empty)}}));
   EXPECT_FALSE(parse_egress({{"links", boost::json::array(65)}}));
 }
 

@@ -294,5 +294,88 @@ TEST(Plan, CarriesWhatTheOperatorSets) {
   EXPECT_TRUE(policy.links.empty());
 }
 
+EgressCeilings ceilings(EgressLayer of_key, std::optional<int64_t> bytes = {}) {
+  of_key.name = "key k1";
+  return {{layer("tenant acme", EgressLevel::internet), std::move(of_key)}, bytes};
+}
+
+TEST(Ceilings, StandBetweenTheLabelAndTheRequest) {
+  EgressPlan plan = plan_egress(open_platform(), Label::internal, e2b(true),
+                                ceilings(layer("", EgressLevel::none)));
+  EXPECT_TRUE(plan.decision.allowed);
+  EXPECT_EQ(layer_names(plan.policy),
+            (Names{"platform", "label internal", "tenant acme", "key k1", "request"}));
+}
+
+TEST(Ceilings, WhatE2bsClientsAskForIsCutDown) {
+  EgressCeilings list = ceilings(layer("", EgressLevel::allow, targets({"*.example.com:443"})));
+  for (const EgressRequest& request : {e2b(true), e2b(false, targets({"*.com", "*.org"}))}) {
+    EgressPlan plan = plan_egress(open_platform(), Label::public_data, request, list);
+    EXPECT_TRUE(plan.decision.allowed);
+    EXPECT_TRUE(may_connect(plan.policy, to_name("a.example.com")).allowed);
+    Decision denied = may_connect(plan.policy, to_name("a.org"));
+    EXPECT_EQ(denied.rule, "key k1.allow");
+    EXPECT_NE(denied.remedy.find("use a key or token that may let boxes reach it"),
+              std::string::npos);
+  }
+}
+
+TEST(Ceilings, AskingForMoreByLevelIsRefused) {
+  auto asked = [](const EgressRequest& request, EgressLayer of_key) {
+    return plan_egress(open_platform(), Label::public_data, request, ceilings(std::move(of_key)))
+        .decision;
+  };
+  EgressLayer list = layer("", EgressLevel::allow, targets({"*.example.com:443"}));
+  EXPECT_EQ(asked(ours(EgressLevel::internet), list).rule, "key k1.egress");
+  EXPECT_EQ(asked(ours(EgressLevel::internet), list).explanation(),
+            "key k1 may let boxes reach only what a list names; ask for level \"allow\" with a "
+            "list, or use a key or token that may ask for it");
+  EXPECT_EQ(asked(ours(EgressLevel::allow, targets({"a.example.com"})), list).explanation(),
+            "a.example.com is not on the list of key k1; leave it out, or use a key or token that "
+            "may ask for it");
+  EXPECT_TRUE(asked(ours(EgressLevel::allow, targets({"a.example.com:443"})), list).allowed);
+  EXPECT_TRUE(asked(ours(EgressLevel::none), list).allowed);
+  EgressLayer none = layer("", EgressLevel::none);
+  EXPECT_EQ(asked(ours(EgressLevel::allow, targets({"a.com"})), none).rule, "key k1.egress");
+  EXPECT_TRUE(asked(ours(EgressLevel::none), none).allowed);
+  EgressLayer but = layer("", EgressLevel::internet, {}, targets({"*.evil.com"}));
+  EXPECT_EQ(asked(ours(EgressLevel::allow, targets({"a.evil.com"})), but).rule, "key k1.egress");
+  EXPECT_TRUE(asked(ours(EgressLevel::internet), but).allowed);
+}
+
+TEST(Ceilings, ThePlatformAndTheLabelExplainFirst) {
+  EgressCeilings none = ceilings(layer("", EgressLevel::none));
+  EgressRequest request = ours(EgressLevel::internet);
+  EXPECT_EQ(plan_egress(EgressPlatform(), Label::public_data, request, none).decision.rule,
+            "platform.ceiling");
+  EXPECT_EQ(plan_egress(open_platform(), Label::secret, request, none).decision.rule,
+            "label.secret");
+}
+
+TEST(Ceilings, AListOfAKeyIsNoListOfTheRequest) {
+  // Internal data goes where a list of the request leads; this request has none.
+  EgressPlan plan = plan_egress(open_platform(), Label::internal, e2b(true),
+                                ceilings(layer("", EgressLevel::allow, targets({"a.com"}))));
+  EXPECT_EQ(may_connect(plan.policy, to_name("a.com")).rule, "label internal.allow");
+}
+
+TEST(Ceilings, TheFewestBytesCount) {
+  auto total = [](int64_t platforms, std::optional<int64_t> bytes) {
+    EgressPlatform platform = open_platform();
+    platform.limits.bytes_total = platforms;
+    return plan_egress(platform, Label::public_data, {},
+                       ceilings(layer("", EgressLevel::internet), bytes))
+        .policy.limits.bytes_total;
+  };
+  EXPECT_EQ(total(0, {}), 0);
+  EXPECT_EQ(total(0, 5), 5);
+  EXPECT_EQ(total(7, 5), 5);
+  EXPECT_EQ(total(3, 5), 3);
+  EXPECT_EQ(total(3, {}), 3);
+  // 0 would be no limit.
+  EXPECT_EQ(total(0, 0), 1);
+  EXPECT_EQ(total(7, -1), 1);
+}
+
 }  // namespace
 }  // namespace hako::policy

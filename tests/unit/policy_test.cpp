@@ -57,18 +57,58 @@ TEST(Loopback, KnowsAllItsForms) {
   }
 }
 
+/// Asks for the API on hardware, over TLS.
+Listening listening(std::string_view address) {
+  return {.section = "api", .address = address, .encrypted = true};
+}
+
 TEST(MayListen, EmulatedStaysOnLoopbackWithoutConsent) {
-  EXPECT_EQ(may_listen("127.0.0.1", true, false).rule, "listen.loopback");
-  EXPECT_EQ(may_listen("0.0.0.0", false, false).rule, "listen.hardware");
-  EXPECT_EQ(may_listen("0.0.0.0", true, true).rule, "listen.consent");
-  Decision denied = may_listen("0.0.0.0", true, false);
+  Listening emulated = listening("127.0.0.1");
+  emulated.emulated = true;
+  EXPECT_EQ(may_listen(emulated).rule, "listen.loopback");
+  EXPECT_EQ(may_listen(listening("0.0.0.0")).rule, "listen.hardware");
+  emulated.address = "0.0.0.0";
+  Decision denied = may_listen(emulated);
   EXPECT_FALSE(denied.allowed);
   EXPECT_EQ(denied.rule, "listen.emulated");
   EXPECT_NE(denied.explanation().find("allow_emulated_beyond_loopback"), std::string::npos);
+  emulated.allow_emulated = true;
+  EXPECT_EQ(may_listen(emulated).rule, "listen.consent");
+}
+
+TEST(MayListen, PlainStaysOnLoopbackWithoutConsent) {
+  Listening plain = listening("127.0.0.1");
+  plain.encrypted = false;
+  EXPECT_EQ(may_listen(plain).rule, "listen.loopback");
+  for (const char* address : {"0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "fe80::1"}) {
+    plain.address = address;
+    Decision denied = may_listen(plain);
+    EXPECT_FALSE(denied.allowed);
+    EXPECT_EQ(denied.rule, "listen.plain");
+    EXPECT_NE(denied.explanation().find("[api] certificate and key"), std::string::npos);
+    EXPECT_NE(denied.explanation().find("[api] allow_plain_beyond_loopback"), std::string::npos);
+  }
+  plain.section = "gate";
+  EXPECT_NE(may_listen(plain).explanation().find("[gate] allow_plain_beyond_loopback"),
+            std::string::npos);
+  plain.allow_plain = true;
+  EXPECT_EQ(may_listen(plain).rule, "listen.hardware");
+}
+
+TEST(MayListen, OneConsentIsNotTheOther) {
+  Listening both = listening("0.0.0.0");
+  both.emulated = true;
+  both.encrypted = false;
+  both.allow_plain = true;
+  EXPECT_EQ(may_listen(both).rule, "listen.emulated") << "the weaker wall is told first";
+  both.allow_emulated = true;
+  EXPECT_EQ(may_listen(both).rule, "listen.consent");
+  both.allow_plain = false;
+  EXPECT_EQ(may_listen(both).rule, "listen.plain");
 }
 
 TEST(MayListen, ANameIsNotAnAddress) {
-  EXPECT_EQ(may_listen("localhost", false, true).rule, "listen.address");
+  EXPECT_EQ(may_listen(listening("localhost")).rule, "listen.address");
 }
 
 TEST(Registries, NothingIsListedByDefault) {

@@ -7,38 +7,11 @@
 
 #include "base/async/task_group.h"
 #include "store/async_store.h"
-#include "store/migrations.h"
 #include "store/sqlite.h"
+#include "support/store_fixture.h"
 
 namespace hako::store {
 namespace {
-
-class Folder {
- public:
-  Folder() {
-    std::string pattern = std::filesystem::temp_directory_path() / "hako-store-XXXXXX";
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
-SandboxRecord record(const std::string& id, int64_t started_ms, std::string metadata = {}) {
-  SandboxRecord made;
-  made.id = id;
-  made.template_name = "base";
-  made.alias = "second-name";
-  made.state = SandboxState::starting;
-  made.started_ms = started_ms;
-  made.ends_ms = started_ms + 1000;
-  made.metadata = std::move(metadata);
-  made.access_token = "token-" + id;
-  made.key_id = "operator";
-  return made;
-}
 
 /// What every kind of store must do; a second kind is added to kStores.
 using OpenStore = Result<std::unique_ptr<Store>> (*)();
@@ -71,25 +44,6 @@ class StoreTest : public ::testing::TestWithParam<Kind> {
 };
 
 using Ids = std::vector<std::string>;
-
-TEST_P(StoreTest, KeysAreFoundByTheirHash) {
-  ASSERT_TRUE(store_->put_key({"operator", "aa", "first", 7}));
-  auto found = store_->find_key("aa");
-  ASSERT_TRUE(found && found.value());
-  EXPECT_EQ(found.value()->id, "operator");
-  EXPECT_EQ(found.value()->created_ms, 7);
-  EXPECT_FALSE(store_->find_key("ab").value());
-}
-
-TEST_P(StoreTest, KeysHaveAClearance) {
-  ASSERT_TRUE(store_->put_key({"operator", "aa", "", 1, "secret"}));
-  ASSERT_TRUE(store_->put_key({"guest", "bb", "", 1}));
-  EXPECT_EQ(store_->find_key("aa").value()->clearance, "secret");
-  EXPECT_EQ(store_->find_key("bb").value()->clearance, "public");
-  EXPECT_TRUE(store_->any_key_cleared_for({"internal", "public"}).value());
-  EXPECT_FALSE(store_->any_key_cleared_for({"internal", "confidential"}).value());
-  EXPECT_FALSE(store_->any_key_cleared_for({}).value());
-}
 
 TEST_P(StoreTest, LinksGoWithEitherSandbox) {
   LinkStore& links = store_->links();
@@ -125,35 +79,19 @@ TEST_P(StoreTest, OptionsAreKeptAndReplaced) {
   EXPECT_EQ(found.value()->options, made.options);
   EXPECT_EQ(found.value()->traffic_token, "traffic");
   EXPECT_EQ(found.value()->label, "public");
-  SandboxEgress changed{"internal", "{}", R"({"layers":[]})", "other"};
+  SandboxEgress changed{"internal", "{}", R"({"layers":[]})", "other", "[]"};
   ASSERT_TRUE(store_->set_egress("iopt", changed));
   found = store_->find_sandbox("iopt");
   EXPECT_EQ(found.value()->options, "{}");
   EXPECT_EQ(found.value()->label, "internal");
   EXPECT_EQ(found.value()->egress, changed.egress);
   EXPECT_EQ(found.value()->traffic_token, "other");
+  EXPECT_EQ(found.value()->grants, "[]");
   EXPECT_EQ(ids({.labels = std::vector<std::string>{"public"}}), Ids{});
   EXPECT_EQ(ids({.labels = std::vector<std::string>{"public", "internal"}}), Ids{"iopt"});
   auto missing = store_->set_egress("inone", changed);
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code(), ErrorCode::not_found);
-}
-
-TEST_P(StoreTest, PuttingAKeyAgainReplacesIt) {
-  ASSERT_TRUE(store_->put_key({"operator", "aa", "", 1}));
-  ASSERT_TRUE(store_->put_key({"operator", "bb", "", 2}));
-  EXPECT_FALSE(store_->find_key("aa").value());
-  EXPECT_TRUE(store_->find_key("bb").value());
-  auto clash = store_->put_key({"other", "bb", "", 3});
-  ASSERT_FALSE(clash);
-  EXPECT_EQ(clash.error().code(), ErrorCode::already_exists);
-}
-
-TEST_P(StoreTest, RemovedKeysAreGone) {
-  ASSERT_TRUE(store_->put_key({"operator", "aa", "", 1}));
-  ASSERT_TRUE(store_->remove_key("operator"));
-  EXPECT_FALSE(store_->find_key("aa").value());
-  EXPECT_EQ(store_->remove_key("operator").error().code(), ErrorCode::not_found);
 }
 
 TEST_P(StoreTest, ASandboxIsStartingThenRunningThenGone) {
@@ -247,9 +185,9 @@ TEST_P(StoreTest, TemplatesHaveBuildsAndTags) {
   what.is_public = true;
   what.label = "internal";
   ASSERT_TRUE(templates.put_template(what));
-  EXPECT_EQ(templates.find_template("t1").value(), what);
-  EXPECT_EQ(templates.find_template("team/app").value(), what);
-  EXPECT_EQ(templates.find_template("app").value(), std::nullopt);
+  EXPECT_EQ(templates.find_template("default", "t1").value(), what);
+  EXPECT_EQ(templates.find_template("default", "team/app").value(), what);
+  EXPECT_EQ(templates.find_template("default", "app").value(), std::nullopt);
   TemplateRecord twin{.id = "t2", .name = "team/app"};
   EXPECT_EQ(templates.put_template(twin).error().code(), ErrorCode::already_exists);
 
@@ -282,9 +220,6 @@ TEST_P(StoreTest, TemplatesHaveBuildsAndTags) {
   EXPECT_TRUE(templates.tags_of("t1").value().empty());
 }
 
-Result<std::unique_ptr<Store>> open_in_memory() {
-  return open_sqlite_store(":memory:");
-}
 const Kind kStores[] = {{"Sqlite", open_in_memory}};
 INSTANTIATE_TEST_SUITE_P(All, StoreTest, ::testing::ValuesIn(kStores),
                          [](const auto& info) { return std::string(info.param.name); });
@@ -295,11 +230,11 @@ TEST(SqliteStore, KeepsWhatItHeldAndIsClosedToOthers) {
   {
     auto opened = open_sqlite_store(path);
     ASSERT_TRUE(opened);
-    ASSERT_TRUE(opened.value()->put_key({"operator", "aa", "", 1}));
+    ASSERT_TRUE(opened.value()->tenants().put_key(key("operator", "aa")));
   }
   auto opened = open_sqlite_store(path);
   ASSERT_TRUE(opened);
-  EXPECT_TRUE(opened.value()->find_key("aa").value());
+  EXPECT_TRUE(opened.value()->tenants().find_key("aa", 0).value());
   for (const char* suffix : {"", "-wal", "-shm"}) {
     auto mode = std::filesystem::status(path + suffix).permissions();
     EXPECT_EQ(int(mode), 0600) << suffix;
@@ -337,96 +272,6 @@ TEST(SqliteStore, DamageInsideIsFoundAtTheStart) {
   EXPECT_EQ(opened.error().code(), ErrorCode::corrupted);
 }
 
-TEST(Migrations, AnOldDatabaseIsBroughtUpToDateWithItsContent) {
-  Folder folder;
-  std::string path = folder.file("hako.db");
-  {
-    auto database = Database::open(path);
-    ASSERT_TRUE(database);
-    ASSERT_TRUE(database.value().execute(
-        "CREATE TABLE api_keys (id TEXT PRIMARY KEY NOT NULL, hash TEXT NOT NULL UNIQUE,"
-        " label TEXT NOT NULL, created_ms INTEGER NOT NULL) STRICT;"
-        "INSERT INTO api_keys VALUES ('operator', 'aa', 'old', 5);"
-        "PRAGMA user_version=1;"));
-  }
-  auto opened = open_sqlite_store(path);
-  ASSERT_TRUE(opened) << opened.error().message();
-  EXPECT_EQ(opened.value()->find_key("aa").value()->label, "old");
-  EXPECT_TRUE(opened.value()->add_sandbox(record("i1", 1)));
-}
-
-/// The schema as the version without labels wrote it.
-constexpr const char* kSchemaFour =
-    "CREATE TABLE api_keys (id TEXT PRIMARY KEY NOT NULL, hash TEXT NOT NULL UNIQUE,"
-    " label TEXT NOT NULL, created_ms INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE sandboxes (id TEXT PRIMARY KEY NOT NULL, template TEXT NOT NULL,"
-    " alias TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('starting', 'running')),"
-    " started_ms INTEGER NOT NULL, ends_ms INTEGER NOT NULL, metadata TEXT NOT NULL,"
-    " access_token TEXT NOT NULL, vcpus INTEGER NOT NULL, memory_mib INTEGER NOT NULL,"
-    " disk_mib INTEGER NOT NULL, isolation TEXT NOT NULL, key_id TEXT NOT NULL,"
-    " options TEXT NOT NULL DEFAULT '', traffic_token TEXT NOT NULL DEFAULT '') STRICT;"
-    "CREATE INDEX sandboxes_by_start ON sandboxes (started_ms, id);"
-    "CREATE TABLE templates (id TEXT PRIMARY KEY NOT NULL, name TEXT NOT NULL UNIQUE,"
-    " public INTEGER NOT NULL, created_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL,"
-    " key_id TEXT NOT NULL) STRICT;"
-    "PRAGMA user_version=4;";
-
-TEST(Migrations, WhatHadNoLabelIsPublicAndClosed) {
-  Folder folder;
-  std::string path = folder.file("hako.db");
-  {
-    auto database = Database::open(path);
-    ASSERT_TRUE(database);
-    ASSERT_TRUE(database.value().execute(kSchemaFour));
-    ASSERT_TRUE(database.value().execute(
-        "INSERT INTO api_keys VALUES ('operator', 'aa', 'old', 5);"
-        "INSERT INTO sandboxes VALUES ('i1', 'base', '', 'running', 1, 2, '', 'token', 1, 256,"
-        " 4096, 'emulated', 'operator', '{}', '');"
-        "INSERT INTO templates VALUES ('t1', 'app', 0, 1, 1, 'operator');"));
-  }
-  auto opened = open_sqlite_store(path);
-  ASSERT_TRUE(opened) << opened.error().message();
-  Store& store = *opened.value();
-  EXPECT_EQ(store.find_key("aa").value()->clearance, "public");
-  auto found = store.find_sandbox("i1").value();
-  ASSERT_TRUE(found);
-  EXPECT_EQ(found->access_token, "token");
-  EXPECT_EQ(found->label, "public");
-  EXPECT_EQ(found->egress, "");
-  EXPECT_EQ(store.templates().find_template("app").value()->label, "public");
-  EXPECT_TRUE(store.links().all_links().value().empty());
-}
-
-TEST(Migrations, AreDoneOnce) {
-  auto database = Database::open(":memory:");
-  ASSERT_TRUE(database);
-  ASSERT_TRUE(migrate(database.value()));
-  ASSERT_TRUE(migrate(database.value()));
-  auto version = database.value().prepare("PRAGMA user_version");
-  ASSERT_TRUE(version.value().step().value());
-  EXPECT_EQ(version.value().integer(0), current_schema());
-}
-
-TEST(Migrations, AFailedStepLeavesTheOldSchema) {
-  auto database = Database::open(":memory:");
-  ASSERT_TRUE(database);
-  ASSERT_TRUE(database.value().execute("CREATE TABLE sandboxes (x); PRAGMA user_version=1;"));
-  EXPECT_FALSE(migrate(database.value()));
-  auto version = database.value().prepare("PRAGMA user_version");
-  ASSERT_TRUE(version.value().step().value());
-  EXPECT_EQ(version.value().integer(0), 1);
-}
-
-TEST(Migrations, ANewerDatabaseIsLeftAlone) {
-  Folder folder;
-  std::string path = folder.file("hako.db");
-  ASSERT_TRUE(Database::open(path).value().execute("PRAGMA user_version=99"));
-  auto opened = open_sqlite_store(path);
-  ASSERT_FALSE(opened);
-  EXPECT_EQ(opened.error().code(), ErrorCode::failed_precondition);
-  EXPECT_NE(opened.error().message().find("newer hako"), std::string::npos);
-}
-
 TEST(Transactions, RollBackUnlessCommitted) {
   auto database = Database::open(":memory:");
   ASSERT_TRUE(database);
@@ -456,10 +301,11 @@ TEST(Sqlite, ALockHeldElsewhereIsUnavailable) {
 }
 
 Task<void> use_store(AsyncStore& store, int& found) {
-  ApiKey key{"operator", "aa", "", 1};
-  (void)co_await store.put_key(std::move(key));
+  auto put = [](TenantStore& tenants) { return tenants.put_key(key("operator", "aa")); };
+  (void)co_await store.with_tenants(std::move(put));
   for (int i = 0; i < 50; ++i) {
-    auto key_found = co_await store.find_key("aa");
+    auto find = [](TenantStore& tenants) { return tenants.find_key("aa", 0); };
+    auto key_found = co_await store.with_tenants(std::move(find));
     if (key_found && key_found.value()) ++found;
   }
 }

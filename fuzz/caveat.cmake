@@ -1,0 +1,1 @@
+hako_fuzz(caveat DEPENDS policy SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/caveat.cpp)

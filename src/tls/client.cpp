@@ -1,0 +1,134 @@
+#include "tls/client.h"
+
+#include <boost/asio/ip/address.hpp>
+
+#include "tls/certificate.h"
+#include "tls/layer.h"
+
+namespace hako::tls {
+
+namespace ssl = asio::ssl;
+using boost::system::error_code;
+
+namespace {
+
+/// In the form of the protocol: a length before each name.
+constexpr unsigned char kHttp11[] = "\x08http/1.1";
+
+std::string day_of(WallTime time) {
+  return to_rfc3339(time).substr(0, 10);
+}
+
+bool is_about_trust(int code) {
+  switch (code) {
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+    case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+    case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+    case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+    case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+    case X509_V_ERR_CERT_UNTRUSTED:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// What OpenSSL found wrong with a certificate of the chain.
+Error describe(int code, const X509* certificate, const std::string& host) {
+  CertificateFacts facts = certificate ? facts_of(certificate) : CertificateFacts();
+  if (is_about_trust(code))
+    return Error(ErrorCode::permission_denied,
+                 "its certificate is signed by an authority that is not trusted here (" +
+                     facts.issuer + ")");
+  std::string what = "its certificate is not good: ";
+  if (code == X509_V_ERR_HOSTNAME_MISMATCH || code == X509_V_ERR_IP_ADDRESS_MISMATCH)
+    what = "its certificate is for " + list_names(facts.names) + ", and not for " + host;
+  else if (code == X509_V_ERR_CERT_HAS_EXPIRED)
+    what = "its certificate has expired on " + day_of(facts.ends);
+  else if (code == X509_V_ERR_CERT_NOT_YET_VALID)
+    what = "its certificate is good only from " + day_of(facts.begins) +
+           " on; is the clock right?";
+  else
+    what += X509_verify_cert_error_string(code);
+  return Error(ErrorCode::unauthenticated, std::move(what));
+}
+
+Error failed(const error_code& error) {
+  bool no_tls = error.category() == asio::error::get_ssl_category() &&
+                ERR_GET_REASON(static_cast<unsigned long>(error.value())) ==
+                    SSL_R_WRONG_VERSION_NUMBER;
+  return Error(ErrorCode::unavailable,
+               no_tls ? "what answers there speaks no TLS: is it http:// and not https://?"
+                      : "TLS handshake: " + error.message());
+}
+
+/// Only the alternative names count, as browsers have it, and "*" only as a whole label.
+bool expect_host(SSL* handle, const std::string& host) {
+  X509_VERIFY_PARAM* rules = SSL_get0_param(handle);
+  X509_VERIFY_PARAM_set_hostflags(
+      rules, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  error_code no_address;
+  asio::ip::make_address(host, no_address);
+  if (!no_address) return X509_VERIFY_PARAM_set1_ip_asc(rules, host.c_str()) == 1;
+  return X509_VERIFY_PARAM_set1_host(rules, host.data(), host.size()) == 1 &&
+         SSL_set_tlsext_host_name(handle, host.c_str()) == 1;
+}
+
+}  // namespace
+
+struct Client::Impl {
+  /// Reading the system's authorities takes milliseconds: once, and only if TLS is spoken.
+  Result<std::shared_ptr<ssl::context>> load() {
+    if (context) return context;
+    auto made = std::make_shared<ssl::context>(ssl::context::tls_client);
+    SSL_CTX* handle = made->native_handle();
+    SSL_CTX_set_min_proto_version(handle, TLS1_2_VERSION);
+    SSL_CTX_set_options(handle, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_alpn_protos(handle, kHttp11, sizeof kHttp11 - 1);
+    error_code error;
+    if (ca_file.empty())
+      made->set_default_verify_paths(error);
+    else
+      made->load_verify_file(ca_file, error);
+    if (error)
+      return Error(ErrorCode::invalid_argument,
+                   (ca_file.empty() ? "the system's certificates of authorities"
+                                    : "certificates of authorities in " + ca_file) +
+                       " cannot be read: " + error.message());
+    made->set_verify_mode(ssl::verify_peer);
+    context = std::move(made);
+    return context;
+  }
+
+  std::string ca_file;
+  std::shared_ptr<ssl::context> context;
+};
+
+Client::Client(std::string ca_file) : impl_(std::make_unique<Impl>()) {
+  impl_->ca_file = std::move(ca_file);
+}
+Client::~Client() = default;
+
+Task<Result<http::Stream>> Client::connect(http::Stream stream, std::string host) {
+  HAKO_CO_TRY(auto context, impl_->load());
+  auto layer = std::make_unique<Layer>(stream, std::move(context));
+  if (!expect_host(layer->stream().native_handle(), host))
+    co_return Error(ErrorCode::invalid_argument, "no certificate can be for '" + host + "'");
+  auto problem = std::make_shared<std::optional<Error>>();
+  auto judge = [problem, host](bool good, ssl::verify_context& chain) {
+    X509_STORE_CTX* at = chain.native_handle();
+    if (!good)
+      problem->emplace(
+          describe(X509_STORE_CTX_get_error(at), X509_STORE_CTX_get_current_cert(at), host));
+    return good;
+  };
+  error_code error;
+  layer->stream().set_verify_callback(judge, error);
+  if (!error) error = co_await layer->handshake(stream, ssl::stream_base::client);
+  if (*problem) co_return **problem;
+  if (error) co_return failed(error);
+  stream.set_layer(std::move(layer));
+  co_return std::move(stream);
+}
+
+}  // namespace hako::tls

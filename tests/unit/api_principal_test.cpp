@@ -1,0 +1,73 @@
+// Who somebody is, from records and a token's caveats.
+#include "api/principal.h"
+
+#include <gtest/gtest.h>
+
+namespace hako::api {
+namespace {
+
+using policy::Action;
+
+constexpr int64_t kNow = 1'800'000'000'000;
+
+Credential credential(const std::string& role, std::vector<std::string> caveats = {}) {
+  Credential made;
+  made.key.id = "k1";
+  made.key.role = role;
+  made.key.tenant = made.tenant.name = role == "platform" ? store::kDefaultTenant : "acme";
+  made.key.clearance = "secret";
+  made.signatures.assign(caveats.size(), std::string(32, 's'));
+  made.caveats = std::move(caveats);
+  if (!made.caveats.empty()) made.token_id = "k1.0123456789abcdef";
+  return made;
+}
+
+Principal principal(const Credential& given) {
+  auto made = make_principal(given, config::Config());
+  EXPECT_TRUE(made) << made.error().message();
+  return made ? std::move(made).value() : nobody();
+}
+
+bool manages_tenants(const Principal& who) {
+  bool may = policy::may(who.permission, Action::tenant_manage, kNow).allowed;
+  EXPECT_EQ(may, who.is_operator);
+  return may;
+}
+
+TEST(Principal, TheOperatorManagesTenantsAndNobodyElseDoes) {
+  EXPECT_TRUE(manages_tenants(principal(credential("platform"))));
+  for (const char* role : {"owner", "member", "viewer", "auditor", "unheard of", ""})
+    EXPECT_FALSE(manages_tenants(principal(credential(role)))) << role;
+}
+
+TEST(Principal, AnOperatorsTokenForOneTenantManagesNoOther) {
+  EXPECT_TRUE(manages_tenants(principal(credential("platform", {"label <= public"}))));
+  Credential bound = credential("platform", {"tenant = acme"});
+  bound.tenant.name = "acme";
+  Principal who = principal(bound);
+  EXPECT_FALSE(manages_tenants(who));
+  EXPECT_TRUE(policy::may(who.permission, Action::sandbox_create, kNow).allowed);
+  // The operator's key itself, acting there by X-Hako-Tenant, does.
+  Credential there = credential("platform");
+  there.tenant.name = "acme";
+  EXPECT_TRUE(manages_tenants(principal(there)));
+}
+
+TEST(Principal, AnOperatorsTokenForAnAgentOrSingleBoxesManagesNoTenants) {
+  for (const char* caveat : {"agent = build", "sandbox = i1", "actions = sandbox.read"})
+    EXPECT_FALSE(manages_tenants(principal(credential("platform", {caveat})))) << caveat;
+}
+
+TEST(Principal, ACaveatThatNobodyUnderstandsIsNoToken) {
+  auto made = make_principal(credential("owner", {"boxes <= 1", "mood = good"}), config::Config());
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code(), ErrorCode::unauthenticated);
+}
+
+TEST(Principal, CaveatsForOtherTenantsLeaveNothing) {
+  Principal who = principal(credential("owner", {"tenant = other"}));
+  EXPECT_FALSE(policy::may(who.permission, Action::sandbox_read, kNow).allowed);
+}
+
+}  // namespace
+}  // namespace hako::api
