@@ -14,3 +14,9 @@ hako_test(token_test LABELS unit TIMEOUT 60 DEPENDS wire policy
 target_compile_definitions(token_test PRIVATE HAKO_PROGRAM="$<TARGET_FILE:hako_program>"
   HAKO_EXAMPLES="${CMAKE_SOURCE_DIR}/examples")
 add_dependencies(token_test hako_program)
+hako_test(cli_tenants_test LABELS integration DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/cli_tenants_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
+target_compile_definitions(cli_tenants_test PRIVATE HAKO_PROGRAM="$<TARGET_FILE:hako_program>")
+add_dependencies(cli_tenants_test hako_program)

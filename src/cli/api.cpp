@@ -121,7 +121,12 @@ Result<ApiAccess> find_api(const GlobalOptions& options) {
       return Error(ErrorCode::invalid_argument,
                    "the API key holds a character no key has: look at HAKO_API_KEY or at " +
                        config.key_file());
-  return ApiAccess{std::move(endpoint), std::move(key)};
+  // What it may be called is for the API to say; here it must only be a line of a header.
+  for (char c : options.tenant)
+    if (c <= ' ' || c > '~')
+      return Error(ErrorCode::invalid_argument, "no tenant is called '" +
+                                                    printable_field(options.tenant) + "'");
+  return ApiAccess{std::move(endpoint), std::move(key), options.tenant};
 }
 
 Error unreachable(const Endpoint& endpoint, const Error& cause) {
@@ -166,6 +171,7 @@ Task<Result<http::Response>> Api::request(http::Verb method, std::string target,
   request.method = method;
   request.target = std::move(target);
   request.fields.set("X-API-KEY", access_.key);
+  if (!access_.tenant.empty()) request.fields.set("X-Hako-Tenant", access_.tenant);
   if (body) {
     request.fields.set(http::Field::content_type, "application/json");
     request.body = boost::json::serialize(*body);

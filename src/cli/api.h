@@ -42,6 +42,7 @@ class Connection {
 struct ApiAccess {
   Endpoint endpoint;
   std::string key;
+  std::string tenant = {};  ///< empty: the key's own
 };
 
 /// The configuration the options name.

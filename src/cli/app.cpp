@@ -7,6 +7,7 @@
 #include "cli/duration.h"
 #include "cli/egress_commands.h"
 #include "cli/output.h"
+#include "cli/tenant_commands.h"
 #include "cli/terminal.h"
 #include "cli/token_commands.h"
 
@@ -38,6 +39,7 @@ struct Parsed {
   TemplateImportOptions image;
   EgressCommandOptions egress;
   TokenCommandOptions token;
+  TenantCommandOptions tenant;
   std::vector<std::string> ids, names;
   std::string id;
   std::vector<std::string> behind_dashes;
@@ -280,6 +282,8 @@ int run(int argc, char** argv) {
   int status = 0;
   app.add_option("--config", parsed.global.config, "Configuration file")->type_name("FILE");
   app.add_option("--api-url", parsed.global.api_url, "Where the API answers")->type_name("URL");
+  app.add_option("--tenant", parsed.global.tenant, "Act in this tenant, with the operator's key")
+      ->type_name("NAME");
   app.add_option("--ca", parsed.global.ca_file,
                  "Trust the authorities in this PEM file, and no others, about an https API")
       ->type_name("FILE");
@@ -287,6 +291,7 @@ int run(int argc, char** argv) {
   add_boxes(app, parsed, status);
   add_templates(app, parsed, status);
   add_egress_commands(app, parsed.global, parsed.egress, status);
+  add_tenant_commands(app, parsed.global, parsed.tenant, status);
   add_token_commands(app, parsed.global, parsed.token, status);
   add_service(app, parsed, status);
   // What stands behind -- is the command's, whatever it looks like.

@@ -19,6 +19,7 @@ using Variables = std::vector<std::pair<std::string, std::string>>;
 struct GlobalOptions {
   std::string config;   ///< path; empty: the default place
   std::string api_url;  ///< empty: environment, then the configuration
+  std::string tenant;   ///< where the operator's key acts; empty: in the operator's own
   std::string ca_file;  ///< PEM; empty: environment, then the system's authorities
   bool json = false;
 };

@@ -35,11 +35,7 @@ std::string trimmed(std::string text) {
 }
 
 Result<std::string> find_text(const std::string& given) {
-  if (given == "-") {
-    HAKO_TRY(auto text, read_standard_input());
-    return trimmed(std::move(text));
-  }
-  if (!given.empty()) return given;
+  if (!given.empty()) return token_text(given);
   for (const char* name : {"HAKO_API_KEY", "E2B_API_KEY"}) {
     const char* text = ::getenv(name);
     if (text && *text) return trimmed(text);
@@ -99,6 +95,12 @@ void print_token(const wire::Macaroon& token, const std::string& nothing_left) {
 }
 
 }  // namespace
+
+Result<std::string> token_text(const std::string& given) {
+  if (given != "-") return given;
+  HAKO_TRY(auto text, read_standard_input());
+  return trimmed(std::move(text));
+}
 
 int narrow_token(const TokenOptions& options) {
   auto text = narrowed(options);

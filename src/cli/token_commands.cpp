@@ -17,6 +17,12 @@ void add_token_commands(CLI::App& app, GlobalOptions& global, TokenCommandOption
                         int& status) {
   auto* group = app.add_subcommand("token", "Tokens: keys that their holder can narrow");
   group->require_subcommand(1);
+  auto* mint = group->add_subcommand(
+      "mint", "Print a new token of the key in use: it is shown this once");
+  add_narrowing(mint, options.mint);
+  mint->add_flag("--json", global.json, "Print JSON");
+  mint->callback([&] { status = mint_token(global, options.mint); });
+
   auto* narrow = group->add_subcommand(
       "narrow", "Print a token that leaves less than this one, without asking anybody");
   add_token(narrow, options.narrow.token);
@@ -34,6 +40,15 @@ void add_token_commands(CLI::App& app, GlobalOptions& global, TokenCommandOption
   add_token(show, options.show.token);
   show->add_flag("--json", global.json, "Print JSON");
   show->callback([&] { status = show_token(global, options.show); });
+
+  auto* revoke = group->add_subcommand(
+      "revoke", "Make a token void, and all that was narrowed of it, at once");
+  revoke
+      ->add_option("token", options.revoke,
+                   "The token or its identifier; - reads it from standard input")
+      ->required()
+      ->type_name("TOKEN");
+  revoke->callback([&] { status = revoke_token(global, options.revoke); });
 }
 
 }  // namespace hako::cli

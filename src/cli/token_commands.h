@@ -14,6 +14,8 @@ struct TokenOptions {
 /// Everything the parser fills for them; must live as long as the parser.
 struct TokenCommandOptions {
   TokenOptions narrow, show;
+  NarrowingOptions mint;
+  std::string revoke;
 };
 
 /// `token`. `status` becomes the exit status.
@@ -23,5 +25,12 @@ void add_token_commands(CLI::App& app, GlobalOptions& global, TokenCommandOption
 // token.cpp. Neither asks anybody.
 int narrow_token(const TokenOptions& options);
 int show_token(const GlobalOptions& global, const TokenOptions& options);
+/// What was given, or standard input for "-".
+Result<std::string> token_text(const std::string& given);
+
+// keys.cpp. These ask the API.
+int mint_token(const GlobalOptions& global, const NarrowingOptions& options);
+/// `given`: a token, its identifier, or "-".
+int revoke_token(const GlobalOptions& global, const std::string& given);
 
 }  // namespace hako::cli

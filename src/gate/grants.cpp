@@ -193,6 +193,18 @@ void show_own_token(http::RequestHead& head, const std::string& token) {
   if (is_signed(head)) head.target = without_signature(head.target);
 }
 
+std::optional<Admission> lend_own_token(http::RequestHead& head, const Machine& machine,
+                                        WallTime now) {
+  std::string_view shown = head.header(kTokenHeader);
+  if (shown.empty() || machine.access_token.empty() || !machine.ingress.grants) return std::nullopt;
+  const Grant* grant = find_token(*machine.ingress.grants, shown);
+  if (!grant) return std::nullopt;
+  Judgement judgement = judge_grant(*grant, policy::Action::sandbox_exec, now);
+  head.fields.erase(beast(kTokenHeader));
+  if (judgement.passes()) head.fields.set(beast(kTokenHeader), machine.access_token);
+  return judgement.by;
+}
+
 bool is_signed(const http::RequestHead& head) {
   return head.path() == "/files" && head.parameter("signature").has_value();
 }

@@ -69,6 +69,13 @@ inline constexpr std::string_view kTrafficHeader = "e2b-traffic-access-token";
 /// Makes of an admitted request what the daemon, which knows `token` alone, lets in.
 void show_own_token(http::RequestHead& head, const std::string& token);
 
+/// For a service of the box that asks the daemon in its caller's name, as a code interpreter does:
+/// where the request shows a grant that is good for commands, the daemon's own token takes its place;
+/// any other grant's is taken out, as nobody in the box has a use for it outside. What it then goes
+/// on by, if that is a grant.
+std::optional<Admission> lend_own_token(http::RequestHead& head, const Machine& machine,
+                                        WallTime now);
+
 /// Whether it asks for a file by a signature in its URL.
 bool is_signed(const http::RequestHead& head);
 

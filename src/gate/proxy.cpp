@@ -138,11 +138,16 @@ Task<Result<GuestConnection>> Proxy::connect(MachineRef machine, uint16_t port) 
   return dial(table_, std::move(machine), plan);
 }
 
-http::RequestHead Proxy::head_for(const http::RequestHead& head, const Machine& machine,
-                                  uint16_t port, const Judgement& judgement) {
+http::RequestHead Proxy::let_in(const http::RequestHead& head, const Machine& machine,
+                                uint16_t port, Judgement& judgement) {
   http::RequestHead inside = head;
   if (port != wire::kDaemonPort) {
     prepare_for_service(inside, port, machine.ingress);
+    auto lent = lend_own_token(inside, machine, WallClock::now());
+    if (lent && !judgement.by) {
+      judgement.key = lent->key;
+      judgement.by = std::move(lent);
+    }
   } else if (judgement.by) {
     show_own_token(inside, machine.access_token);
   }
@@ -184,12 +189,12 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
     judgement = judge_now();
     if (!judgement.passes())
       co_return co_await refuse(exchange, head, *machine, target, judgement);
+    auto inside = let_in(head, *machine, target.port, judgement);
     if (judgement.by) connection.value().go_on_by(*judgement.by);
     if (daemon && !access) access.emplace(log_, machine, head);
     if (access) access->is_of(judgement.key);
     if (!daemon) log_.reached(*machine, target.port, judgement.key);
     bool reused = connection.value().reused();
-    auto inside = head_for(head, *machine, target.port, judgement);
     http::RelayWatcher* watcher = access ? &*access : nullptr;
     auto outcome = co_await http::relay(exchange, std::move(inside), connection.value().client(),
                                         edit, http::Upgrades::any, watcher);

@@ -25,9 +25,9 @@ class Proxy {
  private:
   /// The box that a signed file URL is for, when it says so by nothing but its signature.
   std::optional<wire::BoxPort> box_by_signature(const http::RequestHead& head) const;
-  /// What of a request gets inside.
-  static http::RequestHead head_for(const http::RequestHead& head, const Machine& machine,
-                                    uint16_t port, const Judgement& judgement);
+  /// What of a request gets inside; a grant that it goes on by there is added to the judgement.
+  static http::RequestHead let_in(const http::RequestHead& head, const Machine& machine,
+                                  uint16_t port, Judgement& judgement);
   Task<void> refuse(http::Exchange& exchange, const http::RequestHead& head,
                     const Machine& machine, const wire::BoxPort& target,
                     const Judgement& judgement);

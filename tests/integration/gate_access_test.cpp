@@ -292,6 +292,19 @@ ACCESS_TEST(what_is_under_way_is_told_of_before_its_machine_goes) {
   EXPECT_EQ(text(node_->access_records()[1], "what"), "8080");
 }
 
+ACCESS_TEST(a_gate_that_is_asked_to_stop_tells_all_it_knows_first) {
+  co_await publish();
+  auto client = co_await this->client();
+  auto hanging = start(R"({"process":{"cmd":"hang"}})");
+  CO_ASSERT_TRUE(co_await client.start(std::move(hanging)));
+  auto service = request("/x", "box1", kService);
+  (void)co_await ask(std::move(service));
+  gate_->process().send_signal(SIGTERM);
+  auto told = co_await records(2);
+  EXPECT_EQ(text(told[0], "what"), "hang");
+  EXPECT_EQ(text(told[1], "what"), "8080");
+}
+
 ACCESS_TEST(open_boxes_are_told_of_and_machines_of_builds_are_not) {
   CO_ASSERT_TRUE(co_await node_->publish("m1-1", "box1", ""));
   auto open = start(R"({"process":{"cmd":"echo"}})");

@@ -119,5 +119,25 @@ TEST(GrantsTest, PortsTakeTheirTokenOrAGrantForPorts) {
   EXPECT_EQ(judge_port_request(request, ingress, kNow).refused, 403u);
 }
 
+TEST(GrantsTest, AServiceIsLentTheDaemonsTokenByWhoMayRunCommands) {
+  Machine machine;
+  machine.access_token = "own";
+  machine.ingress.grants = some();
+  auto runs = head(http::Verb::post, "/execute", "grant-of-k1");
+  auto by = lend_own_token(runs, machine, kNow);
+  ASSERT_TRUE(by);
+  EXPECT_EQ(by->key, "k1");
+  EXPECT_EQ(runs.header("X-Access-Token"), "own");
+  // What else is a grant is of no use inside, and could be used outside by whoever sees it.
+  for (const char* token : {"grant-of-k2", "grant-of-k3"}) {
+    auto other = head(http::Verb::post, "/execute", token);
+    EXPECT_FALSE(lend_own_token(other, machine, kNow));
+    EXPECT_EQ(other.fields.count("X-Access-Token"), 0u);
+  }
+  auto foreign = head(http::Verb::post, "/execute", "the-services-own");
+  EXPECT_FALSE(lend_own_token(foreign, machine, kNow));
+  EXPECT_EQ(foreign.header("X-Access-Token"), "the-services-own");
+}
+
 }  // namespace
 }  // namespace hako::gate
