@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -196,8 +197,14 @@ struct ChildPlan {
     first = next + 1;
   }
   ::close_range(static_cast<unsigned>(first), ~0u, 0);
-  ::execve(plan.path, plan.argv.data(), plan.env.data());
+  ::syscall(SYS_execve, plan.path, plan.argv.data(), plan.env.data(), 0, 0, plan.setup.exec_mark);
   child_fail(failure_fd, errno, "exec");
+}
+
+/// glibc's fork() knows no namespaces; what it does beyond the call is for children that allocate.
+pid_t fork_into(unsigned long namespaces) {
+  if (namespaces == 0) return ::fork();
+  return static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, 0, 0, 0, 0));
 }
 
 }  // namespace
@@ -217,7 +224,7 @@ Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, C
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t pid = ::fork();
+  pid_t pid = fork_into(setup.namespaces);
   int fork_error = errno;
   if (pid == 0) run_child(plan);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

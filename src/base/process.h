@@ -78,6 +78,10 @@ Result<uint64_t> process_start_time(pid_t pid);
 struct ChildSetup {
   int (*run)(void* context, const char** what) = nullptr;
   void* context = nullptr;
+  /// Namespaces that the child is born into (CLONE_NEWPID: it is the first process there).
+  unsigned long namespaces = 0;
+  /// Sixth argument of the child's execve(), which the kernel does not look at; a filter may.
+  uint64_t exec_mark = 0;
 };
 
 /// Starts a process. Errors: that of the failed step, exec included (not_found for a missing file).
