@@ -17,6 +17,9 @@ extern "C" {
 #include <cstring>
 
 namespace hako {
+namespace {
+constexpr auto kKillAgain = std::chrono::seconds(1);
+}  // namespace
 
 std::string ExitStatus::describe() const {
   if (!known) return "ended";
@@ -90,9 +93,19 @@ void Process::send_signal(int signal) {
   if (pidfd_ && !status_) ::pidfd_send_signal(pidfd_->native_handle(), signal, nullptr, 0);
 }
 
-Task<void> Process::kill() {
-  send_signal(SIGKILL);
+Task<Result<void>> Process::wait_end() {
   co_await wait();
+  co_return ok();
+}
+
+Task<void> Process::kill() {
+  for (;;) {
+    send_signal(SIGKILL);
+    // A signal that was not taken is sent again: else its effect is waited for without end.
+    auto wait = wait_end();
+    auto in_time = co_await with_deadline(kKillAgain, std::move(wait));
+    if (in_time) co_return;
+  }
 }
 
 void Process::release() { owned_ = false; }

@@ -48,10 +48,12 @@ class Process {
 
   /// Waits for the end and reaps. Cancel: safe, the process goes on.
   Task<ExitStatus> wait();
+  /// The same for with_deadline(), which takes what may fail.
+  Task<Result<void>> wait_end();
   /// True once it has ended. Never blocks.
   bool ended();
   void send_signal(int signal);
-  /// SIGKILL and wait for the end, which the kernel guarantees soon.
+  /// SIGKILL, again if need be, until it has ended, which the kernel guarantees soon.
   Task<void> kill();
   /// Leaves the process running when this object goes.
   void release();
