@@ -1,5 +1,7 @@
 #include "node/slot_pool.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 
 namespace hako::node {
@@ -45,6 +47,7 @@ Task<Result<network::Slot>> SlotPool::make() {
     co_return Error(ErrorCode::resource_exhausted,
                     "all " + std::to_string(most_) + " network slots of this node are in use");
   used_.insert(number);
+  changing_.insert(number);
   auto work = [directory = directory_, number] {
     // Something of a crashed run may still be bound there; no record claims it, or the number
     // would have been taken.
@@ -53,13 +56,20 @@ Task<Result<network::Slot>> SlotPool::make() {
     return network::create_slot(directory, number);
   };
   auto slot = co_await run_blocking(blocking_, work);
+  changing_.erase(number);
   if (!slot) used_.erase(number);
   co_return std::move(slot);
 }
 
+bool SlotPool::is_ours(int number) const {
+  auto has_number = [number](const network::Slot& slot) { return slot.number == number; };
+  return changing_.contains(number) || std::any_of(ready_.begin(), ready_.end(), has_number);
+}
+
 Task<void> SlotPool::remove_stray(int number) {
+  if (is_ours(number)) co_return;
   // Taken while it is being removed, so that nobody makes one of that number meanwhile.
-  if (!used_.insert(number).second) co_return;
+  used_.insert(number);
   network::Slot slot;
   slot.number = number;
   co_await dispose(std::move(slot));
@@ -67,11 +77,13 @@ Task<void> SlotPool::remove_stray(int number) {
 
 Task<void> SlotPool::dispose(network::Slot slot) {
   int number = slot.number;
+  changing_.insert(number);
   auto work = [directory = directory_, slot = std::move(slot)]() mutable {
     slot.netns.reset();
     return network::destroy_slot(directory, slot.number);
   };
   auto removed = co_await run_blocking(blocking_, work);
+  changing_.erase(number);
   // A number whose namespace is stuck stays used: better one slot less than two boxes in one.
   if (removed)
     used_.erase(number);

@@ -29,9 +29,9 @@ class SlotPool {
   /// Removes the namespace; its number becomes free.
   Task<void> dispose(network::Slot slot);
 
-  /// Whether the number is some machine's, or that of a slot kept ready.
-  bool in_use(int number) const { return used_.contains(number); }
-  /// Removes a namespace that is nobody's, unless it has become somebody's.
+  /// Whether the slot is kept ready, or is being made or removed just now.
+  bool is_ours(int number) const;
+  /// Removes a slot that is nobody's, one that was given out and forgotten included.
   Task<void> remove_stray(int number);
 
  private:
@@ -43,6 +43,7 @@ class SlotPool {
   int most_;
   size_t wanted_ready_;
   std::set<int> used_;
+  std::set<int> changing_;  ///< being made or removed
   std::deque<network::Slot> ready_;
   Condition low_;
   TaskGroup tasks_;

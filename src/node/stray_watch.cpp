@@ -71,13 +71,18 @@ Task<void> StrayWatch::look() {
   if (!empty(strays)) co_await remove(std::move(strays));
 }
 
-Traces StrayWatch::without_owner(Traces traces) const {
+std::set<int> StrayWatch::slots_of_machines() const {
   std::set<int> slots;
+  for (const auto& [machine, vm] : context_.machines) slots.insert(vm->record().slot);
+  return slots;
+}
+
+Traces StrayWatch::without_owner(Traces traces) const {
+  std::set<int> slots = slots_of_machines();
   std::set<pid_t> pids;
   std::set<int> launching;  // slots of machines whose VMM has no pid that we know yet
   for (const auto& [machine, vm] : context_.machines) {
     const VmRecord& record = vm->record();
-    slots.insert(record.slot);
     if (record.vmm.pid > 0)
       pids.insert(record.vmm.pid);
     else
@@ -89,7 +94,9 @@ Traces StrayWatch::without_owner(Traces traces) const {
   auto known = [&](const std::string& machine) { return context_.machines.contains(machine); };
   std::erase_if(traces.folders, known);
   std::erase_if(traces.sockets, known);
-  std::erase_if(traces.slots, [&](int slot) { return context_.slots.in_use(slot); });
+  std::erase_if(traces.slots, [&](int slot) {
+    return slots.contains(slot) || context_.slots.is_ours(slot);
+  });
   return traces;
 }
 
@@ -101,7 +108,8 @@ Task<void> StrayWatch::remove(Traces strays) {
   fields["slots"] = strays.slots.size();
   fields["files"] = strays.unfinished.size();
   log_warn("strays_removed", std::move(fields));
-  for (int slot : strays.slots) co_await context_.slots.remove_stray(slot);
+  for (int slot : strays.slots)
+    if (!slots_of_machines().contains(slot)) co_await context_.slots.remove_stray(slot);
   auto work = [&config = context_.config, strays = std::move(strays)] {
     for (const VmmProcess& process : strays.processes) kill_vmm(config, process);
     std::error_code error;

@@ -27,6 +27,7 @@ class StrayWatch {
 
  private:
   Task<void> look();
+  std::set<int> slots_of_machines() const;
   Traces without_owner(Traces traces) const;
   Task<void> remove(Traces strays);
 

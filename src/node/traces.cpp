@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 // glibc 2.36 forgot to declare these with C linkage.
@@ -83,6 +84,9 @@ void kill_vmm(const config::Config& config, const VmmProcess& process) {
   ::pidfd_send_signal(pidfd.get(), SIGKILL, nullptr, 0);
   pollfd wait{pidfd.get(), POLLIN, 0};
   ::poll(&wait, 1, kKillWaitMs);
+  // One that we have started and lost sight of is ours to reap; others are not, and stay.
+  siginfo_t ended{};
+  ::waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &ended, WEXITED | WNOHANG);
 }
 
 }  // namespace hako::node

@@ -9,7 +9,7 @@
 #include "gate/name_cache.h"
 #include "gate/resolver.h"
 
-namespace hako {
+namespace hako::gate {
 namespace {
 
 using namespace std::chrono_literals;
@@ -262,4 +262,4 @@ TEST(DnsServers, OfResolvConf) {
 }
 
 }  // namespace
-}  // namespace hako
+}  // namespace hako::gate
