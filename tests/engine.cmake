@@ -10,14 +10,20 @@ hako_test(engine_test LABELS unit DEPENDS engine SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/qmp_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/snapshot_store_test.cpp)
 
-hako_test(engine_vm_test LABELS vm TIMEOUT 300 DEPENDS engine network SOURCES
+hako_test(engine_vm_test LABELS vm TIMEOUT 300 DEPENDS engine jail network SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_failures_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_taken_over_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/engine_vm.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/engine_lab.cpp)
 add_dependencies(engine_vm_test engine_test_guest)
 target_compile_definitions(engine_vm_test PRIVATE
   HAKO_TEST_GUEST="$<TARGET_FILE:engine_test_guest>")
+
+# The same with VMMs in their jail.
+add_test(NAME engine_jailed COMMAND engine_vm_test)
+set_tests_properties(engine_jailed PROPERTIES LABELS vm TIMEOUT 300 COST 15
+  ENVIRONMENT HAKO_TEST_JAIL=1)
 
 # The same on KVM, in an emulated machine that has one: those tests that differ there. Skipped where
 # that machine was not built.

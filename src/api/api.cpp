@@ -45,6 +45,21 @@ Result<void> listen_for_gate(const config::Config& config, ApiOptions& options) 
   return ok();
 }
 
+/// All that the api sees of this machine from then on: its own folder, the sockets of the others,
+/// and what resolving names and skopeo need.
+std::vector<jail::Shown> files_of_api(const config::Config& config) {
+  using As = jail::Shown::As;
+  return {{"/usr", As::program, true},
+          {"/etc", As::read_only, true},
+          {"/run/systemd/resolve"},
+          {config.skopeo, As::program},
+          {"/dev/null", As::device},
+          {"/dev/urandom", As::device},
+          {config.run_dir},
+          {key_hash_file(config)},
+          {config.state_dir + "/api", As::writable}};
+}
+
 /// What only root can do, and then no longer root. The port may be one that only root can bind.
 Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
   HAKO_TRYV(prepare_api_state(config));
@@ -52,7 +67,8 @@ Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
     HAKO_TRY(options.listener, http::listen_tcp(config.api_address, config.api_port));
   }
   HAKO_TRYV(listen_for_gate(config, options));
-  return jail::drop_privileges(config.api_uid, config.api_uid);
+  HAKO_TRYV(jail::confine_daemon(config.api_uid, config.api_uid, files_of_api(config)));
+  return jail::confine_api();
 }
 
 /// Both directions; no sum that could run over.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +17,9 @@ extern "C" {
 #include <cstring>
 
 namespace hako {
+namespace {
+constexpr auto kKillAgain = std::chrono::seconds(1);
+}  // namespace
 
 std::string ExitStatus::describe() const {
   if (!known) return "ended";
@@ -89,9 +93,19 @@ void Process::send_signal(int signal) {
   if (pidfd_ && !status_) ::pidfd_send_signal(pidfd_->native_handle(), signal, nullptr, 0);
 }
 
-Task<void> Process::kill() {
-  send_signal(SIGKILL);
+Task<Result<void>> Process::wait_end() {
   co_await wait();
+  co_return ok();
+}
+
+Task<void> Process::kill() {
+  for (;;) {
+    send_signal(SIGKILL);
+    // A signal that was not taken is sent again: else its effect is waited for without end.
+    auto wait = wait_end();
+    auto in_time = co_await with_deadline(kKillAgain, std::move(wait));
+    if (in_time) co_return;
+  }
 }
 
 void Process::release() { owned_ = false; }
@@ -196,8 +210,14 @@ struct ChildPlan {
     first = next + 1;
   }
   ::close_range(static_cast<unsigned>(first), ~0u, 0);
-  ::execve(plan.path, plan.argv.data(), plan.env.data());
+  ::syscall(SYS_execve, plan.path, plan.argv.data(), plan.env.data(), 0, 0, plan.setup.exec_mark);
   child_fail(failure_fd, errno, "exec");
+}
+
+/// glibc's fork() knows no namespaces; what it does beyond the call is for children that allocate.
+pid_t fork_into(unsigned long namespaces) {
+  if (namespaces == 0) return ::fork();
+  return static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, 0, 0, 0, 0));
 }
 
 }  // namespace
@@ -217,7 +237,7 @@ Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, C
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t pid = ::fork();
+  pid_t pid = fork_into(setup.namespaces);
   int fork_error = errno;
   if (pid == 0) run_child(plan);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

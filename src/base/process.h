@@ -48,10 +48,12 @@ class Process {
 
   /// Waits for the end and reaps. Cancel: safe, the process goes on.
   Task<ExitStatus> wait();
+  /// The same for with_deadline(), which takes what may fail.
+  Task<Result<void>> wait_end();
   /// True once it has ended. Never blocks.
   bool ended();
   void send_signal(int signal);
-  /// SIGKILL and wait for the end, which the kernel guarantees soon.
+  /// SIGKILL, again if need be, until it has ended, which the kernel guarantees soon.
   Task<void> kill();
   /// Leaves the process running when this object goes.
   void release();
@@ -78,6 +80,10 @@ Result<uint64_t> process_start_time(pid_t pid);
 struct ChildSetup {
   int (*run)(void* context, const char** what) = nullptr;
   void* context = nullptr;
+  /// Namespaces that the child is born into (CLONE_NEWPID: it is the first process there).
+  unsigned long namespaces = 0;
+  /// Sixth argument of the child's execve(), which the kernel does not look at; a filter may.
+  uint64_t exec_mark = 0;
 };
 
 /// Starts a process. Errors: that of the failed step, exec included (not_found for a missing file).

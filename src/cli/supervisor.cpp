@@ -43,11 +43,6 @@ Result<void> make_directory(const std::string& path, mode_t mode) {
   return ok();
 }
 
-Task<Result<void>> ended(Process& process) {
-  co_await process.wait();
-  co_return ok();
-}
-
 }  // namespace
 
 std::vector<Role> roles_of(const std::string& directory, const std::string& config_path) {
@@ -71,7 +66,7 @@ Result<std::string> program_directory() {
 
 Task<void> end_process(Process& process, Duration grace) {
   process.send_signal(SIGTERM);
-  auto wait = ended(process);
+  auto wait = process.wait_end();
   auto in_time = co_await with_deadline(grace, std::move(wait));
   if (!in_time) co_await process.kill();
 }

@@ -81,6 +81,7 @@ Check check_huge_pages(const Sources& sources);
 Check check_nested(const Sources& sources);
 Check check_userfaultfd(const Sources& sources);
 Check check_mounts(const Sources& sources);
+Check check_user_namespaces(const Sources& sources);
 Check check_limits(const config::Config& config, const Sources& sources);
 
 }  // namespace hako::doctor

@@ -41,10 +41,10 @@ Check check_kernel(const Sources& sources) {
   if (!release) return skipped("kernel", title, "its version cannot be read");
   int major = 0, minor = 0;
   std::sscanf(release->c_str(), "%d.%d", &major, &minor);
-  // openat2, pidfd_open, close_range and clone into a cgroup.
-  if (major < 5 || (major == 5 && minor < 10))
+  // pidfd_open, close_range, and mount_setattr, which is the youngest.
+  if (major < 5 || (major == 5 && minor < 12))
     return failed("kernel", title, *release + " is too old",
-                  "use a host with Linux 5.10 or later; 6.1 is what hako is tested on");
+                  "use a host with Linux 5.12 or later; 6.1 is what hako is tested on");
   return passed("kernel", title, *release);
 }
 
@@ -192,6 +192,20 @@ Check check_mounts(const Sources& sources) {
                   std::to_string(count) + ": each new namespace copies them, so boxes start slowly",
                   "unmount what is not needed (findmnt lists it)");
   return passed("mounts", title, std::to_string(count));
+}
+
+Check check_user_namespaces(const Sources& sources) {
+  const char* title = "User namespaces";
+  auto most = read_number(sources, "/proc/sys/user/max_user_namespaces");
+  if (!most || *most == 0)
+    return warned("user-namespaces", title,
+                  "none can be made: VMMs stand behind one wall less, and images cannot be pulled",
+                  "sysctl user.max_user_namespaces=65536");
+  auto unprivileged = read_number(sources, "/proc/sys/kernel/unprivileged_userns_clone");
+  if (unprivileged && *unprivileged == 0)
+    return warned("user-namespaces", title, "only root makes them: images cannot be pulled",
+                  "sysctl kernel.unprivileged_userns_clone=1, or import images instead");
+  return passed("user-namespaces", title, "for VMMs and pulls");
 }
 
 Check check_limits(const config::Config& config, const Sources& sources) {

@@ -80,6 +80,7 @@ Report examine(const config::Config& config, const Sources& sources) {
       check_nested(sources),
       check_userfaultfd(sources),
       check_mounts(sources),
+      check_user_namespaces(sources),
   };
   return report;
 }

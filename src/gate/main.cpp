@@ -1,6 +1,7 @@
 // hako-gate: the only process that exchanges bytes with guests.
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -82,7 +83,9 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   HAKO_TRY(auto listener, listening_socket(config, listen_fd));
   auto resolvers = resolvers_of(config);
   if (::geteuid() == 0) {
-    HAKO_TRYV(jail::drop_privileges(config.gate_uid, config.gate_uid));
+    // It sees the sockets of node and api, which the node may make only later.
+    if (::mkdir(config.run_dir.c_str(), 0711) == 0) (void)::chmod(config.run_dir.c_str(), 0711);
+    HAKO_TRYV(jail::confine_daemon(config.gate_uid, config.gate_uid, {{config.run_dir}}));
   }
 
   HAKO_TRY(auto own, OwnAddresses::open());

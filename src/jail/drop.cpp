@@ -1,4 +1,5 @@
 // Giving up root for good, for processes that talk to strangers.
+#include <sched.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -30,6 +31,14 @@ Result<void> only_one_thread() {
 }
 
 }  // namespace
+
+Result<void> confine_daemon(uid_t uid, gid_t gid, const std::vector<Shown>& files) {
+  HAKO_TRYV(only_one_thread());
+  if (::unshare(CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+    return Error::from_errno(errno, "make ipc and uts namespaces");
+  HAKO_TRYV(enter_root(files));
+  return drop_privileges(uid, gid);
+}
 
 Result<void> drop_privileges(uid_t uid, gid_t gid) {
   if (uid == 0 || gid == 0)

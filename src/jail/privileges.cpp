@@ -1,6 +1,7 @@
 #include "jail/privileges.h"
 
 #include <linux/capability.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -27,6 +28,20 @@ int become_user(uid_t uid, gid_t gid, gid_t group) {
   if (::syscall(SYS_setresgid, gid, gid, gid) < 0) return errno;
   if (::syscall(SYS_setresuid, uid, uid, uid) < 0) return errno;
   return 0;
+}
+
+int take_permitted_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct mine[2] = {};
+  if (::syscall(SYS_capget, &header, mine) < 0) return errno;
+  for (auto& half : mine) half.effective = half.permitted;
+  return ::syscall(SYS_capset, &header, mine) < 0 ? errno : 0;
+}
+
+int enter_user_namespace() {
+  if (::unshare(CLONE_NEWUSER) == 0) return 0;
+  // Switched off, forbidden, or too many.
+  return errno == ENOSYS || errno == EINVAL || errno == EPERM || errno == ENOSPC ? 0 : errno;
 }
 
 int drop_capabilities() {

@@ -1,15 +1,18 @@
-// The file system that VMM processes see.
+// The root that VMMs see.
 #pragma once
 
+#include "base/async/task.h"
+
 #include "base/fd.h"
+#include "jail/root.h"
 
 namespace hako::jail {
 
-/// Makes a mount namespace whose root is an empty, read-only tmpfs with /usr (read-only, no setuid,
-/// no devices), a /proc of its own that hides other users' processes, and /dev/null, /dev/urandom
-/// and /dev/kvm where the host has it. Nothing in it can be written, so all VMMs share one; joining
-/// costs far less than making one each. Lasts as long as the descriptor or a process in it.
-/// Needs root. Blocking (a few ms).
-Result<Fd> make_vmm_root();
+/// What running `program` (absolute) needs of this machine's files: itself, its loader and its
+/// libraries, each by name, and the folders with QEMU's firmware and modules of the same
+/// installation. With `kvm`, that device too.
+/// Errors: those of opening the program; failed_precondition when its loader cannot list.
+Result<std::vector<Shown>> files_of_vmm(asio::any_io_executor executor, const std::string& program,
+                                        bool kvm);
 
 }  // namespace hako::jail

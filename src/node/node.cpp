@@ -18,6 +18,7 @@
 #include "node/kvm_trial.h"
 #include "node/reconcile.h"
 #include "node/service.h"
+#include "node/stray_watch.h"
 
 namespace hako::node {
 namespace {
@@ -150,6 +151,7 @@ class Node {
                  service_.tell_gone(box, reason, detail);
                }),
         service_(context_, boxes_, templates_),
+        strays_(context_),
         trial_(std::move(trial)),
         tasks_(executor) {}
 
@@ -168,6 +170,7 @@ class Node {
         log_error("box_lost", {{"box", box}, {"error", adopted.error().message()}});
     }
     boxes_.start();
+    tasks_.spawn("watch for strays", strays_.run());
     tasks_.spawn("watch certificate", certificate_.watch());
     std::function<Task<void>(Fd, uid_t)> serve_api = [this](Fd connection, uid_t) {
       return service_.serve(std::move(connection));
@@ -277,6 +280,7 @@ class Node {
   Templates templates_;
   Boxes boxes_;
   Service service_;
+  StrayWatch strays_;
   std::string trial_;  ///< the subject, when KVM is yet to be tried
   TaskGroup tasks_;
 };

@@ -28,6 +28,17 @@ rpc::Payload payload(boost::json::object body) {
   return answer;
 }
 
+/// What the api may pass on to users as it is. A system call that failed on this host is none of
+/// their business, whatever code it comes with; that the disk is full they may know.
+Task<Result<rpc::Payload>> fit_for_users(Task<Result<rpc::Payload>> asked) {
+  auto answer = co_await std::move(asked);
+  if (answer || answer.error().os_error() == 0) co_return std::move(answer);
+  ErrorCode code = answer.error().code();
+  bool known = code == ErrorCode::no_space || code == ErrorCode::unavailable ||
+               code == ErrorCode::timed_out;
+  co_return Error(known ? code : ErrorCode::internal, answer.error().message());
+}
+
 std::optional<int> small_integer(Fields& fields, const boost::json::object& body,
                                  std::string_view name) {
   if (!body.contains(name)) return std::nullopt;
@@ -55,7 +66,7 @@ Task<void> Service::serve(Fd connection) {
   };
   for (const auto& [name, method] : methods) {
     rpc::Handler handler = [this, method = method](rpc::Payload request) {
-      return (this->*method)(std::move(request));
+      return fit_for_users((this->*method)(std::move(request)));
     };
     peer->on(name, std::move(handler));
   }

@@ -57,6 +57,14 @@ Task<Result<network::Slot>> SlotPool::make() {
   co_return std::move(slot);
 }
 
+Task<void> SlotPool::remove_stray(int number) {
+  // Taken while it is being removed, so that nobody makes one of that number meanwhile.
+  if (!used_.insert(number).second) co_return;
+  network::Slot slot;
+  slot.number = number;
+  co_await dispose(std::move(slot));
+}
+
 Task<void> SlotPool::dispose(network::Slot slot) {
   int number = slot.number;
   auto work = [directory = directory_, slot = std::move(slot)]() mutable {

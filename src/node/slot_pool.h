@@ -29,6 +29,11 @@ class SlotPool {
   /// Removes the namespace; its number becomes free.
   Task<void> dispose(network::Slot slot);
 
+  /// Whether the number is some machine's, or that of a slot kept ready.
+  bool in_use(int number) const { return used_.contains(number); }
+  /// Removes a namespace that is nobody's, unless it has become somebody's.
+  Task<void> remove_stray(int number);
+
  private:
   Task<Result<network::Slot>> make();
   Task<void> keep_ready();

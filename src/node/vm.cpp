@@ -1,6 +1,7 @@
 #include "node/vm.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -23,6 +24,12 @@ Result<Fd> copy_disk(int source, const std::string& to) {
   auto copied = clone_file(source, target.get());
   if (!copied) return copied.error().with_context("copy scratch disk");
   return target;
+}
+
+Result<uint64_t> size_of(int file) {
+  struct stat info {};
+  if (::fstat(file, &info) < 0) return Error::from_errno(errno, "stat a disk");
+  return static_cast<uint64_t>(info.st_size);
 }
 
 }  // namespace
@@ -95,6 +102,7 @@ Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& own_rootfs, Fd& tap) 
   jail.netns = context_.empty_netns;
   for (const Fd& door : doors_) jail.cgroups.push_back(door.get());
   jail.kvm = record_.isolation == engine::Isolation::hardware;
+  HAKO_TRY(jail.largest_file, size_of(scratch_.get()));
   devices.launcher = [executor = context_.executor, jail](const ProcessSpec& spec) {
     return jail::launch_vmm(executor, spec, jail);
   };

@@ -68,6 +68,8 @@ Result<void> set_up(Database& database) {
   HAKO_TRYV(database.execute("PRAGMA synchronous=NORMAL"));
   HAKO_TRYV(database.execute("PRAGMA foreign_keys=ON"));
   HAKO_TRYV(database.execute("PRAGMA trusted_schema=OFF"));
+  // The api sees no folder for temporary files.
+  HAKO_TRYV(database.execute("PRAGMA temp_store=MEMORY"));
   HAKO_TRY(auto health, quick_check(database));
   if (health != "ok") return Error(ErrorCode::corrupted, "database: " + health);
   return ok();

@@ -9,8 +9,8 @@
 #include "base/random.h"
 #include "jail/cgroup.h"
 #include "jail/jail.h"
-#include "jail/walls.h"
 #include "support/in_child.h"
+#include "support/jail_walls.h"
 
 namespace hako::jail {
 namespace {
@@ -188,7 +188,8 @@ int fill_with(CgroupTree& tree, std::optional<int64_t> bytes) {
   return in_child([&] {
     if (!tree.add("fill", ::getpid())) return 255;
     constexpr size_t kFill = 64 << 20;
-    void* place = ::mmap(nullptr, kFill, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* place =
+        ::mmap(nullptr, kFill, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (place == MAP_FAILED) return 254;
     auto* memory = static_cast<volatile char*>(place);
     for (size_t at = 0; at < kFill; at += 4096) memory[at] = 1;
@@ -226,7 +227,8 @@ class VmmShareTest : public CgroupTest {
 };
 
 TEST_F(VmmShareTest, AVmmIsInItsGroupFromTheStart) {
-  auto started = launch_vmm_without({Wall::network}, loop.get_executor(), spec, jail);
+  auto started =
+      testing_support::launch_vmm_without({Wall::network}, loop.get_executor(), spec, jail);
   ASSERT_TRUE(started) << started.error().message();
   EXPECT_EQ(tree->members("tenant-a/box-1"), std::vector{started.value().pid()});
   for (const std::string& controller : kAll)
@@ -234,14 +236,16 @@ TEST_F(VmmShareTest, AVmmIsInItsGroupFromTheStart) {
 }
 
 TEST_F(VmmShareTest, WithoutTheStepItIsWhereWeAre) {
-  auto started = launch_vmm_without({Wall::network, Wall::share}, loop.get_executor(), spec, jail);
+  auto started = testing_support::launch_vmm_without({Wall::network, Wall::share},
+                                                     loop.get_executor(), spec, jail);
   ASSERT_TRUE(started) << started.error().message();
   EXPECT_TRUE(tree->members("tenant-a/box-1").empty());
 }
 
 TEST_F(VmmShareTest, AGroupThatIsGoneLetsNothingStart) {
   ASSERT_TRUE(tree->remove("tenant-a"));
-  auto started = launch_vmm_without({Wall::network}, loop.get_executor(), spec, jail);
+  auto started =
+      testing_support::launch_vmm_without({Wall::network}, loop.get_executor(), spec, jail);
   ASSERT_FALSE(started);
   EXPECT_NE(started.error().message().find("control groups"), std::string::npos);
 }
@@ -298,9 +302,9 @@ TEST(CgroupSettings, AreThoseOfTheVersion) {
   limits.pids = 7;
   EXPECT_EQ(cgroup_settings({"/x", true, kAll}, limits),
             (Written{{"cpu.weight", "200"}, {"memory.max", "1048576"}, {"pids.max", "7"}}));
-  EXPECT_EQ(cgroup_settings({"/x", false, kAll}, limits),
-            (Written{{"cpu.shares", "2048"}, {"memory.limit_in_bytes", "1048576"},
-                     {"pids.max", "7"}}));
+  EXPECT_EQ(
+      cgroup_settings({"/x", false, kAll}, limits),
+      (Written{{"cpu.shares", "2048"}, {"memory.limit_in_bytes", "1048576"}, {"pids.max", "7"}}));
   EXPECT_EQ(cgroup_settings({"/x", false, {"cpu"}}, limits), (Written{{"cpu.shares", "2048"}}));
   EXPECT_EQ(cgroup_settings({"/x", true, kAll}, {}), Written{});
   limits = {};

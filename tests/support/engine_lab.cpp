@@ -12,12 +12,16 @@
 #include <stdexcept>
 
 #include "base/random.h"
+#include "network/namespace.h"
 
 namespace hako::test {
 
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr off_t kScratchSize = 64 << 20;
+constexpr uid_t kJailedUid = 947003;
 
 std::string environment(const char* name, const std::string& otherwise) {
   const char* value = std::getenv(name);
@@ -118,7 +122,7 @@ Place Lab::place() {
   place.rootfs = need(open_file(rootfs_, O_RDONLY));
   std::string scratch = directory_ / ("scratch-" + std::to_string(number));
   place.scratch = need(open_file(scratch, O_RDWR | O_CREAT | O_EXCL, 0600));
-  if (::ftruncate(place.scratch.get(), 64 << 20) < 0) throw std::runtime_error("size scratch");
+  if (::ftruncate(place.scratch.get(), kScratchSize) < 0) throw std::runtime_error("size scratch");
   // Its last part is what QEMU's command line shows, so a process can be told by it.
   place.label = "vm-" + random_hex(6);
   place.control_path = directory_ / place.label;
@@ -130,13 +134,31 @@ engine::QemuOptions Lab::options() {
   options.binary = environment("HAKO_TEST_QEMU", options.binary);
   options.accel = accel_from_environment();
   auto executor = io_.get_executor();
-  options.launcher = [executor](const ProcessSpec& spec) {
-    return spawn(executor, spec, ChildSetup{end_with_tests, nullptr});
-  };
+  if (environment("HAKO_TEST_JAIL", "") == "1") {
+    jail::VmmJail jail = vmm_jail();
+    options.launcher = [executor, jail](const ProcessSpec& spec) {
+      return jail::launch_vmm(executor, spec, jail);
+    };
+  } else {
+    options.launcher = [executor](const ProcessSpec& spec) {
+      return spawn(executor, spec, ChildSetup{end_with_tests, nullptr});
+    };
+  }
   options.control_timeout *= patience();
   options.start_timeout *= patience();
   options.probe_limit *= patience();
   return options;
+}
+
+jail::VmmJail Lab::vmm_jail() {
+  if (!empty_netns_)
+    empty_netns_ = need(network::in_new_namespace([] { return network::current_namespace(); }));
+  jail::VmmJail jail;
+  jail.uid = jail.gid = kJailedUid;
+  jail.netns = empty_netns_.get();
+  jail.kvm = accel_from_environment() == engine::AccelMode::kvm;
+  jail.largest_file = kScratchSize;
+  return jail;
 }
 
 std::unique_ptr<engine::Engine> Lab::make_engine(engine::QemuOptions options) {

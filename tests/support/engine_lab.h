@@ -11,6 +11,7 @@
 
 #include "base/async/task.h"
 #include "engine/qemu/qemu_engine.h"
+#include "jail/jail.h"
 #include "network/slot.h"
 #include "support/run_value.h"
 
@@ -49,7 +50,8 @@ class Lab {
 
   /// A new slot, tap and scratch disk.
   Place place();
-  /// Options with a launcher that starts VMMs as they are asked for.
+  /// Options with a launcher that starts VMMs as they are asked for; behind all walls with
+  /// HAKO_TEST_JAIL=1.
   engine::QemuOptions options();
   std::unique_ptr<engine::Engine> make_engine(engine::QemuOptions options);
   const engine::BootImage& image() const { return image_; }
@@ -66,8 +68,12 @@ class Lab {
   Result<engine::Booted> boot_ready(engine::Engine& engine, const engine::MachineSize& size,
                                     Place& place);
 
+  /// The walls for a machine of this lab.
+  jail::VmmJail vmm_jail();
+
  private:
   asio::io_context io_;
+  Fd empty_netns_;
   std::filesystem::path directory_;
   engine::BootImage image_;
   std::string rootfs_;

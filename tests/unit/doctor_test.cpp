@@ -38,6 +38,7 @@ class Machine : public ::testing::Test {
     put("/proc/self/mounts", "a / ext4 rw 0 0\n");
     put("/proc/sys/vm/unprivileged_userfaultfd", "0\n");
     put("/proc/sys/kernel/pid_max", "4194304\n");
+    put("/proc/sys/user/max_user_namespaces", "96000\n");
     put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
     put("/proc/self/mountinfo", "26 25 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
     put("/sys/devices/system/cpu/smt/active", "0\n");
@@ -71,6 +72,7 @@ TEST_F(Machine, AGoodOneIsWell) {
         check_smt(sources_), check_vulnerabilities(sources_), check_ksm(sources_),
         check_swap(sources_), check_huge_pages(sources_), check_nested(sources_),
         check_userfaultfd(sources_), check_mounts(sources_), check_programs(sources_),
+        check_user_namespaces(sources_),
         check_qemu(config_, sources_), check_memory(config_, sources_),
         check_kvm(config_, {.usable = true})}) {
     EXPECT_EQ(check.status, Status::ok) << check.id << ": " << check.detail;
@@ -109,6 +111,10 @@ TEST_F(Machine, EachWeaknessIsSeen) {
   expect(check_nested(sources_), Status::warn, "kvm_amd");
   put("/proc/sys/vm/unprivileged_userfaultfd", "1\n");
   expect(check_userfaultfd(sources_), Status::warn, "everyone");
+  put("/proc/sys/kernel/unprivileged_userns_clone", "0\n");
+  expect(check_user_namespaces(sources_), Status::warn, "only root");
+  put("/proc/sys/user/max_user_namespaces", "0\n");
+  expect(check_user_namespaces(sources_), Status::warn, "one wall less");
   std::string mounts;
   for (int i = 0; i < 600; ++i) mounts += "a /x ext4 rw 0 0\n";
   put("/proc/self/mounts", mounts);

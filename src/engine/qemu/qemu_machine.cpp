@@ -68,11 +68,6 @@ Result<Fd> listen_at(const std::string& path) {
   return listener;
 }
 
-Task<Result<void>> wait_for(Process& process) {
-  co_await process.wait();
-  co_return ok();
-}
-
 }  // namespace
 
 Result<QemuProcess> start_qemu(asio::any_io_executor executor, const Launcher& launcher,
@@ -258,7 +253,7 @@ Task<void> QemuMachine::quit() {
   qmp::Command command{"quit", {}};
   auto asked = co_await qemu_.control.call(std::move(command), timeout_);
   if (asked) {
-    auto ended = co_await with_deadline(timeout_, wait_for(qemu_.process));
+    auto ended = co_await with_deadline(timeout_, qemu_.process.wait_end());
     if (ended) co_return;
   }
   co_await kill();
