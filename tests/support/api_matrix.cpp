@@ -398,7 +398,8 @@ class Matrix {
     if (looks && !(whole && asked.status == 200)) look_for_traces(what, where, asked, scene);
     if (!who.actions.contains("files.read")) {
       for (const char* token : {"envdAccessToken", "trafficAccessToken"}) {
-        if (asked.body.find(token) != asked.body.npos) complain(where, std::string("shows ") + token);
+        bool shown = asked.body.find(token) != asked.body.npos;
+        if (shown) complain(where, std::string("shows ") + token);
       }
     }
     if (what.about == About::list && asked.status == 200) check_count(where, asked);
