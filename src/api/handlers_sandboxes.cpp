@@ -29,6 +29,7 @@ Task<Result<Response>> create(Service& service, const Call& call, Generation gen
   request.template_vcpus = sizes.vcpus;
   request.template_disk_mib = sizes.disk_mib;
   request.client_gone = call.client_gone;
+  request.queues = call.queues;
   HAKO_CO_TRY(auto record, co_await service.sandboxes.create(std::move(request), call.who));
   ShownTokens tokens = shown_tokens(call.who, record);
   co_return Response::json(201, sandbox_json(record, service.config, tokens));
@@ -37,9 +38,9 @@ Task<Result<Response>> create(Service& service, const Call& call, Generation gen
 Task<Result<Response>> connect(Service& service, const Call& call, Generation generation) {
   HAKO_CO_TRY(auto ttl, parse_connect(call.body, generation));
   // Whoever may look into it and not decide about its life is let in, and leaves its end as it is.
-  bool extends = policy::may(call.who.permission, policy::Action::sandbox_control, now_ms()).allowed;
-  auto finding = extends ? service.sandboxes.extend(call.parameters[0], call.who, ttl)
-                         : service.sandboxes.find(call.parameters[0], call.who);
+  auto control = policy::may(call.who.permission, policy::Action::sandbox_control, now_ms());
+  auto finding = control.allowed ? service.sandboxes.extend(call.parameters[0], call.who, ttl)
+                                 : service.sandboxes.find(call.parameters[0], call.who);
   HAKO_CO_TRY(auto found, co_await std::move(finding));
   HAKO_CO_TRY(auto record, co_await service.egress.give_access(std::move(found), call.who));
   ShownTokens tokens = shown_tokens(call.who, record);
