@@ -196,7 +196,7 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   auto counted =
       limits_.count_create(record.tenant, who.quota, std::chrono::steady_clock::now());
   if (!counted) {
-    co_await abandon(record.id, false);
+    co_await abandon(record, false);
     co_return counted.error();
   }
   if (request.queues) request.queues();
