@@ -96,8 +96,8 @@ class Api {
         egress_(config_.egress, store_, node_, sandboxes_, label_raised()),
         usage_(store_, egress_),
         catalog_(config_, store_, node_),
-        files_(config_),
-        builder_(config_, catalog_, files_, node_, executor),
+        files_(config_, store_),
+        builder_(config_, catalog_, files_, node_, store_, limits_, executor),
         authority_(config_, store_, std::move(token_master)),
         tenants_(store_, [this](std::string tenant) { return tenant_changed(std::move(tenant)); }),
         keys_(store_, [this](std::string) { return drop_stale_grants(); }),
@@ -238,6 +238,8 @@ class Api {
   Task<void> drop_stale_grants() {
     auto dropped = co_await egress_.drop_stale_grants();
     if (!dropped) log_warn("old access not ended yet", {{"error", dropped.error().message()}});
+    co_await files_.drop_stale();
+    co_await builder_.drop_stale();
   }
 
   /// Who may do what in it, and what its sandboxes may reach.
