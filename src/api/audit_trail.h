@@ -26,6 +26,7 @@ struct CallFacts {
   std::string source;   ///< the caller's address
   bool known = false;   ///< whether whoever calls has shown who they are
   std::string actor, user, tenant, agent;
+  std::string clearance;  ///< the highest label of what the caller may have had in hand
   /// Names of the members of a body that changes something, never their values: "policy.egress".
   std::string fields;
   void is_by(const Principal& who);

@@ -131,7 +131,8 @@ Task<Result<Credential>> Authority::by_token(std::string text) {
   bool is_current = wire::verify(token, root);
   bool is_old = wire::verify(token, old_root);
   bool old_counts = !key.old_hash.empty() && now() < key.old_until_ms;
-  if (!found.key || !found.tenant || !(is_current || (is_old && old_counts))) co_return not_valid();
+  bool counts = is_current || (is_old && old_counts);
+  if (!found.key || !found.tenant || !counts) co_return not_valid();
   if (found.token_revoked && stands(Wall::revocation)) {
     co_return Error(ErrorCode::unauthenticated, "the token has been revoked");
   }

@@ -193,7 +193,8 @@ std::string own_token(const SandboxRecord& record) {
 
 json::array ingress_grants(const SandboxRecord& record) {
   json::array list;
-  auto add = [&](const std::string& token, std::string_view key, ActionSet actions) -> json::object& {
+  auto add = [&](const std::string& token, std::string_view key,
+                 ActionSet actions) -> json::object& {
     json::object object;
     object["token"] = token;
     object["key"] = json::string_view(key.data(), key.size());

@@ -37,9 +37,9 @@ Task<Result<Response>> create(Service& service, const Call& call, Generation gen
 Task<Result<Response>> connect(Service& service, const Call& call, Generation generation) {
   HAKO_CO_TRY(auto ttl, parse_connect(call.body, generation));
   // Whoever may look into it and not decide about its life is let in, and leaves its end as it is.
-  bool extends = policy::may(call.who.permission, policy::Action::sandbox_control, now_ms()).allowed;
-  auto finding = extends ? service.sandboxes.extend(call.parameters[0], call.who, ttl)
-                         : service.sandboxes.find(call.parameters[0], call.who);
+  auto control = policy::may(call.who.permission, policy::Action::sandbox_control, now_ms());
+  auto finding = control.allowed ? service.sandboxes.extend(call.parameters[0], call.who, ttl)
+                                 : service.sandboxes.find(call.parameters[0], call.who);
   HAKO_CO_TRY(auto found, co_await std::move(finding));
   HAKO_CO_TRY(auto record, co_await service.egress.give_access(std::move(found), call.who));
   ShownTokens tokens = shown_tokens(call.who, record);

@@ -352,8 +352,10 @@ Task<Result<void>> TemplateCatalog::forget_old_pulled(std::string tenant) {
   HAKO_CO_TRY(auto all, co_await list(itself()));
   std::vector<std::pair<std::string, TagRecord>> pulled;
   for (const Listed& each : all)
-    for (const TagRecord& tag : each.tags)
-      if (each.what.tenant == tenant && is_pulled_name(each.what.name)) pulled.emplace_back(each.what.id, tag);
+    for (const TagRecord& tag : each.tags) {
+      bool of_tenant = each.what.tenant == tenant && is_pulled_name(each.what.name);
+      if (of_tenant) pulled.emplace_back(each.what.id, tag);
+    }
   if (pulled.size() <= kMostPulled) co_return ok();
   std::sort(pulled.begin(), pulled.end(), [](const auto& a, const auto& b) {
     return a.second.created_ms > b.second.created_ms;

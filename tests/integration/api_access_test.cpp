@@ -104,7 +104,8 @@ TEST_F(ApiAccessTest, EachHolderHasATokenOfTheirOwnAndKeepsItOverARestart) {
     EXPECT_FALSE(takes(ingress_of(lab, id), narrow, "sandbox.exec"));
     // To be let in is not to decide about its life.
     auto ends = shown.body.at("endAt");
-    auto joined = co_await lab.ask_with_key(Verb::post, path + "/connect", R"({"timeout":600})", both);
+    auto joined =
+        co_await lab.ask_with_key(Verb::post, path + "/connect", R"({"timeout":600})", both);
     EXPECT_EQ(joined.body.at("envdAccessToken"), narrow);
     EXPECT_EQ((co_await lab.ask(Verb::get, path)).body.at("endAt"), ends);
     auto watcher = co_await add_key(lab, "default", R"({"role":"viewer"})");
@@ -116,7 +117,8 @@ TEST_F(ApiAccessTest, EachHolderHasATokenOfTheirOwnAndKeepsItOverARestart) {
     EXPECT_TRUE(co_await lab.start_api());
     EXPECT_TRUE(co_await lab.eventually_status(path, 200));
     EXPECT_EQ((co_await lab.ask(Verb::get, path)).body.at("envdAccessToken"), own);
-    EXPECT_EQ((co_await lab.ask_with_key(Verb::get, path, "", both)).body.at("envdAccessToken"), narrow);
+    shown = co_await lab.ask_with_key(Verb::get, path, "", both);
+    EXPECT_EQ(shown.body.at("envdAccessToken"), narrow);
     EXPECT_TRUE(takes(ingress_of(lab, id), own, "sandbox.exec"));
   });
 }
@@ -163,7 +165,8 @@ TEST_F(ApiAccessTest, WhatCannotBeToldToTheGateIsToldLater) {
 TEST_F(ApiAccessTest, TokensOfAnOlderVersionGoOnUntilTheirKeyChanges) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto key = co_await add_key(lab, "default", R"({"role":"member"})");
-    std::string body = R"({"templateID":"base","timeout":60,"network":{"allowPublicTraffic":false}})";
+    std::string body =
+        R"({"templateID":"base","timeout":60,"network":{"allowPublicTraffic":false}})";
     auto made = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", body, key.key);
     std::string id = id_of(made);
     json::value guests = lab.node.last_create.at("access_token");
@@ -262,7 +265,8 @@ TEST_F(ApiAccessTest, ATokenThatSetsNoSizeOrLifeBeyondItsOwnGetsThatOfItsTemplat
     EXPECT_EQ(longer.status, 403u);
     auto fits = co_await create(R"({"templateID":"base","timeout":20,"memoryMB":128})");
     std::string path = "/sandboxes/" + id_of(fits);
-    auto more = co_await lab.ask_with_key(Verb::post, path + "/timeout", R"({"timeout":60})", small);
+    auto more =
+        co_await lab.ask_with_key(Verb::post, path + "/timeout", R"({"timeout":60})", small);
     EXPECT_EQ(more.status, 403u);
     EXPECT_NE(more.message().find(".ttl)"), std::string::npos) << more.message();
   });
@@ -276,10 +280,12 @@ TEST_F(ApiAccessTest, TemplatesOfOneNameInTwoTenantsAreTwo) {
     EXPECT_EQ(theirs.status, 202u) << theirs.message();
     EXPECT_NE(mine.body.at("templateID"), theirs.body.at("templateID"));
     std::string id(mine.body.at("templateID").as_string());
-    EXPECT_EQ((co_await lab.ask_in("acme", Verb::get, "/templates/" + id + "/tags", "")).status, 404u);
+    auto hidden = co_await lab.ask_in("acme", Verb::get, "/templates/" + id + "/tags", "");
+    EXPECT_EQ(hidden.status, 404u);
     // Public ones of the operator's tenant are everybody's to use, and nobody else's to change.
     auto shared = co_await lab.ask(Verb::post, "/v3/templates", R"({"name":"shared"})");
-    EXPECT_EQ((co_await lab.ask(Verb::patch, "/v2/templates/shared", R"({"public":true})")).status, 200u);
+    auto opened = co_await lab.ask(Verb::patch, "/v2/templates/shared", R"({"public":true})");
+    EXPECT_EQ(opened.status, 200u);
     auto found = co_await lab.ask_in("acme", Verb::get, "/templates/aliases/shared", "");
     EXPECT_EQ(found.body.at("templateID"), shared.body.at("templateID"));
     auto taken = co_await lab.ask_in("acme", Verb::delete_, "/templates/shared", "");
@@ -290,7 +296,8 @@ TEST_F(ApiAccessTest, TemplatesOfOneNameInTwoTenantsAreTwo) {
     EXPECT_EQ((co_await lab.ask_in("acme", Verb::get, logs, "")).status, 404u);
     EXPECT_EQ((co_await lab.ask(Verb::get, logs)).status, 200u);
     // Those of other tenants go by the tenant's name.
-    auto given = co_await lab.ask_in("acme", Verb::patch, "/v2/templates/app", R"({"public":true})");
+    auto given =
+        co_await lab.ask_in("acme", Verb::patch, "/v2/templates/app", R"({"public":true})");
     EXPECT_EQ(given.status, 200u);
     found = co_await lab.ask(Verb::get, "/templates/aliases/acme%2Fapp");
     EXPECT_EQ(found.body.at("templateID"), theirs.body.at("templateID"));

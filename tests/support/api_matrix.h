@@ -16,6 +16,7 @@ enum class About {
   agents,   ///< a thing of the agent build/a in the tenant acme
   tenants,  ///< a thing of the tenant acme, whoever in it asks
   keys,     ///< a key of the tenant acme, which acts there alone
+  records,  ///< what was done in a tenant, which the operator sees of all
   guess,    ///< a path that is its own permission, and was not given out
 };
 

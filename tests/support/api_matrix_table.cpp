@@ -74,6 +74,11 @@ const std::vector<Expectation>& expectations() {
       {"delete /v1/keys/{keyID}", keys, 204, "", ""},
       {"post /v1/tokens", caller, 201, "", R"({"actions":["sandbox.read"]})"},
       {"post /v1/tokens/revoke", caller, 404, "", R"({"tokenID":"nokey.0123456789abcdef"})"},
+
+      {"get /v1/audit", records, 200, "limit=1000", ""},
+      {"get /v1/audit/head", caller, 200, "", ""},
+      {"get /v1/audit/segments", caller, 200, "", ""},
+      {"get /v1/audit/segments/{name}", caller, 200, "", ""},
   };
   return kAll;
 }
