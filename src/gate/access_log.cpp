@@ -126,17 +126,27 @@ Access::~Access() {
   tell();
 }
 
-void Access::sent(std::string_view piece) {
-  if (told_) return;
+bool Access::sent(std::string_view piece) {
+  if (told_) return true;
   if (call_.action == "write") record_.bytes += static_cast<int64_t>(piece.size());
   if (multipart_) read_parts(piece);
-  if (!message_) return;
+  if (!message_) return true;
   if (piece.empty()) {
     message_->finish();
   } else {
     message_->feed(piece);
   }
+  // What is typed into a program is not recorded anyway.
+  if (message_->hidden() != 0 && call_.action != "input") {
+    stopped_.refused = message_->hidden();
+    stopped_.reason = "the message cannot be recorded: " + message_->problem();
+    record_.verdict = "denied";
+    record_.status = stopped_.refused;
+    tell();
+    return false;
+  }
   tell_if_known();
+  return true;
 }
 
 void Access::read_parts(std::string_view piece) {

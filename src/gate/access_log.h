@@ -61,7 +61,10 @@ class Access final : public http::RelayWatcher {
   /// By whose grant it goes on.
   void is_of(std::string key) { record_.key = std::move(key); }
 
-  void sent(std::string_view piece) override;
+  /// False for what nobody could tell of afterwards: that it was refused is told.
+  bool sent(std::string_view piece) override;
+  /// How what was not let on is refused.
+  const Judgement& stopped() const { return stopped_; }
   void answered(unsigned status) override;
   void received(size_t bytes) override;
   /// Tells of it now, whatever is known, if that has not been done yet.
@@ -87,6 +90,7 @@ class Access final : public http::RelayWatcher {
   std::vector<Part> parts_;
   int64_t more_parts_ = 0;  ///< beyond those that are kept
   bool told_ = false;
+  Judgement stopped_;
 };
 
 }  // namespace hako::gate

@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::string_view kPortPlace = "${PORT}";
 constexpr size_t kLongestHeaderList = 4096;
+/// How keys and tokens of hako begin.
+constexpr char kKeyMark[] = "e2b_";
 
 /// Text as it may stand in a page.
 std::string escaped(std::string_view text) {
@@ -100,10 +102,22 @@ http::Response refusal(const http::RequestHead& head, const wire::BoxPort& targe
   // Calls of a service have an error form of their own, and clients show the text of that only. What
   // the daemon says itself of a wrong token is left as it is.
   bool call = head.path().find('.') != std::string_view::npos;
-  if (judgement.refused == 403 && call)
-    response.body = wire::connect_error_body(Error(ErrorCode::permission_denied, judgement.reason));
+  if (judgement.refused != 401 && call) {
+    ErrorCode code = judgement.refused == 403 ? ErrorCode::permission_denied
+                                              : ErrorCode::resource_exhausted;
+    response.body = wire::connect_error_body(Error(code, judgement.reason));
+  }
   allow_origins(response.fields);
   return response;
+}
+
+void take_out_keys(http::RequestHead& head) {
+  head.fields.erase("X-Hako-Tenant");
+  auto [first, last] = head.fields.equal_range("X-API-Key");
+  bool is_ours = std::any_of(first, last, [](const auto& field) {
+    return field.value().find(kKeyMark) != boost::beast::string_view::npos;
+  });
+  if (is_ours) head.fields.erase("X-API-Key");
 }
 
 void prepare_for_service(http::RequestHead& head, uint16_t port, const Ingress& ingress) {

@@ -25,6 +25,9 @@ void allow_origins(http::Fields& fields);
 /// port, read.
 http::Response refusal(const http::RequestHead& head, const wire::BoxPort& target,
                        const Judgement& judgement);
+/// Takes keys and tokens of the API out of `head`, for whatever port it is: nobody in a box has a
+/// use for them inside. X-API-Key with something else is a service's own.
+void take_out_keys(http::RequestHead& head);
 /// Makes `head` what a service of the box is to see.
 void prepare_for_service(http::RequestHead& head, uint16_t port, const Ingress& ingress);
 

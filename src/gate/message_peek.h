@@ -36,11 +36,16 @@ class MessagePeek {
   const std::optional<boost::json::object>& message() const { return message_; }
   /// Why there is no message: one short sentence.
   const std::string& problem() const { return problem_; }
+  /// Whether the guest may read what was not read here: it is too much, not malformed. Nothing of
+  /// such a message should reach it. The HTTP status that says so, or 0.
+  unsigned hidden() const { return hidden_; }
 
  private:
   void take_frame();
   void read(std::string_view payload);
   void fail(std::string problem);
+  void fail_as_hidden(unsigned status, std::string problem);
+  void fail_as_too_long();
   void forget();
 
   const wire::Method* method_;
@@ -50,6 +55,7 @@ class MessagePeek {
   std::string kept_;
   std::optional<boost::json::object> message_;
   std::string problem_;
+  unsigned hidden_ = 0;
 };
 
 }  // namespace hako::gate

@@ -89,10 +89,19 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
   auto route = wire::route_of(facts);
   if (route.kind == wire::Route::Kind::unrouted && is_for_api(facts, api_.host))
     co_return co_await pass_to_api(exchange, std::move(head));
-  if (route.kind == wire::Route::Kind::unrouted) {
+  if (route.kind == wire::Route::Kind::unrouted && is_signed(head)) {
+    auto now = TokenBucket::Time::clock::now();
+    if (guesses_.wait(now) > TokenBucket::Duration::zero()) {
+      auto response = http::error_response(429, "too many signatures are of no sandbox; try again");
+      response.fields.set(http::Field::retry_after, "1");
+      allow_origins(response.fields);
+      co_return co_await answer(exchange, std::move(response));
+    }
     if (auto found = box_by_signature(head)) {
       route.kind = wire::Route::Kind::box;
       route.target = std::move(*found);
+    } else {
+      guesses_.take(now);
     }
   }
   if (route.kind == wire::Route::Kind::unrouted && is_signed(head)) {
@@ -141,6 +150,7 @@ Task<Result<GuestConnection>> Proxy::connect(MachineRef machine, uint16_t port) 
 http::RequestHead Proxy::let_in(const http::RequestHead& head, const Machine& machine,
                                 uint16_t port, Judgement& judgement) {
   http::RequestHead inside = head;
+  take_out_keys(inside);
   if (port != wire::kDaemonPort) {
     prepare_for_service(inside, port, machine.ingress);
     auto lent = lend_own_token(inside, machine, WallClock::now());
@@ -200,6 +210,10 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
                                         edit, http::Upgrades::any, watcher);
     if (outcome == http::RelayOutcome::reusable && daemon)
       GuestConnection::keep(std::move(connection).value());
+    if (outcome == http::RelayOutcome::stopped) {
+      auto response = refusal(head, target, access->stopped());
+      co_return co_await answer(exchange, std::move(response));
+    }
     if (outcome != http::RelayOutcome::refused) co_return;
     judgement = judge_now();
     if (!judgement.passes() && !machine->removed)

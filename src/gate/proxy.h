@@ -1,6 +1,7 @@
 // The way in: requests from outside, passed to the service in the box they name.
 #pragma once
 
+#include "base/token_bucket.h"
 #include "gate/access_log.h"
 #include "gate/guest_connection.h"
 #include "http/server.h"
@@ -39,6 +40,9 @@ class Proxy {
   MachineTable& table_;
   AccessLog& log_;
   Api api_;
+  /// Looking for the box of a signature costs a hash for each grant of each box, and anybody may
+  /// ask. Those that were of none count.
+  TokenBucket guesses_{20, 40};
 };
 
 }  // namespace hako::gate

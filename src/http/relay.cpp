@@ -28,9 +28,11 @@ void strip_connection_fields(Fields& fields) {
     for (const auto& token : boost::beast::http::token_list(field->value()))
       named.emplace_back(token.data(), token.size());
   for (const auto& name : named) {
-    // Framing and routing are not the sender's to take away.
+    // Framing, routing, and what a watcher reads the message by are not the sender's to take away.
+    constexpr Field kKept[] = {Field::content_length, Field::host, Field::content_type,
+                               Field::content_encoding, Field::authorization};
     auto known = boost::beast::http::string_to_field(name);
-    if (known != Field::content_length && known != Field::host) fields.erase(name);
+    if (std::ranges::find(kKept, known) == std::end(kKept)) fields.erase(name);
   }
   for (Field field : {Field::connection, Field::keep_alive, Field::proxy_connection, Field::te,
                       Field::trailer, Field::transfer_encoding, Field::upgrade, Field::expect,
@@ -106,7 +108,8 @@ class Relay {
       auto room = buffer.empty() ? asio::buffer(probe) : asio::buffer(buffer);
       auto count = co_await exchange_.read_some(room);
       if (!count) co_return;
-      if (watcher_) watcher_->sent({static_cast<const char*>(room.data()), count.value()});
+      std::string_view piece(static_cast<const char*>(room.data()), count.value());
+      if (watcher_ && !watcher_->sent(piece)) co_return stop();
       if (count.value() == 0) break;
       auto written = co_await upstream_.write(asio::buffer(room.data(), count.value()));
       if (!written) co_return co_await wait_for_last_answer();
@@ -122,6 +125,12 @@ class Relay {
       co_await sleep_for(1s);
     }
     co_await exchange_.closed_by_client();
+  }
+
+  void stop() {
+    reset_connection(upstream_.stream());
+    if (answered_) exchange_.abort();
+    outcome_ = answered_ ? RelayOutcome::cut : RelayOutcome::stopped;
   }
 
   Task<void> wait_for_last_answer() {
@@ -141,6 +150,7 @@ class Relay {
 
   Task<void> bring_down() {
     auto head = co_await upstream_.read_head();
+    if (outcome_) co_return;  // it was stopped
     if (!head || (head.value().status == 101 && !may_switch(head.value()))) {
       reset_connection(upstream_.stream());
       outcome_ = RelayOutcome::refused;

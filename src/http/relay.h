@@ -14,6 +14,8 @@ enum class RelayOutcome {
   refused,      ///< upstream broke before any byte of a response: nothing was sent to the client
   cut,          ///< upstream broke in mid-response: the client was cut off too
   client_gone,  ///< the client went away: upstream was cut
+  stopped,      ///< the watcher did not let the request go on: upstream was cut, the client has
+                ///< been told nothing
 };
 
 /// Changes the head of a final response before the client gets it.
@@ -29,8 +31,9 @@ enum class Upgrades {
 class RelayWatcher {
  public:
   virtual ~RelayWatcher() = default;
-  /// The next piece of the request's body; empty: it has ended.
-  virtual void sent(std::string_view piece) = 0;
+  /// The next piece of the request's body, before it is passed on; empty: it has ended. Whether it
+  /// may be passed on.
+  virtual bool sent(std::string_view piece) = 0;
   virtual void answered(unsigned status) = 0;
   /// So many bytes of the response's body.
   virtual void received(size_t bytes) = 0;

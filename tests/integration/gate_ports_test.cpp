@@ -171,6 +171,42 @@ GATE_TEST(a_signature_of_no_box_is_refused_as_the_daemon_would) {
   EXPECT_EQ(unrouted.status, 400u);
 }
 
+GATE_TEST(guessing_signatures_of_no_box_is_bounded) {
+  auto client = co_await this->client();
+  unsigned status = 0;
+  int asked = 0;
+  for (; asked < 5000 && status != 429; ++asked) {
+    auto guess = request("/files?path=other&signature=v1_AAAA", "");
+    auto exchange = client.exchange(std::move(guess));
+    auto response = co_await std::move(exchange);
+    CO_ASSERT_TRUE(response);
+    status = response.value().status;
+    EXPECT_TRUE(status == 401u || status == 429u) << status;
+  }
+  EXPECT_EQ(status, 429u);
+  EXPECT_GT(asked, 30);
+  // Whoever names the box is not held up by it.
+  auto named = request("/files?path=other&signature=v1_AAAA");
+  auto served = co_await ask(std::move(named));
+  EXPECT_EQ(served.status, 200u);
+}
+
+GATE_TEST(keys_of_the_api_stay_outside) {
+  const std::string key = "e2b_" + std::string(40, 'a');
+  for (int port : {0, int(kService)}) {
+    auto keyed = request("/keys", "box1", port);
+    keyed.fields.set("X-API-KEY", key);
+    keyed.fields.insert("X-API-Key", "another");
+    keyed.fields.set("X-Hako-Tenant", "acme");
+    auto seen = co_await ask(std::move(keyed));
+    EXPECT_EQ(seen.body, port ? "||" : "|");
+    auto own = request("/keys", "box1", port);
+    own.fields.set("X-API-Key", "sk-of-the-service");
+    seen = co_await ask(std::move(own));
+    EXPECT_EQ(seen.body, port ? "sk-of-the-service||" : "sk-of-the-service|");
+  }
+}
+
 GATE_TEST(browsers_get_a_page_without_what_they_could_run) {
   auto page = request("/", "nosuchbox");
   page.fields.set("Sec-Fetch-Mode", "navigate");

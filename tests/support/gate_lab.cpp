@@ -42,9 +42,9 @@ Task<void> hang(http::Exchange& exchange) {
 
 /// Every way in which a process's stream may go.
 Task<void> start_process(http::Exchange& exchange) {
-  auto body = co_await exchange.read_body(1 << 20);
+  auto body = co_await exchange.read_body(5 << 20);
   if (!body) co_return exchange.abort();
-  wire::FrameDecoder decoder(1 << 20);
+  wire::FrameDecoder decoder(4 << 20);
   decoder.feed(body.value());
   auto frame = decoder.next();
   auto request = frame && frame.value()
@@ -94,6 +94,8 @@ Task<void> daemon(http::Exchange& exchange) {
   auto shown = exchange.head().header("X-Access-Token");
   if (!shown.empty())
     response.fields.set("X-Shown-Token", boost::beast::string_view(shown.data(), shown.size()));
+  auto key = exchange.head().header("X-API-Key"), tenant = exchange.head().header("X-Hako-Tenant");
+  if (path == "/keys") response = http::Response::text(200, std::string(key) + "|" + std::string(tenant));
   if (path == "/guarded" && shown != "token1") response.status = 401;
   if (path == "/process.Process/Start") co_return co_await start_process(exchange);
   if (path == "/hang") co_return co_await hang(exchange);
@@ -105,6 +107,10 @@ Task<void> daemon(http::Exchange& exchange) {
       response = http::error_response(409, "generation 1 is not above 2");
   } else if (path == "/last-init") {
     response = http::Response::text(200, last_init);
+  } else if (path.starts_with("/filesystem.") || path.starts_with("/process.") ||
+             path == "/files/compose") {
+    auto body = co_await exchange.read_body(5 << 20);
+    if (!body) co_return exchange.abort();
   } else if (path == "/files") {
     auto body = co_await exchange.read_body(64 << 20);
     if (!body) co_return exchange.abort();
@@ -123,10 +129,11 @@ Task<void> daemon(http::Exchange& exchange) {
 Task<void> service(http::Exchange& exchange) {
   const http::RequestHead& head = exchange.head();
   if (head.path() == "/hang") co_return co_await hang(exchange);
-  if (head.path() == "/seen") {
+  if (head.path() == "/seen" || head.path() == "/keys") {
     std::string seen;
-    for (const char* name : {"Host", "X-Forwarded-Host", "e2b-traffic-access-token"})
-      seen += std::string(head.header(name)) + "|";
+    std::vector<const char*> names{"Host", "X-Forwarded-Host", "e2b-traffic-access-token"};
+    if (head.path() == "/keys") names = {"X-API-Key", "X-Hako-Tenant"};
+    for (const char* name : names) seen += std::string(head.header(name)) + "|";
     auto response = http::Response::text(200, seen);
     co_return co_await answer(exchange, std::move(response));
   }
