@@ -39,16 +39,40 @@ Decision may_add(const PermissionLayer& layer, int64_t now) {
 }  // namespace
 
 Result<void> admit(const policy::Permission& permission, const policy::Quota& quota,
-                   const store::SandboxRecord& record, const store::Store::InUse& in_use) {
+                   const store::SandboxRecord& record, const store::Store::InUse& in_use,
+                   const policy::Amounts& building) {
   for (const PermissionLayer& layer : permission) {
     if (!layer.leaves.boxes) continue;
     Decision decision = may_add(layer, boxes_under(layer.budget, record, in_use));
     if (!decision.allowed) return no_room(decision);
   }
   const store::Usage& now = in_use.tenant;
-  policy::Amounts in_all{now.boxes, now.vcpus, now.memory_mib, now.disk_mib};
+  policy::Amounts in_all{now.boxes + building.boxes, now.vcpus + building.vcpus,
+                         now.memory_mib + building.memory_mib, now.disk_mib + building.disk_mib};
   policy::Amounts one{1, record.vcpus, record.memory_mib, record.disk_mib};
   Decision decision = policy::within(quota, in_all, one);
+  if (!decision.allowed) return no_room(decision);
+  return ok();
+}
+
+Result<void> admit_size(const policy::Permission& permission, int64_t memory_mib, int64_t vcpus) {
+  for (const PermissionLayer& layer : permission) {
+    const policy::Narrowing& leaves = layer.leaves;
+    bool memory = leaves.memory_mib && memory_mib > *leaves.memory_mib;
+    bool cpus = leaves.vcpus && vcpus > *leaves.vcpus;
+    if (!memory && !cpus) continue;
+    std::string most = memory ? std::to_string(*leaves.memory_mib) + " MiB of memory"
+                              : std::to_string(*leaves.vcpus) + " virtual CPUs";
+    return refused_by(Decision::deny(layer.name + (memory ? ".memory" : ".vcpus"),
+                                     layer.name + " allows a box at most " + most,
+                                     "build the template with less"));
+  }
+  return ok();
+}
+
+Result<void> admit_build(const policy::Quota& quota, const policy::Amounts& in_use,
+                         const policy::Amounts& build) {
+  Decision decision = policy::within(quota, in_use, build);
   if (!decision.allowed) return no_room(decision);
   return ok();
 }

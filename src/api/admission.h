@@ -7,10 +7,21 @@
 
 namespace hako::api {
 
-/// `in_use` as it is before `record` is added, whose sizes count as it has them.
+/// `in_use` as it is before `record` is added, whose sizes count as it has them; `building`: what
+/// builds of the same tenant take.
 /// resource_exhausted with the rule: "<layer>.boxes", or one of policy::within().
 Result<void> admit(const policy::Permission& permission, const policy::Quota& quota,
                    const store::SandboxRecord& record,
-                   const store::Store::InUse& in_use);
+                   const store::Store::InUse& in_use, const policy::Amounts& building = {});
+
+/// Whether a template may be built with these sizes, by every layer that limits those of one box;
+/// 0: not known yet, and to be asked about again. permission_denied with the rule:
+/// "<layer>.memory", "<layer>.vcpus".
+Result<void> admit_size(const policy::Permission& permission, int64_t memory_mib, int64_t vcpus);
+
+/// Whether a build, as one box of its size, fits beside what is `in_use`. resource_exhausted with
+/// one of the rules of policy::within().
+Result<void> admit_build(const policy::Quota& quota, const policy::Amounts& in_use,
+                         const policy::Amounts& build);
 
 }  // namespace hako::api

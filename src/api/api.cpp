@@ -89,8 +89,8 @@ class Api {
         egress_(config_.egress, store_, node_, sandboxes_, label_raised()),
         usage_(store_, egress_),
         catalog_(config_, store_, node_),
-        files_(config_),
-        builder_(config_, catalog_, files_, node_, executor),
+        files_(config_, store_),
+        builder_(config_, catalog_, files_, node_, store_, limits_, executor),
         authority_(config_, store_, std::move(token_master)),
         tenants_(store_, [this](KeyChange change) { return tenant_changed(std::move(change)); }),
         keys_(store_, [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
@@ -233,6 +233,8 @@ class Api {
   Task<void> drop_stale_grants(KeyChange change) {
     auto dropped = co_await egress_.drop_stale_grants(std::move(change));
     if (!dropped) log_warn("old access not ended yet", {{"error", dropped.error().message()}});
+    co_await files_.drop_stale();
+    co_await builder_.drop_stale();
   }
 
   Task<void> drop_all_stale_grants() {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "api/egress_control.h"
+#include "api/scope.h"
 #include "base/clock.h"
 #include "base/random.h"
 
@@ -92,16 +93,14 @@ Task<Result<LinkRecord>> EgressControl::add_link(LinkRequest request, Principal 
 }
 
 Task<Result<std::vector<LinkRecord>>> EgressControl::list_links(Principal who) {
-  auto read = [](LinkStore& store) { return store.all_links(); };
-  auto all = co_await store_.with_links(std::move(read));
-  if (!all) co_return error_for_user(all.error(), "links not read");
-  Links visible;
-  for (LinkRecord& link : all.value()) {
-    // The other one has the same label.
-    auto from = co_await sandboxes_.find(link.from, who);
-    if (from) visible.push_back(std::move(link));
-  }
-  co_return visible;
+  // The other one has the same label, and is of the same agent.
+  store::SandboxQuery visible;
+  visible.alive_at_ms = to_unix_ms(WallClock::now());
+  narrow(visible, who);
+  auto read = [visible](LinkStore& store) { return store.list_links(visible); };
+  auto links = co_await store_.with_links(std::move(read));
+  if (!links) co_return error_for_user(links.error(), "links not read");
+  co_return std::move(links);
 }
 
 Task<Result<void>> EgressControl::remove_link(std::string id, Principal who) {

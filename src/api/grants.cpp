@@ -147,14 +147,19 @@ Grants parse_grants(std::string_view stored) {
   return grants;
 }
 
+Grant basis_of(const Principal& who) {
+  Grant basis;
+  basis.key_id = who.key_id;
+  basis.token_id = who.token_id;
+  basis.key_state = who.key_state;
+  return basis;
+}
+
 std::optional<Grant> grant_for(const Principal& who, const SandboxRecord& record) {
   if (secret_of(record).empty()) return std::nullopt;
   policy::Effective left = policy::effective(who.permission);
   if (!left.contradiction.empty()) return std::nullopt;
-  Grant grant;
-  grant.key_id = who.key_id;
-  grant.token_id = who.token_id;
-  grant.key_state = who.key_state;
+  Grant grant = basis_of(who);
   grant.actions = left.actions & kGrantable;
   grant.clearance = left.label;
   grant.expires_ms = left.expires_ms.value_or(0);

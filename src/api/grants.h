@@ -44,6 +44,9 @@ inline constexpr policy::ActionSet kInsideActions = {
 std::string write_grants(const Grants& grants);
 Grants parse_grants(std::string_view stored);
 
+/// What stands or falls with the credential of `who`: key, token and their state, and nothing else.
+Grant basis_of(const Principal& who);
+
 /// The grant of `who` for this sandbox, the same each time: its token is the first 40 hex digits of
 /// HMAC-SHA256(the guest's own token, all that it is good for). Nothing for who may neither look
 /// into it nor use its ports, and for a sandbox that is open to everybody.

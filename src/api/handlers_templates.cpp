@@ -49,8 +49,7 @@ Result<size_t> count_parameter(const Call& call, std::string_view name, size_t f
 std::string own_url(const Call& call, const config::Config& config) {
   std::string host(call.head.header("Host"));
   if (host.empty()) host = config.api_address + ":" + std::to_string(config.api_port);
-  bool secure = call.head.header("X-Forwarded-Proto") == "https";
-  return (secure ? "https://" : "http://") + host;
+  return (call.encrypted ? "https://" : "http://") + host;
 }
 
 struct NewBuild {
@@ -222,9 +221,10 @@ Task<Result<Response>> template_upload(Service& service, const Call& call) {
   const std::string& hash = call.parameters[1];
   if (!TemplateFiles::is_hash(hash))
     co_return Error(ErrorCode::invalid_argument, "the hash must be 64 lower-case hex digits");
-  HAKO_CO_TRY(auto path, service.files.grant(what.id, hash));
+  TemplateFiles::Name name{what.tenant, what.id, hash};
+  HAKO_CO_TRY(auto path, service.files.grant(name, call.who));
   json::object body;
-  body["present"] = service.files.present(what.id, hash);
+  body["present"] = service.files.present(name);
   // Also for what is there already: clients may insist on sending it again.
   body["url"] = own_url(call, service.config) + path;
   co_return Response::json(201, body);
@@ -339,7 +339,7 @@ Task<Result<Response>> update_template(Service& service, const Call& call) {
 
 Task<Result<Response>> delete_template(Service& service, const Call& call) {
   HAKO_CO_TRY(auto id, co_await service.catalog.remove(call.parameters[0], call.who));
-  service.files.remove_all_of(id);
+  service.files.remove_all_of(call.who.tenant, id);
   co_return Response::empty();
 }
 

@@ -30,6 +30,7 @@ struct Call {
   std::string body;
   Principal who;       ///< nobody() on open routes
   std::function<Task<void>()> client_gone = {};  ///< ends when the client has hung up
+  bool encrypted = false;  ///< it came over TLS, be it the gate's or a proxy's
   /// It is going to wait in a queue of its own, and gives back its turn as a call.
   std::function<void()> queues = {};
 };

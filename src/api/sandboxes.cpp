@@ -179,8 +179,10 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
 Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest request,
                                              Principal who) {
   store::Store::Admission admission = [permission = std::move(who.permission),
-                                       quota = who.quota, record](const store::Store::InUse& in_use) {
-    return admit(permission, quota, record, in_use);
+                                       quota = who.quota, record,
+                                       building = limits_.building(record.tenant)](
+                                          const store::Store::InUse& in_use) {
+    return admit(permission, quota, record, in_use, building);
   };
   auto added = co_await store_.add_sandbox_if(record, std::move(admission));
   if (!added) co_return error_for_user(added.error(), "record not written");

@@ -51,4 +51,10 @@ Result<bool> still_stands(TenantStore& store, const Grant& grant, const std::str
   return standing.has_value();
 }
 
+Result<bool> may_go_on(TenantStore& store, const Principal& who, policy::Action action,
+                       int64_t now_ms) {
+  if (!policy::may(who.permission, action, now_ms).allowed) return false;
+  return still_stands(store, basis_of(who), who.tenant);
+}
+
 }  // namespace hako::api

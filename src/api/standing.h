@@ -26,6 +26,11 @@ Result<bool> still_stands(store::TenantStore& store, const Grant& grant, const s
 Result<std::optional<Grant>> standing_now(store::TenantStore& store, Grant grant,
                                           const std::string& tenant);
 
+/// Whether `who`, as they were when they began something, may still do this at `now_ms`: nothing of
+/// theirs has expired, and still_stands(). Errors: those of the store. Blocking.
+Result<bool> may_go_on(store::TenantStore& store, const Principal& who, policy::Action action,
+                       int64_t now_ms);
+
 /// state_of() a key, by its present secret, in a tenant; empty for a key that is not there.
 Result<std::string> present_state(store::TenantStore& store, const std::string& key_id,
                                   const std::string& tenant);

@@ -5,7 +5,6 @@
 #include "api/template_scripts.h"
 #include "base/clock.h"
 #include "base/encoding.h"
-#include "base/log.h"
 #include "base/random.h"
 
 namespace hako::api {
@@ -26,10 +25,8 @@ constexpr auto kOneReadyTime = 2min;
 constexpr auto kReadyPause = 250ms;
 /// How long a start command without a ready command has to show that it does not end at once.
 constexpr auto kStartTime = 5s;
-constexpr auto kAbortTime = 30s;
 constexpr size_t kLongestReport = 1 << 20;
 constexpr size_t kTokenSize = 20;
-constexpr size_t kMachineName = 20;
 
 /// Texts of ours for the user pass as they are; what the node or a store says is looked at first.
 Error for_user(const Error& error) {
@@ -57,31 +54,8 @@ struct TemplateBuilder::Source {
   std::string revision;
   StepContext context;
   policy::Label label = policy::Label::public_data;
+  policy::Amounts sizes;
 };
-
-Result<void> TemplateBuilder::start(BuildRecord build, Recipe recipe, Principal who) {
-  if (build.state != BuildState::waiting || live_.contains(build.id))
-    return Error(ErrorCode::failed_precondition, "this build has been started already");
-  if (live_.size() >= kMostBuilds)
-    return Error(ErrorCode::resource_exhausted, "too many templates are being built; try again");
-  auto live = std::make_shared<Live>();
-  live->build = std::move(build);
-  live->recipe = std::move(recipe);
-  live->who = std::move(who);
-  live_[live->build.id] = live;
-  tasks_.spawn("build " + live->build.id, run_in_turn(live));
-  return ok();
-}
-
-Task<Result<void>> TemplateBuilder::run(BuildRecord build, Recipe recipe, Principal who) {
-  std::string id = build.id;
-  HAKO_CO_TRYV(start(std::move(build), std::move(recipe), std::move(who)));
-  Build live = live_[id];
-  while (live->build.state == BuildState::waiting || live->build.state == BuildState::building)
-    co_await live->ended.wait();
-  if (live->build.state == BuildState::ready) co_return ok();
-  co_return Error(ErrorCode::failed_precondition, live->build.reason);
-}
 
 Task<Result<TemplateBuilder::Status>> TemplateBuilder::status(std::string template_id,
                                                               std::string build_id,
@@ -99,48 +73,6 @@ Task<Result<TemplateBuilder::Status>> TemplateBuilder::status(std::string templa
   if (!bad && log.is_array()) status.entries = std::move(log.get_array());
   status.build.log.clear();
   co_return status;
-}
-
-Task<void> TemplateBuilder::run_in_turn(Build live) {
-  auto turn = co_await turns_.take();
-  co_await carry_out(std::move(live));
-}
-
-Task<void> TemplateBuilder::carry_out(Build live) {
-  live->build.state = BuildState::building;
-  auto noted = co_await catalog_.update_build(live->build);
-  Result<void> done = noted;
-  if (done) {
-    live->machine = "b" + random_lower_alphanumeric(kMachineName);
-    done = co_await build(live);
-  }
-  if (!done) {
-    json::object body;
-    body["build"] = live->machine;
-    // The node ends it by itself when it loses us; an answer is not needed.
-    (void)co_await node_.call("build.abort", std::move(body), kAbortTime);
-    // The build that an image is pulled for says how that went.
-    if (!live->pulled) live->log->add("error", done.error().message(), live->step);
-    live->build.reason = valid_utf8(done.error().message());
-    live->build.step = live->step;
-  }
-  BuildRecord finished = live->build;
-  finished.state = done ? BuildState::ready : BuildState::error;
-  finished.finished_ms = to_unix_ms(WallClock::now());
-  // The log of one that is pulled is that of the build it is for, whose label may be higher.
-  if (!live->pulled) finished.log = json::serialize(live->log->entries());
-  auto kept = co_await catalog_.update_build(finished);
-  if (!kept) {
-    finished.state = BuildState::error;
-    finished.reason = kept.error().message();
-    co_await catalog_.remove_strays();
-  }
-  live->build = std::move(finished);
-  live_.erase(live->build.id);
-  live->ended.notify_all();
-  log_info("template built", {{"build", live->build.id},
-                              {"state", std::string(to_string(live->build.state))},
-                              {"step", live->build.step}});
 }
 
 Task<Result<json::object>> TemplateBuilder::ask(const Live& live, std::string method,
@@ -175,7 +107,8 @@ Task<Result<ResolvedTemplate>> TemplateBuilder::find_image(Live& live) {
   if (imported) co_return *imported;
   HAKO_CO_TRY(auto name, may_pull(image));
   // One at a time: what is being pulled for one build may be what the next wants.
-  auto turn = co_await pulls_.take();
+  auto turn = co_await pulls_.take(live.who.tenant);
+  if (!turn) co_return turn.error();
   auto pulled = co_await pull(live, std::move(name));
   live.recipe.login = {};
   if (!pulled) co_return pulled.error().with_context("image '" + image + "'");
@@ -204,7 +137,15 @@ Task<Result<ResolvedTemplate>> TemplateBuilder::pull(Live& live, ImageName name)
   image->who = live.who;
   image->log = live.log;
   live_[image->build.id] = image;
-  co_await carry_out(image);
+  // A task of its own, which sees to its end when this one is stopped.
+  struct StopsWithUs {
+    Build image;
+    ~StopsWithUs() {
+      if (!image->is_over()) image->stop();
+    }
+  } stops{image};
+  tasks_.spawn("build " + image->build.id, carry_out(image, ok()));
+  co_await until_over(image);
   if (image->build.state != BuildState::ready)
     co_return Error(ErrorCode::failed_precondition, image->build.reason);
   HAKO_CO_TRYV(co_await catalog_.forget_old_pulled(live.who.tenant));
@@ -220,18 +161,21 @@ Task<Result<TemplateBuilder::Source>> TemplateBuilder::find_source(Live& live) {
     source.label = resolved.label;
     source.node_name = resolved.node_name;
     source.text = recipe.from_image;
+    HAKO_CO_TRYV(may_start_from(live, resolved));
   } else {
     if (reference.empty()) reference = config_.default_template;
     HAKO_CO_TRY(auto resolved, co_await catalog_.resolve(reference, live.who));
     source.label = resolved.label;
     source.node_name = resolved.node_name;
     source.text = reference;
+    HAKO_CO_TRYV(may_start_from(live, resolved));
   }
   HAKO_CO_TRY(auto known, co_await catalog_.node_templates());
   for (const NodeTemplateFacts& facts : known) {
     if (facts.name != source.node_name) continue;
     source.revision = facts.revision;
     source.context = facts.defaults;
+    source.sizes = {1, facts.vcpus, facts.memory_mib, facts.disk_mib};
     co_return source;
   }
   co_return Error(ErrorCode::not_found,
@@ -272,7 +216,7 @@ Task<Result<void>> TemplateBuilder::unpack_archive(Live& live, TemplateBox& box,
   Fd content = std::move(live.archive);
   if (!content) {
     const std::string& hash = live.recipe.from_archive;
-    auto file = files_.open(live.build.template_id, hash);
+    auto file = files_.open(live.upload(hash));
     if (!TemplateFiles::is_hash(hash) || !file)
       co_return Error(ErrorCode::failed_precondition, "the image archive has not been uploaded");
     content = std::move(file.value().content);
@@ -312,13 +256,14 @@ Task<Result<void>> TemplateBuilder::unpack_archive(Live& live, TemplateBox& box,
 Task<Result<void>> TemplateBuilder::build(Build live) {
   const Recipe& recipe = live->recipe;
   HAKO_CO_TRY(auto source, co_await find_source(*live));
+  HAKO_CO_TRYV(co_await admit_build_of(*live, source.sizes));
   auto raising = catalog_.raise_label(live->build.template_id, source.label);
   HAKO_CO_TRY(auto label, co_await std::move(raising));
   if (!live->pulled) live->log->add("info", "[base] FROM " + source.text, live->step);
   for (const RecipeStep& step : recipe.steps) {
     if (step.kind != StepKind::copy || !TemplateFiles::is_hash(step.files_hash)) continue;
     // What is missing is told when its step comes.
-    auto file = files_.open(live->build.template_id, step.files_hash);
+    auto file = files_.open(live->upload(step.files_hash));
     if (file) live->digests[step.files_hash] = file.value().digest;
   }
   LayerCache cache{source.revision, live->who.tenant, label};
@@ -338,7 +283,7 @@ Task<Result<void>> TemplateBuilder::build(Build live) {
     HAKO_CO_TRYV(co_await unpack_archive(*live, box, context));
   }
   HAKO_CO_TRYV(co_await run_steps(*live, box, context, cached, keys));
-  live->step = "finalize";
+  live->step = kLastStep;
   co_return co_await finalize(*live, box, context);
 }
 
@@ -431,7 +376,7 @@ Task<Result<void>> TemplateBuilder::run_logged(Live& live, TemplateBox& box, Box
 Task<Result<void>> TemplateBuilder::copy(Live& live, TemplateBox& box, const RecipeStep& step,
                                          const StepContext& context, std::string prefix) {
   std::string what = "failed to copy '" + step.args[0] + "'";
-  auto file = files_.open(live.build.template_id, step.files_hash);
+  auto file = files_.open(live.upload(step.files_hash));
   if (!TemplateFiles::is_hash(step.files_hash) || !file)
     co_return Error(ErrorCode::failed_precondition, what + ": its files have not been uploaded");
   // The layer is kept under the digest that was read when the build began.

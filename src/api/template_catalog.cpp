@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <set>
 
+#include "api/admission.h"
 #include "api/egress_policy.h"
 #include "api/scope.h"
+#include "api/standing.h"
 #include "api/user_error.h"
 #include "api/walls.h"
 #include "base/clock.h"
@@ -81,6 +83,20 @@ ResolvedTemplate resolved(const TemplateRecord& what, const std::string& build_i
   return {what.id, what.name, build_id, label_of(what.label), facts_of(what)};
 }
 
+/// What other tenants must not read cannot stay open to them.
+void rise_to(TemplateRecord& what, policy::Label label) {
+  what.label = to_string(label);
+  if (label > policy::Label::public_data) what.is_public = false;
+}
+
+/// Public is public to all tenants: that is not for a single agent to decide.
+policy::Decision may_publish(const Principal& who) {
+  if (who.agent.empty()) return policy::Decision::allow("template.public", "the tenant's own key");
+  return policy::Decision::deny("template.public",
+                                "an agent's key or token makes no template public",
+                                "use a key of the whole tenant");
+}
+
 Error unusable(const Error& error) {
   return error_for_user(error, "templates not read");
 }
@@ -107,6 +123,11 @@ Result<NodeTemplateFacts> read_facts(const json::value& value) {
 }
 
 }  // namespace
+
+Error no_longer_allowed() {
+  return Error(ErrorCode::failed_precondition,
+               "the key or token that started this build may build no longer");
+}
 
 Task<Result<std::vector<NodeTemplateFacts>>> TemplateCatalog::node_templates() {
   json::object nothing;
@@ -240,6 +261,7 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::register_build(
     co_return Error(ErrorCode::failed_precondition,
                     "'" + reference.name + "' is the installed image and cannot be replaced");
   if (is_pulled_name(reference.name)) co_return reserved_name();
+  HAKO_CO_TRYV(admit_size(who.permission, memory_mib, vcpus));
   auto adding = add_build(std::move(reference), std::move(tags), vcpus, memory_mib, label,
                           std::move(who));
   co_return co_await std::move(adding);
@@ -274,7 +296,7 @@ Task<Result<TemplateCatalog::Registered>> TemplateCatalog::add_build(
       registered.what.tenant = who.tenant;
       registered.what.agent = is_pulled_name(reference.name) ? std::string() : who.agent;
     }
-    registered.what.label = to_string(policy::high_water(label_of(registered.what.label), label));
+    rise_to(registered.what, policy::high_water(label_of(registered.what.label), label));
     registered.what.updated_ms = unix_ms();
     HAKO_TRYV(templates.put_template(registered.what));
     registered.build.id = random_uuid();
@@ -350,14 +372,26 @@ Task<Result<void>> TemplateCatalog::forget_old_pulled(std::string tenant) {
 }
 
 Task<Result<void>> TemplateCatalog::update_build(BuildRecord build) {
-  auto work = [build](TemplateStore& templates) -> Result<void> {
-    HAKO_TRYV(templates.put_build(build));
-    if (build.state != BuildState::ready) return ok();
-    return templates.set_tags(build.template_id, build.id, build.tags, unix_ms());
+  auto work = [build](TemplateStore& templates) {
+    return templates.put_build(build);
   };
   auto written = co_await store_.with_templates(std::move(work));
   if (!written) co_return unusable(written.error());
-  if (build.state == BuildState::ready) co_return co_await remove_untagged(build.template_id);
+  co_return ok();
+}
+
+Task<Result<void>> TemplateCatalog::finish_build(BuildRecord build, Principal who) {
+  // One step: whoever takes a key away does it before or after all of this.
+  auto work = [build, who = std::move(who)](store::Store& store) -> Result<void> {
+    HAKO_TRY(bool stands, may_go_on(store.tenants(), who, policy::Action::template_write, unix_ms()));
+    if (!stands) return no_longer_allowed();
+    HAKO_TRYV(store.templates().put_build(build));
+    return store.templates().set_tags(build.template_id, build.id, build.tags, unix_ms());
+  };
+  auto written = co_await store_.with_all(std::move(work));
+  if (!written) co_return unusable(written.error());
+  // It is ready, whatever is left of those before it.
+  (void)co_await remove_untagged(build.template_id);
   co_return ok();
 }
 
@@ -450,6 +484,10 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
   auto reference = parse_template_reference(text);
   if (!reference) co_return Error(ErrorCode::not_found, "there is no such template");
   HAKO_CO_TRY(auto found, co_await find_own(reference.value().name, who));
+  if (change.is_public.value_or(false)) {
+    auto decision = may_publish(who);
+    if (!decision.allowed) co_return refused_by(decision);
+  }
   // Nor can a key take a template out of its own sight.
   policy::Label wanted = change.label.value_or(policy::Label::public_data);
   auto readable = policy::may_read(who.clearance, wanted);
@@ -464,7 +502,12 @@ Task<Result<TemplateRecord>> TemplateCatalog::change(std::string text, Change ch
       if (!decision.allowed) {
         return Error(ErrorCode::failed_precondition, with_rule(decision));
       }
-      what->label = to_string(*change.label);
+      rise_to(*what, *change.label);
+    }
+    if (change.is_public.value_or(false) && label_of(what->label) > policy::Label::public_data) {
+      return Error(ErrorCode::failed_precondition,
+                   "template '" + what->name + "' has the label " + what->label +
+                       ": only public data may be public to all tenants");
     }
     if (change.is_public) what->is_public = *change.is_public;
     what->updated_ms = unix_ms();
@@ -482,7 +525,7 @@ Task<Result<policy::Label>> TemplateCatalog::raise_label(std::string template_id
     HAKO_TRY(auto what, templates.find_template("", template_id));
     if (!what) return no_template(template_id);
     policy::Label risen = policy::high_water(label_of(what->label), label);
-    what->label = to_string(risen);
+    rise_to(*what, risen);
     HAKO_TRYV(templates.put_template(*what));
     return risen;
   };

@@ -41,6 +41,9 @@ struct NodeTemplateFacts {
   StepContext defaults;
 };
 
+/// Of a build whose key or token went while it waited or ran.
+Error no_longer_allowed();
+
 /// Errors of all calls are fit for the user. A template belongs to a tenant, and to the agent that
 /// has made it; what the permission of who asks does not let them read does not exist for them. A
 /// name means, in this order: a template of one's own tenant, the installed image, a public template
@@ -90,9 +93,11 @@ class TemplateCatalog {
   Task<Result<Registered>> register_build(std::string name, std::vector<std::string> more_tags,
                                           int64_t vcpus, int64_t memory_mib, policy::Label label,
                                           Principal who);
-  /// Writes down how a build stands; a ready one gets its tags, and builds that lost their last tag
-  /// are removed.
+  /// Writes down how a build stands that is not ready.
   Task<Result<void>> update_build(store::BuildRecord build);
+  /// Writes down one that is, and gives it its tags, if `who`, who has started it, may still build:
+  /// else failed_precondition, and nothing is changed. Builds that lost their last tag are removed.
+  Task<Result<void>> finish_build(store::BuildRecord build, Principal who);
 
   /// Gives tags to the build that `target` means. Returns its id. not_found, invalid_argument.
   Task<Result<std::string>> assign_tags(std::string target, std::vector<std::string> tags,
@@ -107,8 +112,9 @@ class TemplateCatalog {
     std::optional<bool> is_public;
     std::optional<policy::Label> label;
   };
-  /// failed_precondition if its label would fall, or is that of a pulled image; permission_denied
-  /// if it would rise above what `who` is cleared for.
+  /// failed_precondition if its label would fall, or is that of a pulled image, or if it would be
+  /// public with a higher label than public; permission_denied if it would rise above what `who` is
+  /// cleared for, or if an agent would make it public. When a label rises, it is public no more.
   Task<Result<store::TemplateRecord>> change(std::string reference, Change change, Principal who);
   /// Something with this label is about to go into a build of it. The label as it is then.
   Task<Result<policy::Label>> raise_label(std::string template_id, policy::Label label);

@@ -92,6 +92,31 @@ Result<void> TenantLimits::count_create(const std::string& tenant, const policy:
   return ok();
 }
 
+TenantLimits::Building::Building(std::shared_ptr<std::map<std::string, policy::Amounts>> all,
+                                 std::string tenant, policy::Amounts amounts)
+    : all_(std::move(all)), tenant_(std::move(tenant)), amounts_(amounts) {
+  policy::Amounts& now = (*all_)[tenant_];
+  now.boxes += amounts_.boxes;
+  now.vcpus += amounts_.vcpus;
+  now.memory_mib += amounts_.memory_mib;
+  now.disk_mib += amounts_.disk_mib;
+}
+
+TenantLimits::Building::~Building() {
+  if (!all_) return;
+  policy::Amounts& now = (*all_)[tenant_];
+  now.boxes -= amounts_.boxes;
+  now.vcpus -= amounts_.vcpus;
+  now.memory_mib -= amounts_.memory_mib;
+  now.disk_mib -= amounts_.disk_mib;
+  if (now.boxes == 0) all_->erase(tenant_);
+}
+
+policy::Amounts TenantLimits::building(const std::string& tenant) const {
+  auto found = building_->find(tenant);
+  return found == building_->end() ? policy::Amounts() : found->second;
+}
+
 Task<Result<FairQueue::Turn>> TenantLimits::take_create(std::string tenant) {
   auto taking = creates_.take(std::move(tenant));
   auto turn = co_await with_deadline(kLongestCreateWait, std::move(taking));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "api/principal.h"
@@ -33,12 +34,34 @@ class TenantLimits {
   /// of its creates wait already, or this one has waited too long.
   Task<Result<Turn>> take_create(std::string tenant);
 
+  /// A build of a template, which counts as one box of its size for as long as this lives.
+  class Building {
+   public:
+    Building(std::shared_ptr<std::map<std::string, policy::Amounts>> all, std::string tenant,
+             policy::Amounts amounts);
+    Building(Building&&) noexcept = default;
+    Building& operator=(Building&&) = delete;
+    ~Building();
+
+   private:
+    std::shared_ptr<std::map<std::string, policy::Amounts>> all_;
+    std::string tenant_;
+    policy::Amounts amounts_;
+  };
+  Building count_build(std::string tenant, policy::Amounts amounts) {
+    return Building(building_, std::move(tenant), amounts);
+  }
+  /// What the tenant's builds take now.
+  policy::Amounts building(const std::string& tenant) const;
+
  private:
   struct Rate {
     int64_t per_minute;
     TokenBucket bucket;
   };
 
+  std::shared_ptr<std::map<std::string, policy::Amounts>> building_ =
+      std::make_shared<std::map<std::string, policy::Amounts>>();
   /// Counts a call, and says how long it is to wait.
   TokenBucket::Duration pace(const std::string& tenant, Time now);
 

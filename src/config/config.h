@@ -53,6 +53,7 @@ struct Config {
   /// for its layers; "*." in front means every name below.
   std::vector<std::string> registry_hosts;
   int pull_mib = 8192;                     ///< [template] pull_mib: the most one pull may bring
+  int build_minutes = 240;                 ///< [template] build_minutes: the longest one build may take
   std::string skopeo = "/usr/bin/skopeo";  ///< [template] skopeo: the program that pulls
   int pool_size = 4;                      ///< [pool] size, clones kept ready per template
 

@@ -140,6 +140,7 @@ std::vector<Key> all_keys() {
       list("template", "registry_hosts", &C::registry_hosts, host_pattern, kMostHosts,
            "\"host\", \"host:port\" or \"*.domain\", in lower case"),
       number("template", "pull_mib", &C::pull_mib, 1, 16 << 20),
+      number("template", "build_minutes", &C::build_minutes, 1, 7 * 24 * 60),
       text("template", "skopeo", &C::skopeo, is_absolute_path, kPath),
       number("pool", "size", &C::pool_size, 0, 4096, "HAKO_POOL_SIZE"),
       flag("fairness", "cpu_shares", &C::cpu_shares),

@@ -229,6 +229,8 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
 }
 
 Task<void> Proxy::pass_to_api(http::Exchange& exchange, http::RequestHead head) {
+  // The API sees a socket of this machine; how the client came only we know, whatever it says.
+  head.fields.set("X-Forwarded-Proto", exchange.is_encrypted() ? "https" : "http");
   auto stream = co_await http::connect_unix(api_.socket_path, kApiPatience);
   if (stream) {
     http::Client api(std::move(stream).value());

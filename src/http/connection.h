@@ -17,6 +17,7 @@ class Connection final : public Exchange {
 
   const RequestHead& head() const override { return head_; }
   std::string peer_address() const override;
+  bool is_encrypted() const override { return stream_.layer() != nullptr; }
   Task<Result<size_t>> read_some(asio::mutable_buffer into) override;
   Task<Result<std::string>> read_body(size_t limit) override;
   Task<Result<void>> respond(Response response) override;

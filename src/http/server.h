@@ -25,6 +25,8 @@ class Exchange {
   virtual const RequestHead& head() const = 0;
   /// The other end's address text ("127.0.0.1"), empty for unix sockets.
   virtual std::string peer_address() const = 0;
+  /// Whether nobody between the two ends can read it (TLS).
+  virtual bool is_encrypted() const = 0;
 
   /// The next piece of the (decoded) body; 0 at its end. Sends 100-continue first if asked for.
   virtual Task<Result<size_t>> read_some(asio::mutable_buffer into) = 0;

@@ -45,6 +45,13 @@ class AsyncStore {
     return on_thread(std::move(call));
   }
 
+  /// As with_templates(), for `work(Store&)`: what must be one step in several of its parts.
+  template <class Work>
+  auto with_all(Work work) -> Task<decltype(work(std::declval<Store&>()))> {
+    auto call = [this, work = std::move(work)]() mutable { return work(*store_); };
+    return on_thread(std::move(call));
+  }
+
   /// As with_templates(), for `work(LinkStore&)`.
   template <class Work>
   auto with_links(Work work) -> Task<decltype(work(std::declval<LinkStore&>()))> {

@@ -10,6 +10,8 @@
 
 namespace hako::store {
 
+struct SandboxQuery;
+
 /// Goes when either of its sandboxes does. Times are Unix milliseconds.
 struct LinkRecord {
   std::string id;
@@ -31,6 +33,8 @@ class LinkStore {
   virtual Result<void> add_link(const LinkRecord& record) = 0;
   virtual Result<std::optional<LinkRecord>> find_link(const std::string& id) = 0;
   virtual Result<std::vector<LinkRecord>> all_links() = 0;
+  /// Those from the sandboxes that `from` would list without its limit and position.
+  virtual Result<std::vector<LinkRecord>> list_links(const SandboxQuery& from) = 0;
   /// Those from it, and those to it.
   virtual Result<std::vector<LinkRecord>> links_of(const std::string& sandbox) = 0;
   /// Whether there was one.

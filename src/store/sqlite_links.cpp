@@ -1,5 +1,6 @@
 #include "store/sqlite_links.h"
 
+#include "store/sandbox_filter.h"
 #include "store/sqlite_rows.h"
 
 namespace hako::store {
@@ -49,6 +50,15 @@ Result<std::optional<LinkRecord>> SqliteLinks::find_link(const std::string& id) 
 
 Result<std::vector<LinkRecord>> SqliteLinks::all_links() {
   HAKO_TRY(auto statement, database_.prepare(select_links("")));
+  return read_rows(statement, read_link);
+}
+
+Result<std::vector<LinkRecord>> SqliteLinks::list_links(const SandboxQuery& from) {
+  SandboxFilter filter = filter_of(from);
+  HAKO_TRY(auto statement,
+           database_.prepare(select_links("WHERE from_box IN (SELECT id FROM sandboxes" +
+                                          filter.where + ")")));
+  filter.bind_to(statement);
   return read_rows(statement, read_link);
 }
 

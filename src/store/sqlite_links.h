@@ -14,6 +14,7 @@ class SqliteLinks : public LinkStore {
   Result<void> add_link(const LinkRecord& record) override;
   Result<std::optional<LinkRecord>> find_link(const std::string& id) override;
   Result<std::vector<LinkRecord>> all_links() override;
+  Result<std::vector<LinkRecord>> list_links(const SandboxQuery& from) override;
   Result<std::vector<LinkRecord>> links_of(const std::string& sandbox) override;
   Result<bool> remove_link(const std::string& id) override;
   Result<void> remove_links_of(const std::string& sandbox) override;

@@ -3,6 +3,7 @@
 #include "store/migrations.h"
 #include "store/sqlite.h"
 #include "store/sqlite_links.h"
+#include "store/sandbox_filter.h"
 #include "store/sqlite_rows.h"
 #include "store/sqlite_templates.h"
 #include "store/sqlite_tenants.h"
@@ -58,55 +59,6 @@ SandboxRecord read_record(const Statement& row) {
   record.budgets = read_budgets(row.text(19));
   record.grants = row.text(20);
   return record;
-}
-
-/// The WHERE clause of a query and the values for its parameters, in order.
-struct Filter {
-  std::string where = " WHERE state = 'running'";
-  std::vector<std::variant<int64_t, std::string>> values;
-
-  void add(const std::string& condition,
-           std::initializer_list<std::variant<int64_t, std::string>> with) {
-    where += " AND " + condition;
-    values.insert(values.end(), with);
-  }
-  void add_one_of(const std::string& column, const std::vector<std::string>& wanted) {
-    where += " AND " + column + " IN (" + places(wanted.size()) + ")";
-    values.insert(values.end(), wanted.begin(), wanted.end());
-  }
-  int bind_to(Statement& statement) const {
-    int index = 0;
-    for (const auto& value : values) {
-      std::visit([&](const auto& v) { statement.bind(++index, v); }, value);
-    }
-    return index;
-  }
-};
-
-Filter filter_of(const SandboxQuery& query) {
-  Filter filter;
-  filter.add("ends_ms > ?", {query.alive_at_ms});
-  if (query.started_from_ms) filter.add("started_ms >= ?", {*query.started_from_ms});
-  if (query.template_name) {
-    filter.add("(template = ? OR alias = ?)", {*query.template_name, *query.template_name});
-  }
-  for (const auto& [key, value] : query.metadata) {
-    // An empty text is no JSON; json_each takes NULL for "nothing there".
-    filter.add(
-        "EXISTS (SELECT 1 FROM json_each(nullif(metadata, '')) AS pair"
-        " WHERE pair.key = ? AND pair.value = ?)",
-        {key, value});
-  }
-  if (query.labels) filter.add_one_of("label", *query.labels);
-  if (query.ids) filter.add_one_of("id", *query.ids);
-  if (query.tenant) filter.add("tenant = ?", {*query.tenant});
-  if (!query.agent.empty()) {
-    // What begins with the agent and '/': '0' is the character behind it. LIKE would take '_' of a
-    // name for any character.
-    filter.add("(agent = ? OR (agent > ? AND agent < ?))",
-               {query.agent, query.agent + "/", query.agent + "0"});
-  }
-  return filter;
 }
 
 class SqliteStore : public Store {
@@ -213,7 +165,7 @@ class SqliteStore : public Store {
 
   Result<std::vector<SandboxRecord>> list_sandboxes(const SandboxQuery& query) override {
     bool oldest_first = query.order == Order::oldest_first;
-    Filter filter = filter_of(query);
+    SandboxFilter filter = filter_of(query);
     if (query.behind) {
       filter.add(std::string("(started_ms, id) ") + (oldest_first ? ">" : "<") + " (?, ?)",
                  {query.behind->started_ms, query.behind->id});
@@ -229,7 +181,7 @@ class SqliteStore : public Store {
   }
 
   Result<int64_t> count_sandboxes(const SandboxQuery& query) override {
-    Filter filter = filter_of(query);
+    SandboxFilter filter = filter_of(query);
     HAKO_TRY(auto statement, database_.prepare("SELECT count(*) FROM sandboxes" + filter.where));
     filter.bind_to(statement);
     HAKO_TRY(bool row, statement.step());

@@ -121,6 +121,36 @@ TEST_F(ApiTlsTest, ServesBothHere) {
   run(body(*this, lab_));
 }
 
+TEST_F(ApiTlsTest, UploadsStayBehindTls) {
+  put_files("first", "first");
+  auto body = [](ApiTlsTest& test, ApiLab& lab) -> Task<void> {
+    co_await lab.start();
+    auto made = co_await lab.ask(Verb::post, "/v3/templates", R"({"name":"app"})");
+    std::string target = "/templates/" + std::string(made.body.at("templateID").as_string()) +
+                         "/files/" + std::string(64, 'a');
+    auto client = co_await test.connect();
+    CO_ASSERT_TRUE(client);
+    http::Request request;
+    request.target = target;
+    request.fields.set("X-API-KEY", lab.key);
+    request.fields.set("Host", "api.test");
+    auto link = co_await client.value().exchange(std::move(request));
+    CO_ASSERT_TRUE(link);
+    std::string url(json::parse(link.value().body).at("url").as_string());
+    EXPECT_EQ(url.substr(0, 17), "https://api.test/") << url;
+    http::Request upload;
+    upload.method = Verb::put;
+    upload.target = url.substr(url.find("/v1/"));
+    upload.body = "content";
+    auto sent = co_await client.value().exchange(std::move(upload));
+    CO_ASSERT_TRUE(sent);
+    EXPECT_EQ(sent.value().status, 200u);
+    auto plain = co_await lab.ask(Verb::get, target);
+    EXPECT_EQ(plain.body.at("url").as_string().subview(0, 7), "http://");
+  };
+  run(body(*this, lab_));
+}
+
 /// The first bytes of an answer to a plain request that seems to come from another machine.
 Task<std::string> ask_from_elsewhere(uint16_t port) {
   using tcp = asio::ip::tcp;

@@ -72,8 +72,9 @@ class TlsGateTest : public GateTest {
 
 Task<void> be_api(http::Exchange& exchange) {
   auto body = co_await exchange.read_body(1 << 20);
+  std::string came(exchange.head().header("X-Forwarded-Proto"));
   auto response = http::Response::text(
-      200, "api " + exchange.head().target + " " + (body ? body.value() : "?"));
+      200, "api " + exchange.head().target + " " + came + " " + (body ? body.value() : "?"));
   (void)co_await exchange.respond(std::move(response));
 }
 
@@ -113,10 +114,20 @@ GATE_TEST_IN(TlsGateTest, passes_what_is_for_the_api_on) {
   http::Handler handler = be_api;
   api.spawn("api", http::serve(std::move(listener).value(), std::move(handler)));
   auto listed = co_await curl("api.hako.test", "/sandboxes?x=1");
-  EXPECT_EQ(listed.output, "api /sandboxes?x=1 ");
+  EXPECT_EQ(listed.output, "api /sandboxes?x=1 https ");
   auto posted =
       co_await curl("api.hako.test", "/v2/sandboxes", "-H 'Transfer-Encoding: chunked' -d '{}'");
-  EXPECT_EQ(posted.output, "api /v2/sandboxes {}");
+  EXPECT_EQ(posted.output, "api /v2/sandboxes https {}");
+  // How the client came is what the gate saw, and not what the client says.
+  std::string says_http = "-H 'X-Forwarded-Proto: http' -H 'X-Forwarded-Proto: gopher'";
+  auto claims = co_await curl("api.hako.test", "/sandboxes", says_http);
+  EXPECT_EQ(claims.output, "api /sandboxes https ");
+  http::Request plainly;
+  plainly.target = "/sandboxes";
+  plainly.fields.set("Host", "api.hako.test");
+  plainly.fields.set("X-Forwarded-Proto", "https");
+  auto plain = co_await ask(std::move(plainly));
+  EXPECT_EQ(plain.body, "api /sandboxes http ");
   // What names a box is for the box under whatever name it comes.
   auto box = co_await curl("api.hako.test", "/files?path=x", "-H 'E2b-Sandbox-Id: box1'");
   EXPECT_EQ(box.output, "files path=x");

@@ -112,6 +112,10 @@ Task<void> FakeNode::serve(Fd connection, uid_t) {
 Task<Result<rpc::Payload>> FakeNode::answer(std::string method, rpc::Payload payload) {
   calls.push_back(method);
   if (method == "box.create" && create_takes > Duration::zero()) co_await sleep_for(create_takes);
+  if (method == "build.begin") {
+    begun.push_back(payload.body);
+    while (hold_builds) co_await sleep_for(2ms);
+  }
   std::optional<Answer> given = before ? before(method, payload.body) : std::nullopt;
   Answer made = given ? *given : usual_answer(method, payload.body);
   if (!made) co_return made.error();

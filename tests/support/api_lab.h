@@ -48,6 +48,8 @@ class FakeNode {
   std::string isolation = "emulated";
   std::set<std::string> templates{"base"};
   Duration create_takes{0};  ///< before box.create is looked at
+  std::vector<json::object> begun;  ///< what build.begin was asked, in order
+  bool hold_builds = false;         ///< build.begin is not answered while this is set
   Answer certificate = Error(ErrorCode::not_found, "no certificate");  ///< to api.certificate
 
  private:

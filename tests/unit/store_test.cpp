@@ -69,6 +69,35 @@ TEST_P(StoreTest, LinksGoWithEitherSandbox) {
   EXPECT_TRUE(links.all_links().value().empty());
 }
 
+TEST_P(StoreTest, LinksAreListedBySandboxesThatAreSeen) {
+  LinkStore& links = store_->links();
+  TenantRecord acme;
+  acme.name = "acme";
+  ASSERT_TRUE(store_->tenants().add_tenant(acme));
+  for (const char* id : {"ia", "ib", "ic", "id"}) {
+    SandboxRecord made = record(id, 1000);
+    if (id[1] > 'b') made.tenant = "acme";
+    if (id[1] == 'c') made.agent = "build";
+    add_running(made);
+  }
+  LinkRecord ours{.id = "l1", .from = "ia", .to = "ib", .port = 80, .name = "b.box"};
+  LinkRecord theirs{.id = "l2", .from = "ic", .to = "id", .port = 80, .name = "b.box"};
+  LinkRecord others{.id = "l3", .from = "id", .to = "ic", .port = 80, .name = "b.box"};
+  for (const LinkRecord& link : {ours, theirs, others}) ASSERT_TRUE(links.add_link(link));
+  using Links = std::vector<LinkRecord>;
+  SandboxQuery query;
+  EXPECT_EQ(links.list_links(query).value(), (Links{ours, theirs, others}));
+  query.tenant = "acme";
+  EXPECT_EQ(links.list_links(query).value(), (Links{theirs, others}));
+  query.agent = "build";
+  EXPECT_EQ(links.list_links(query).value(), Links{theirs});
+  query.ids.emplace();
+  EXPECT_TRUE(links.list_links(query).value().empty());
+  SandboxQuery later;
+  later.alive_at_ms = 2000;
+  EXPECT_TRUE(links.list_links(later).value().empty());
+}
+
 TEST_P(StoreTest, OptionsAreKeptAndReplaced) {
   SandboxRecord made = record("iopt", 1000);
   made.options = R"({"network":{}})";
