@@ -19,6 +19,7 @@ cpu_shares = false
 creates_at_once = 4096
 creates_waiting = 4096
 calls_at_once = 512
+calls_per_second = 0
 pool_kept = 0
 """
 

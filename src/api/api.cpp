@@ -71,13 +71,6 @@ Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
   return jail::confine_api();
 }
 
-/// Both directions; no sum that could run over.
-int64_t bytes_of(const EgressRecord& record) {
-  constexpr int64_t kMost = int64_t(1) << 60;
-  return std::clamp<int64_t>(record.bytes_out, 0, kMost) +
-         std::clamp<int64_t>(record.bytes_in, 0, kMost);
-}
-
 /// Everything that lives as long as the server, in the order in which it depends on each other.
 class Api {
  public:
@@ -183,10 +176,12 @@ class Api {
   void take_egress(const std::string& box, const boost::json::array& records) {
     for (const boost::json::value& value : records) {
       auto record = parse_record(value);
-      if (record) {
+      if (record && record.value().verdict == "moved") {
+        constexpr int64_t kMost = int64_t(1) << 60;  // no sum that could run over
+        usage_.add(box, std::min(record.value().bytes_out, kMost));
+      } else if (record) {
         trail_.egress(box, record.value());
-        bool ended = record.value().verdict == "ended";
-        usage_.add(box, ended ? bytes_of(record.value()) : 0);
+        usage_.add(box, 0);
         egress_log_.add(box, std::move(record.value()));
       } else {
         log_warn("egress record left out", {{"error", record.error().message()}});

@@ -29,6 +29,7 @@ Task<Result<Response>> create(Service& service, const Call& call, Generation gen
   request.template_vcpus = sizes.vcpus;
   request.template_disk_mib = sizes.disk_mib;
   request.client_gone = call.client_gone;
+  request.queues = call.queues;
   HAKO_CO_TRY(auto record, co_await service.sandboxes.create(std::move(request), call.who));
   ShownTokens tokens = shown_tokens(call.who, record);
   co_return Response::json(201, sandbox_json(record, service.config, tokens));

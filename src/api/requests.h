@@ -41,6 +41,7 @@ struct CreateRequest {
   std::optional<int64_t> vcpus;
   SandboxOptions options;
   std::function<Task<void>()> client_gone = {};  ///< ends when whoever asks has hung up; or none
+  std::function<void()> queues = {};             ///< called before it waits for its turn; or none
 };
 
 /// invalid_argument names the field; unsupported for what this server has not got (identity tokens,

@@ -30,6 +30,8 @@ struct Call {
   std::string body;
   Principal who;       ///< nobody() on open routes
   std::function<Task<void>()> client_gone = {};  ///< ends when the client has hung up
+  /// It is going to wait in a queue of its own, and gives back its turn as a call.
+  std::function<void()> queues = {};
 };
 
 /// What handlers work with.

@@ -129,14 +129,11 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
   HAKO_CO_TRY(auto plan,
               plan_sandbox(config_.egress, request.label, request.options, of_tenant));
   if (!plan.decision.allowed) co_return refused_by(plan.decision);
-  HAKO_CO_TRYV(co_await hold_to_traffic_quota(who, request.options, plan.policy));
-  HAKO_CO_TRYV(limits_.count_create(who.tenant, who.quota, std::chrono::steady_clock::now()));
+  HAKO_CO_TRYV(co_await hold_to_traffic_quota(who, plan.policy));
   if (!node_.connected()) {
     co_return Error(ErrorCode::unavailable, "the node is not available at the moment; try again");
   }
-  if (creating_.size() >= kMostCreating) {
-    co_return Error(ErrorCode::resource_exhausted, "too many sandboxes are being created");
-  }
+  HAKO_CO_TRYV(limits_.may_create(who.tenant, who.quota, std::chrono::steady_clock::now()));
 
   SandboxRecord record;
   record.id = "i" + random_lower_alphanumeric(kIdLength);
@@ -195,6 +192,14 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     co_return Error(ErrorCode::unauthenticated, "the API key is not valid");
   }
 
+  // Behind all that refuses without making anything: what is refused is no create.
+  auto counted =
+      limits_.count_create(record.tenant, who.quota, std::chrono::steady_clock::now());
+  if (!counted) {
+    co_await abandon(record.id, false);
+    co_return counted.error();
+  }
+  if (request.queues) request.queues();
   auto turn = co_await wait_for_turn(record.tenant, request.client_gone);
   if (!turn) {
     co_await abandon(record.id, false);
@@ -241,24 +246,15 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   co_return record;
 }
 
-Task<Result<void>> Sandboxes::hold_to_traffic_quota(const Principal& who, SandboxOptions& options,
-                                                    policy::EgressPolicy& policy) {
+Task<Result<void>> Sandboxes::hold_to_traffic_quota(const Principal& who, policy::EgressPolicy& policy) {
   if (!who.quota.egress_bytes_per_day) co_return ok();
   auto read = [tenant = who.tenant, quota = who.quota](store::TenantStore& store) {
     return traffic_left(store, tenant, quota, now_ms());
   };
   auto left = co_await store_.with_tenants(std::move(read));
   if (!left) co_return error_for_user(left.error(), "traffic not read");
-  int64_t bytes = left.value().value_or(0);
-  if (bytes == 0) {
-    policy.layers.push_back(closed_by_quota());
-    co_return ok();
-  }
-  // Whatever is decided about it later, it never moves more than was left when it was made.
-  auto& made_under = options.made_under.bytes_total;
-  made_under = made_under ? std::min(*made_under, bytes) : bytes;
-  int64_t& total = policy.limits.bytes_total;
-  total = total == 0 ? bytes : std::min(total, bytes);
+  // No limit of its own to what is left: that would stay when the day is over.
+  if (left.value().value_or(0) == 0) policy.layers.push_back(closed_by_quota());
   co_return ok();
 }
 

@@ -27,8 +27,6 @@ namespace hako::api {
 /// Thread: one executor. Calls may overlap.
 class Sandboxes {
  public:
-  static constexpr size_t kMostCreating = 256;
-
   struct Events {
     std::function<void(const store::SandboxRecord& record)> made;
     /// A sandbox is no more, and why, as the node says it; perhaps told twice.
@@ -71,8 +69,7 @@ class Sandboxes {
   /// Whether the key that has made it is still as it was then.
   Task<Result<bool>> maker_stands(store::SandboxRecord record);
   /// Of one that is made now.
-  Task<Result<void>> hold_to_traffic_quota(const Principal& who, SandboxOptions& options,
-                                           policy::EgressPolicy& policy);
+  Task<Result<void>> hold_to_traffic_quota(const Principal& who, policy::EgressPolicy& policy);
   Task<Result<TenantLimits::Turn>> wait_for_turn(std::string tenant,
                                                  std::function<Task<void>()> client_gone);
   Task<void> abandon(std::string id, bool node_may_have_it);

@@ -60,6 +60,18 @@ policy::Decision may_call(const Route& route, const Principal& who) {
   return policy::may(who.permission, *route.action, to_unix_ms(WallClock::now()));
 }
 
+/// One of so many, for as long as it exists.
+class Counted {
+ public:
+  explicit Counted(size_t& count) : count_(count) { ++count_; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  ~Counted() { --count_; }
+
+ private:
+  size_t& count_;
+};
+
 struct Done {
   std::string id;
   std::string_view route;
@@ -149,28 +161,25 @@ Task<void> Server::record(const http::RequestHead& head, const Match& match, Cal
 
 Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead& head,
                               const Match& match, CallFacts& facts) {
-  if (calls_ >= kMostCalls) {
+  bool open = match.route && match.route->open;
+  size_t& strangers = open ? open_calls_ : authenticating_;
+  if (strangers >= (open ? kMostOpenCalls : kMostAuthenticating)) {
     Error busy(ErrorCode::unavailable, "too many requests at once; try again");
     co_return response_for(busy);
   }
-  struct Count {
-    explicit Count(size_t& n) : n_(n) { ++n_; }
-    ~Count() { --n_; }
-    size_t& n_;
-  } count(calls_);
+  std::optional<Counted> stranger(std::in_place, strangers);
 
   Principal who = nobody();
-  if (!match.route || !match.route->open) {
+  if (!open) {
     // Before anything is said about which paths there are.
     auto authenticated = co_await service_.authority.authenticate(head);
     if (!authenticated) co_return response_for(authenticated.error());
     who = std::move(authenticated.value());
     facts.is_by(who);
+    stranger.reset();
   }
-  // Creates have a queue of their own, where they may wait long.
   std::optional<TenantLimits::Turn> turn;
-  bool queues_later = match.route && match.route->action == policy::Action::sandbox_create;
-  if (!who.tenant.empty() && !queues_later) {
+  if (!who.tenant.empty()) {
     auto taken = co_await service_.limits.take_call(who.tenant);
     if (!taken) co_return response_for(taken.error());
     turn.emplace(std::move(taken.value()));
@@ -195,6 +204,7 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
   if (head.method != http::Verb::get) facts.fields = names_in_body(body.value());
   Call call{head, match.parameters, std::move(body.value()), std::move(who)};
   call.client_gone = [&exchange] { return exchange.closed_by_client(); };
+  call.queues = [&turn] { turn.reset(); };
   auto response = co_await match.route->handler(service_, call);
   if (!response) co_return response_for(response.error());
   co_return std::move(response.value());

@@ -11,7 +11,10 @@ namespace hako::api {
 /// Thread: one executor.
 class Server {
  public:
-  static constexpr size_t kMostCalls = 512;        ///< at once; further ones get a 503
+  /// At once; further ones get a 503. Calls of tenants are bounded by tenant (TenantLimits) and not
+  /// here, where one could use up what there is for all.
+  static constexpr size_t kMostAuthenticating = 512;  ///< nobody keeps one of these for long
+  static constexpr size_t kMostOpenCalls = 64;        ///< of routes that ask for no key
   static constexpr size_t kLargestBody = 1 << 20;  ///< bytes; larger ones get a 413
 
   explicit Server(Service& service) : service_(service), data_plane_(service.config) {}
@@ -36,7 +39,7 @@ class Server {
 
   Service& service_;
   DataPlane data_plane_;
-  size_t calls_ = 0;
+  size_t authenticating_ = 0, open_calls_ = 0;
 };
 
 /// The response that stands for an error, with Retry-After where trying again makes sense.

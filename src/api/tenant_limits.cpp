@@ -8,9 +8,10 @@ using policy::Decision;
 
 namespace {
 
-/// Calls of all tenants that are worked on at once: more would only wait for one another in the
-/// store and at the node.
-constexpr int kCallsInAll = 256;
+/// Calls of all tenants that are under way at once. Many times what one may have: whoever sends a
+/// body slowly, or is slowed down, keeps a turn for long.
+constexpr int kCallsInAll = 1024;
+constexpr int kTenantsAtLeast = 4;
 constexpr size_t kCallsWaiting = 256;
 constexpr auto kLongestCreateWait = 30s;
 /// What is in the way of a call or a create is gone after about so long.
@@ -26,7 +27,7 @@ Error refused(const char* rule, const char* reason, const char* remedy, std::chr
 
 FairQueue::Limits call_limits(const config::Config& config) {
   FairQueue::Limits limits;
-  limits.turns = std::max(kCallsInAll, config.calls_at_once);
+  limits.turns = std::max(kCallsInAll, kTenantsAtLeast * config.calls_at_once);
   limits.turns_of_one = config.calls_at_once;
   limits.waiting_of_one = kCallsWaiting;
   return limits;
@@ -44,17 +45,28 @@ FairQueue::Limits create_limits(const config::Config& config) {
 }  // namespace
 
 TenantLimits::TenantLimits(const config::Config& config)
-    : calls_(call_limits(config)), creates_(create_limits(config)) {}
+    : calls_(call_limits(config)),
+      creates_(create_limits(config)),
+      calls_per_second_(config.calls_per_second) {}
 
 Task<Result<FairQueue::Turn>> TenantLimits::take_call(std::string tenant) {
-  auto turn = co_await calls_.take(std::move(tenant));
-  if (turn) co_return std::move(turn);
-  co_return refused("fairness.calls", "too many calls of this tenant are under way",
-                    "make fewer at once", kCallRetry);
+  auto turn = co_await calls_.take(tenant);
+  if (!turn) {
+    co_return refused("fairness.calls", "too many calls of this tenant are under way",
+                      "make fewer at once", kCallRetry);
+  }
+  auto wait = pace(tenant, std::chrono::steady_clock::now());
+  if (wait > wait.zero()) co_await sleep_for(wait);
+  co_return std::move(turn);
 }
 
-Result<void> TenantLimits::count_create(const std::string& tenant, const policy::Quota& quota,
-                                        Time now) {
+TokenBucket::Duration TenantLimits::pace(const std::string& tenant, Time now) {
+  double rate = calls_per_second_;
+  return paces_.try_emplace(tenant, TokenBucket(rate, rate)).first->second.spend(now, 1);
+}
+
+Result<void> TenantLimits::may_create(const std::string& tenant, const policy::Quota& quota,
+                                      Time now) {
   if (!quota.creates_per_minute) {
     rates_.erase(tenant);
     return ok();
@@ -68,9 +80,16 @@ Result<void> TenantLimits::count_create(const std::string& tenant, const policy:
   Rate& rate = rates_.try_emplace(tenant, Rate{most, TokenBucket(per_second, burst)}).first->second;
   if (rate.per_minute != most) rate.bucket.change(now, per_second, burst);
   rate.per_minute = most;
-  if (rate.bucket.take(now)) return ok();
   auto wait = std::chrono::ceil<std::chrono::seconds>(rate.bucket.wait(now));
-  return refused("quota.creates", reason.c_str(), remedy, std::max(wait, 1s));
+  if (wait <= 0s) return ok();
+  return refused("quota.creates", reason.c_str(), remedy, wait);
+}
+
+Result<void> TenantLimits::count_create(const std::string& tenant, const policy::Quota& quota,
+                                        Time now) {
+  HAKO_TRYV(may_create(tenant, quota, now));
+  if (auto rate = rates_.find(tenant); rate != rates_.end()) rate->second.bucket.take(now);
+  return ok();
 }
 
 Task<Result<FairQueue::Turn>> TenantLimits::take_create(std::string tenant) {

@@ -20,11 +20,13 @@ class TenantLimits {
 
   explicit TenantLimits(const config::Config& config);
 
-  /// Waits until this tenant may have one more call under way. Rule "fairness.calls": too many of
-  /// its calls wait already.
+  /// Waits until this tenant may have one more call under way, and is not over the rate of calls that
+  /// each may make. Rule "fairness.calls": too many of its calls wait already.
   Task<Result<Turn>> take_call(std::string tenant);
 
-  /// Counts one create against createsPerMinute of `quota`. Rule "quota.creates".
+  /// Whether createsPerMinute of `quota` lets one more be made now. Rule "quota.creates".
+  Result<void> may_create(const std::string& tenant, const policy::Quota& quota, Time now);
+  /// The same, and counts it.
   Result<void> count_create(const std::string& tenant, const policy::Quota& quota, Time now);
 
   /// Waits until the node is to work on a create of this tenant. Rule "fairness.creates": too many
@@ -37,8 +39,13 @@ class TenantLimits {
     TokenBucket bucket;
   };
 
+  /// Counts a call, and says how long it is to wait.
+  TokenBucket::Duration pace(const std::string& tenant, Time now);
+
   FairQueue calls_;
   FairQueue creates_;
+  double calls_per_second_;
+  std::map<std::string, TokenBucket> paces_;
   std::map<std::string, Rate> rates_;  ///< of tenants that have a quota of them
 };
 

@@ -60,6 +60,7 @@ struct Config {
   int creates_at_once = 4;    ///< [fairness] creates_at_once: at the node; others wait their turn
   int creates_waiting = 64;   ///< [fairness] creates_waiting, of one tenant; further ones get a 429
   int calls_at_once = 64;     ///< [fairness] calls_at_once, of one tenant; further ones get a 429
+  int calls_per_second = 200; ///< [fairness] calls_per_second, of one tenant; further ones wait; 0: any
   int pool_kept = 2;          ///< [fairness] pool_kept: clones of a pool that only those get who use little
 
   int max_boxes = 400;                      ///< [limits] boxes

@@ -146,6 +146,7 @@ std::vector<Key> all_keys() {
       number("fairness", "creates_at_once", &C::creates_at_once, 1, 4096),
       number("fairness", "creates_waiting", &C::creates_waiting, 0, 4096),
       number("fairness", "calls_at_once", &C::calls_at_once, 1, 512),
+      number("fairness", "calls_per_second", &C::calls_per_second, 0, 100'000),
       number("fairness", "pool_kept", &C::pool_kept, 0, 4096),
       number("limits", "boxes", &C::max_boxes, 1, 4096),
       number("limits", "memory_mib", &C::max_memory_mib, 64, 1 << 20),

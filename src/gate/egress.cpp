@@ -9,6 +9,8 @@ namespace hako::gate {
 namespace {
 
 constexpr auto kIdleCheckInterval = std::chrono::seconds(10);
+/// Quotas are held by what was told, so this is about what goes beyond them.
+constexpr auto kTellMovedInterval = std::chrono::seconds(1);
 /// A connection has at most two sockets and two pipes; as much again stays free for requests.
 constexpr size_t kDescriptorsEach = 6;
 constexpr size_t kMostPassages = 64 << 10;
@@ -72,6 +74,8 @@ void Egress::remove(const std::string& machine) {
   BoxRef box = std::move(found->second);
   boxes_.erase(found);
   box->close();
+  // Before the node hears that the machine has gone: it takes no records of others.
+  records_.send_of(machine);
   tasks_.spawn("egress of a machine that has gone", retire(std::move(box)));
 }
 
@@ -87,8 +91,16 @@ Task<void> Egress::sweep() {
   }
 }
 
+Task<void> Egress::tell_moved() {
+  for (;;) {
+    co_await sleep_for(kTellMovedInterval);
+    for (auto& [machine, box] : boxes_) box->tell_moved();
+  }
+}
+
 Task<void> Egress::run() {
   tasks_.spawn("egress: idle connections", sweep());
+  tasks_.spawn("egress: bytes moved", tell_moved());
   std::exception_ptr stopped;
   try {
     co_await records_.run();

@@ -28,6 +28,7 @@ class Egress {
 
   EgressBox& box_of(const std::string& machine);
   Task<void> sweep();
+  Task<void> tell_moved();
   static Task<void> retire(BoxRef box);
 
   asio::any_io_executor executor_;

@@ -88,6 +88,7 @@ void EgressBox::listen(EgressSockets sockets) {
 }
 
 void EgressBox::set_policy(std::string box, policy::EgressPolicy policy) {
+  if (box != box_) tell_moved();  // by whom it was moved
   box_ = std::move(box);
   policy_ = as_walls_stand(std::move(policy));
   const auto& limits = policy_.limits;
@@ -102,6 +103,7 @@ void EgressBox::close() {
   close_socket(listener_);
   close_socket(dns_);
   for (Passage* passage : passages_) passage->cut("the machine has gone");
+  tell_moved();
 }
 
 Task<void> EgressBox::stop() {
@@ -113,6 +115,16 @@ void EgressBox::cut_idle() {
   auto since = Clock::now() - kIdleTime;
   for (Passage* passage : passages_)
     if (passage->idle_since(since)) passage->cut("no byte for too long");
+}
+
+void EgressBox::tell_moved() {
+  int64_t more = traffic_.moved() - std::exchange(told_, traffic_.moved());
+  if (more <= 0) return;
+  EgressRecord moved;
+  moved.kind = "tcp";
+  moved.verdict = "moved";
+  moved.bytes_out = more;
+  record(std::move(moved));
 }
 
 policy::Decision EgressBox::may_connect(const policy::Destination& destination) const {

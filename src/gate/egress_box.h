@@ -50,6 +50,8 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   Task<void> stop();
   /// Resets what has been idle for too long.
   void cut_idle();
+  /// Records what was moved since the last time.
+  void tell_moved();
 
   // For its passages.
   EgressCommons& commons() { return commons_; }
@@ -81,6 +83,7 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   std::string machine_, box_;
   policy::EgressPolicy policy_;
   BoxTraffic traffic_;
+  int64_t told_ = 0;  ///< bytes of it that are in records
   Names names_;
   TokenBucket connects_, questions_;
   TurnQueue resolving_{kMostResolving};

@@ -12,10 +12,12 @@ struct EgressRecord {
   std::string name;          ///< empty if there is none
   std::string address;       ///< where to; empty if not known
   uint16_t port = 0;
-  std::string_view verdict;  ///< "allowed", "denied", "ended", "dropped"
+  std::string_view verdict;  ///< "allowed", "denied", "ended", "moved", "dropped"
   std::string rule;          ///< which rule decided
   std::string reason;        ///< why; of "ended": why it ended
-  int64_t bytes_out = 0;     ///< from the box, of "ended"
+  /// From the box, of "ended". Of "moved", which is told now and then while connections are open: all
+  /// that the box has moved since the last, both ways.
+  int64_t bytes_out = 0;
   int64_t bytes_in = 0;
   int64_t count = 1;         ///< so many alike
   uint64_t connection = 0;   ///< ties "allowed" and "ended" together; 0 for others
@@ -23,11 +25,15 @@ struct EgressRecord {
   /// Those that are tied to a connection stand for themselves, and refusals push none of them out.
   static constexpr size_t kMostWaiting = 256;
   static constexpr size_t kMostTiedWaiting = 4 * kMostWaiting;
-  static constexpr std::array<Lane, 2> kLanes{Lane{kMostWaiting, true},
-                                              Lane{kMostTiedWaiting, false}};
-  size_t lane() const { return connection == 0 ? 0 : 1; }
+  /// "moved" is one record however long it waits, so none of what was moved goes uncounted.
+  static constexpr std::array<Lane, 3> kLanes{
+      Lane{kMostWaiting, true}, Lane{kMostTiedWaiting, false}, Lane{1, true}};
+  size_t lane() const { return verdict == "moved" ? 2 : connection == 0 ? 0 : 1; }
   bool alike(const EgressRecord& other) const;
-  void add(const EgressRecord& same) { count += same.count; }
+  void add(const EgressRecord& same) {
+    count += same.count;
+    bytes_out += same.bytes_out;
+  }
   size_t text_size() const { return name.size() + address.size() + rule.size() + reason.size(); }
   static EgressRecord dropped(int64_t count);
 };

@@ -36,7 +36,8 @@ constexpr Text kEgressTexts[] = {{"name", 255}, {"address", 64}, {"rule", 512}, 
 constexpr Number kEgressNumbers[] = {
     {"port", kLargestPort}, {"bytes_out"}, {"bytes_in"}, {"count"}, {"connection"}};
 constexpr std::string_view kEgressKinds[] = {"", "dns", "tcp", "link"};
-constexpr std::string_view kEgressVerdicts[] = {"allowed", "denied", "ended", "dropped"};
+constexpr std::string_view kEgressVerdicts[] = {"allowed", "denied", "ended", "moved",
+                                                 "dropped"};
 constexpr Shape kEgress{"an egress record", kEgressTexts, kEgressNumbers, kEgressKinds,
                         kEgressVerdicts};
 

@@ -14,6 +14,9 @@ constexpr auto kHealthInterval = std::chrono::seconds(15);
 constexpr int kClonesAtOnce = 4;
 /// Pooled clones woken at once: with more, each gets so little of a core that all are late.
 constexpr int kClaimsAtOnce = 4;
+/// So long a pooled clone runs on with the pool's part of the processors. Its tenant's may be small
+/// just then, as others are busy, and what a user waits for at first is little.
+constexpr auto kStartTime = std::chrono::milliseconds(500);
 constexpr size_t kMostPools = 8;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
@@ -239,9 +242,10 @@ void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
   boxes_[id] = Box{std::move(vm)};
 }
 
-Task<void> Boxes::give_share(std::shared_ptr<Vm> vm) {
+Task<void> Boxes::give_share(std::weak_ptr<Vm> claimed) {
+  co_await sleep_for(kStartTime);
   // Not just returned: the task keeps the machine, which may end meanwhile.
-  co_await vm->take_share();
+  if (auto vm = claimed.lock()) co_await vm->take_share();
 }
 
 void Boxes::adopt(std::unique_ptr<Vm> vm) {

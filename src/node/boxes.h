@@ -97,7 +97,7 @@ class Boxes {
   Result<void> promise(Vm& vm, const CreateBox& request);
   Task<Result<void>> publish(Vm& vm, const CreateBox& request);
   void keep(std::string box, std::shared_ptr<Vm> vm);
-  Task<void> give_share(std::shared_ptr<Vm> vm);
+  Task<void> give_share(std::weak_ptr<Vm> claimed);
   Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
   Task<void> announce(std::shared_ptr<Vm> vm);
   Task<void> end_expired(std::string box);

@@ -6,6 +6,8 @@ namespace hako::node {
 namespace {
 
 constexpr std::chrono::duration<double> kHalfLife = std::chrono::seconds(30);
+/// Whoever comes more often is in a hurry, however little it has had so far.
+constexpr auto kApart = std::chrono::seconds(1);
 constexpr auto kRemembered = std::chrono::hours(1);
 
 }  // namespace
@@ -33,16 +35,19 @@ bool RecentUse::has_others(const std::string& tenant, Time now) {
 bool RecentUse::may_take_kept(const std::string& tenant, Time now) {
   forget_old(now);
   double own = 0, all = 0;
+  bool apart = true;
   size_t tenants = 1;
   for (const auto& [name, use] : uses_) {
     double worth = now_worth(use, now);
     all += worth;
-    if (name == tenant)
+    if (name == tenant) {
       own = worth;
-    else
+      apart = now - use.at >= kApart;
+    } else {
       ++tenants;
+    }
   }
-  return tenants == 1 || own < all / static_cast<double>(tenants);
+  return tenants == 1 || (apart && own < all / static_cast<double>(tenants));
 }
 
 }  // namespace hako::node

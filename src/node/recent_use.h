@@ -15,7 +15,8 @@ class RecentUse {
 
   void note(const std::string& tenant, Time now);
   /// Whether this tenant may have what is kept for those who use little: it had less than its part
-  /// of what all had, or nobody else is there for whom it could be kept.
+  /// of what all had, and nothing within the last second; or nobody else is there for whom it could
+  /// be kept.
   bool may_take_kept(const std::string& tenant, Time now);
   /// Whether others have taken something within the hour.
   bool has_others(const std::string& tenant, Time now);

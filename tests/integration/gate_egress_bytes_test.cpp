@@ -69,7 +69,37 @@ class EgressBytesTest : public EgressTest {
     }
     co_return open;
   }
+
+  /// Bytes told of while connections are open, once they are as many; else what there is after 5 s.
+  Task<int64_t> moved(int64_t wanted) {
+    int64_t sum = 0;
+    for (int tries = 0; tries < 500; ++tries) {
+      sum = 0;
+      for (const auto& record : node_->egress_records()) {
+        if (record.at("verdict") == "moved") sum += record.at("bytes_out").to_number<int64_t>();
+      }
+      if (sum >= wanted) break;
+      co_await sleep_for(10ms);
+    }
+    co_return sum;
+  }
 };
+
+EGRESS_TEST_IN(EgressBytesTest, what_moves_is_told_while_the_connection_is_open) {
+  co_await set_policy(internet());
+  auto stream = co_await connect(World::kWeb, World::kEcho);
+  co_await send(stream, "hello");
+  co_await receive(stream, 5);
+  co_await record(R"({"verdict":"moved","connection":0,"box":"box1"})");
+  // It may have been told in parts.
+  EXPECT_EQ(co_await moved(10), 10);
+  co_await send(stream, "again!");
+  co_await receive(stream, 6);
+  EXPECT_EQ(co_await moved(22), 22);
+  stream.close();
+  auto ended = co_await record(R"({"verdict":"ended"})");
+  EXPECT_EQ(ended.at("bytes_out").to_number<int64_t>(), 11);
+}
 
 EGRESS_TEST_IN(EgressBytesTest, a_hundred_megabytes_arrive_as_they_were_sent) {
   co_await set_policy(internet());

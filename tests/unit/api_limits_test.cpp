@@ -83,6 +83,7 @@ TEST_F(TenantLimitsTest, CreatesPerMinuteAreCounted) {
   EXPECT_FALSE(limits.count_create("a", quota, now + 19s));
   EXPECT_TRUE(limits.count_create("a", quota, now + 20s)) << "as it was told";
   EXPECT_FALSE(limits.count_create("a", quota, now + 21s));
+  for (int i = 0; i < 9; ++i) EXPECT_TRUE(limits.may_create("b", quota, now)) << "takes none";
 }
 
 TEST_F(TenantLimitsTest, AQuotaThatChangesCountsFromTheNextCreateOn) {
@@ -150,6 +151,54 @@ TEST_F(TenantLimitsTest, CallsOfOneTenantWaitForEachOther) {
   loop.poll();
   EXPECT_EQ(held, 3);
   EXPECT_EQ(refused, 300 - 2 - 256);
+  auto stop = tasks.stop();
+  run_on(loop, std::move(stop));
+}
+
+/// Calls that begin and do not end.
+struct HeldCalls {
+  TenantLimits& limits;
+  std::map<std::string, int> held = {};
+
+  Task<void> hold(std::string tenant) {
+    auto turn = co_await limits.take_call(tenant);
+    if (!turn) co_return;
+    ++held[tenant];
+    co_await sleep_for(1h);
+  }
+};
+
+TEST_F(TenantLimitsTest, ThreeTenantsDoNotHaveAllCalls) {
+  for (int at_once : {64, 512}) {
+    config.calls_at_once = at_once;
+    config.calls_per_second = 0;
+    TenantLimits limits(config);
+    HeldCalls calls{limits};
+    TaskGroup tasks(loop.get_executor());
+    for (std::string tenant : {"a", "b", "c"}) {
+      for (int i = 0; i < 700; ++i) tasks.spawn("call", calls.hold(tenant));
+    }
+    tasks.spawn("call", calls.hold("small"));
+    loop.restart();
+    loop.poll();
+    EXPECT_EQ(calls.held["a"], at_once);
+    EXPECT_EQ(calls.held["c"], at_once);
+    EXPECT_EQ(calls.held["small"], 1);
+    auto stop = tasks.stop();
+    run_on(loop, std::move(stop));
+  }
+}
+
+TEST_F(TenantLimitsTest, CallsBeyondTheRateWait) {
+  config.calls_per_second = 2;
+  TenantLimits limits(config);
+  HeldCalls calls{limits};
+  TaskGroup tasks(loop.get_executor());
+  for (int i = 0; i < 20; ++i) tasks.spawn("call", calls.hold("greedy"));
+  tasks.spawn("call", calls.hold("small"));
+  loop.poll();
+  EXPECT_LT(calls.held["greedy"], 20);
+  EXPECT_EQ(calls.held["small"], 1) << "another tenant's are its own";
   auto stop = tasks.stop();
   run_on(loop, std::move(stop));
 }

@@ -26,9 +26,20 @@ TEST_F(RecentUseTest, ByItselfATenantHasEverything) {
 TEST_F(RecentUseTest, WhoTakesMuchLeavesTheRestToOthers) {
   take("a", 20);
   take("b", 2);
+  now += 1s;
   EXPECT_FALSE(use.may_take_kept("a", now));
   EXPECT_TRUE(use.may_take_kept("b", now));
   EXPECT_TRUE(use.may_take_kept("new", now));
+}
+
+TEST_F(RecentUseTest, ANewcomerDoesNotTakeAllThatIsKeptAtOnce) {
+  take("a", 5);
+  now += 1s;
+  EXPECT_TRUE(use.may_take_kept("b", now));
+  take("b", 1);
+  EXPECT_FALSE(use.may_take_kept("b", now)) << "it is in a hurry";
+  now += 1s;
+  EXPECT_TRUE(use.may_take_kept("b", now));
 }
 
 TEST_F(RecentUseTest, KnowsWhetherAnybodyElseIsThere) {
