@@ -74,7 +74,8 @@ Result<CreateRequest> parse_create(std::string_view body, Generation generation)
   request.metadata = reader.texts("metadata", kMetadataLimits).value_or(TextPairs());
   request.environment = reader.texts("envVars", kEnvironmentLimits).value_or(TextPairs());
   check_environment(reader, request.environment);
-  request.secure = !first || reader.flag("secure").value_or(false);
+  bool secure = reader.flag("secure").value_or(true);
+  request.secure = !first || secure;
   request.memory_mib = reader.number("memoryMB", 1, kLargestMib);
   request.vcpus = reader.number("cpuCount", 1, kMostVcpus);
   request.options = read_options(reader, request.metadata);

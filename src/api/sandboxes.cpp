@@ -333,7 +333,10 @@ Task<Result<void>> Sandboxes::set_timeout(std::string id, Principal who,
   auto permitted = may_live(who, ttl.count());
   if (!permitted.allowed) co_return refused_by(permitted);
   HAKO_CO_TRY(auto record, co_await find(id, who));
-  co_return co_await move_end(id, record.tenant, now_ms() + int64_t(ttl.count()) * 1000);
+  int64_t ends_ms = now_ms() + int64_t(ttl.count()) * 1000;
+  if (ends_ms > record.ends_ms) permitted = may_end_at(who, record, ends_ms);
+  if (!permitted.allowed) co_return refused_by(permitted);
+  co_return co_await move_end(id, record.tenant, ends_ms);
 }
 
 Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
@@ -343,7 +346,9 @@ Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
   auto permitted = may_live(who, ttl.count());
   if (!permitted.allowed) co_return refused_by(permitted);
   HAKO_CO_TRY(auto record, co_await find(id, who));
-  int64_t ends_ms = now_ms() + int64_t(ttl.count()) * 1000;
+  // Clients ask for some minutes with every look at it: they get what is left.
+  int64_t ends_ms =
+      std::min(now_ms() + int64_t(ttl.count()) * 1000, latest_end_ms(who, record));
   if (ends_ms > record.ends_ms) {
     HAKO_CO_TRYV(co_await move_end(id, record.tenant, ends_ms));
     record.ends_ms = ends_ms;

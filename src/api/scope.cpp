@@ -1,8 +1,22 @@
 #include "api/scope.h"
 
+#include <algorithm>
+
 #include "api/walls.h"
 
 namespace hako::api {
+namespace {
+
+/// As make_principal() calls it.
+constexpr std::string_view kPlatformLayer = "platform";
+
+/// The end of so long a life, in Unix milliseconds.
+int64_t end_of_life(const store::SandboxRecord& record, int64_t ttl_s) {
+  bool is_endless = ttl_s > (INT64_MAX - record.started_ms) / 1000;
+  return is_endless ? INT64_MAX : record.started_ms + ttl_s * 1000;
+}
+
+}  // namespace
 
 policy::BoxFacts facts_of(const store::SandboxRecord& record) {
   return {record.tenant, record.agent, record.id, label_of(record.label)};
@@ -42,10 +56,33 @@ policy::Decision may_live(const Principal& who, int64_t ttl_s) {
     if (!layer.leaves.ttl_s || ttl_s <= *layer.leaves.ttl_s) continue;
     std::string most = std::to_string(*layer.leaves.ttl_s);
     return policy::Decision::deny(layer.name + ".ttl",
-                                  "a box of this caller lives at most " + most + " s from now",
+                                  "a box of this caller lives at most " + most + " s",
                                   "ask for at most " + most + " s");
   }
   return policy::Decision::allow("permission", "no layer says less");
+}
+
+policy::Decision may_end_at(const Principal& who, const store::SandboxRecord& record,
+                            int64_t ends_ms) {
+  for (const policy::PermissionLayer& layer : who.permission) {
+    if (!layer.leaves.ttl_s || layer.name == kPlatformLayer) continue;
+    if (ends_ms <= end_of_life(record, *layer.leaves.ttl_s)) continue;
+    return policy::Decision::deny(layer.name + ".ttl",
+                                  "a box of this caller lives at most " +
+                                      std::to_string(*layer.leaves.ttl_s) +
+                                      " s from when it was made",
+                                  "make a new box");
+  }
+  return policy::Decision::allow("permission", "no layer says less");
+}
+
+int64_t latest_end_ms(const Principal& who, const store::SandboxRecord& record) {
+  int64_t latest = INT64_MAX;
+  for (const policy::PermissionLayer& layer : who.permission) {
+    if (!layer.leaves.ttl_s || layer.name == kPlatformLayer) continue;
+    latest = std::min(latest, end_of_life(record, *layer.leaves.ttl_s));
+  }
+  return latest;
 }
 
 }  // namespace hako::api

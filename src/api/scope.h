@@ -19,8 +19,14 @@ void narrow(store::SandboxQuery& query, const Principal& who);
 /// The labels of all that exists for `who`, as the store has them.
 std::vector<std::string> visible_labels(const Principal& who);
 
-/// Size and life of a sandbox that `who` makes, or gives another end: against every layer.
+/// Whether `who` may give a sandbox a life of so many seconds from now: against every layer.
 /// Rules: "<layer>.ttl".
 policy::Decision may_live(const Principal& who, int64_t ttl_s);
+/// Whether `who` may move its end to then: no further from when it was made than a layer leaves it
+/// life. The platform's is from now, whenever that is. Rules as above.
+policy::Decision may_end_at(const Principal& who, const store::SandboxRecord& record,
+                            int64_t ends_ms);
+/// The latest for which may_end_at() says yes.
+int64_t latest_end_ms(const Principal& who, const store::SandboxRecord& record);
 
 }  // namespace hako::api

@@ -232,7 +232,7 @@ class Search {
   /// to nobody.
   int64_t begun_ms(int64_t first) {
     if (query_.since_ms == 0 && query_.until_ms == INT64_MAX) return INT64_MAX;
-    auto file = open_file(segment_path(directory_, first), O_RDONLY);
+    auto file = open_file(segment_path(directory_, first), O_RDONLY | O_NOFOLLOW);
     if (!file) return INT64_MAX;
     LineReader reader(std::move(file.value()));
     auto line = reader.next();

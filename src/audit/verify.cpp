@@ -46,7 +46,8 @@ class Walk {
       }
       if (opened_ == segments_.size()) return item;
       place_ = Place{segments_[opened_++], 0};
-      HAKO_TRY(auto file, open_file(segment_path(directory_, place_.segment), O_RDONLY));
+      std::string path = segment_path(directory_, place_.segment);
+      HAKO_TRY(auto file, open_file(path, O_RDONLY | O_NOFOLLOW));
       reader_.emplace(std::move(file));
     }
   }

@@ -55,7 +55,8 @@ struct Expectation {
 };
 
 /// Reads all segments in `directory` once, in bounded memory; a second time to say what is wrong. A
-/// head.json in it must be in the log, too. Errors: those of files; not_found without any segment;
+/// head.json in it must be in the log, too. Links in place of segments are not followed: whoever can write
+/// to the folder is not trusted. Errors: those of files; not_found without any segment;
 /// invalid_argument for an expectation that is none, corrupted for a head that `key` has not
 /// signed.
 Result<Verdict> verify_log(const std::string& directory, const PublicKey& key,

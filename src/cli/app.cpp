@@ -83,6 +83,8 @@ void add_environment(CLI::App* app, Variables& into) {
          "Set a variable; may be given several times")
       ->type_name("NAME=VALUE")
       ->expected(1)
+      // Else what follows, such as the box's id, were a further one.
+      ->allow_extra_args(false)
       ->take_all()
       ->trigger_on_parse(false);
 }

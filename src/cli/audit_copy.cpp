@@ -50,7 +50,7 @@ Result<std::vector<RemoteSegment>> segments_in(const json::value& answer) {
 
 Task<Result<void>> fetch_segment(Api& api, std::string directory, int64_t first) {
   std::string path = audit::segment_path(directory, first);
-  HAKO_CO_TRY(auto file, open_file(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  HAKO_CO_TRY(auto file, open_file(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600));
   ByteTaker take = [fd = file.get()](std::string_view piece) { return write_all(fd, piece); };
   auto target = "/v1/audit/segments/" + audit::segment_name(first);
   auto fetched = co_await api.download(std::move(target), std::move(take), kSegmentTime);

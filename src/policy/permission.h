@@ -30,7 +30,7 @@ struct Narrowing {
   std::optional<EgressLayer> egress;   ///< the most that its boxes may reach
   std::optional<int64_t> memory_mib;   ///< of one box
   std::optional<int64_t> vcpus;        ///< of one box
-  std::optional<int64_t> ttl_s;        ///< of one box, from now
+  std::optional<int64_t> ttl_s;        ///< of one box, from when it was made; the platform's from now
   std::optional<int64_t> boxes;        ///< alive at once, of those made under this very layer
   std::optional<int64_t> egress_bytes; ///< of one box, for its whole life, both directions
   std::optional<int64_t> expires_ms;   ///< Unix milliseconds: from then on nothing is left

@@ -269,6 +269,17 @@ TEST_F(ApiAccessTest, ATokenThatSetsNoSizeOrLifeBeyondItsOwnGetsThatOfItsTemplat
         co_await lab.ask_with_key(Verb::post, path + "/timeout", R"({"timeout":60})", small);
     EXPECT_EQ(more.status, 403u);
     EXPECT_NE(more.message().find(".ttl)"), std::string::npos) << more.message();
+    // Nor by asking again and again for what it may have once.
+    co_await sleep_for(std::chrono::milliseconds(20));
+    auto again =
+        co_await lab.ask_with_key(Verb::post, path + "/timeout", R"({"timeout":30})", small);
+    EXPECT_EQ(again.status, 403u) << again.message();
+    auto connected =
+        co_await lab.ask_with_key(Verb::post, path + "/connect", R"({"timeout":30})", small);
+    EXPECT_EQ(connected.status, 200u) << connected.message();
+    auto shorter =
+        co_await lab.ask_with_key(Verb::post, path + "/timeout", R"({"timeout":5})", small);
+    EXPECT_EQ(shorter.status, 204u) << shorter.message();
   });
 }
 

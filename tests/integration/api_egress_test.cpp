@@ -228,7 +228,7 @@ TEST_F(ApiEgressTest, WhatIsLabelledIsOpenToNobody) {
     EXPECT_TRUE(ingress.contains("traffic_token"));
     EXPECT_TRUE(takes(ingress, made.body.at("trafficAccessToken"), "sandbox.ports"));
     // One without a token cannot get a label: whoever reaches the gate could read it.
-    auto open = co_await lab.ask(Verb::post, "/sandboxes", box_with(""));
+    auto open = co_await lab.ask(Verb::post, "/sandboxes", box_with(R"("secure":false)"));
     std::string id(open.body.at("sandboxID").as_string());
     expect_refusal(
         co_await lab.ask(Verb::post, "/v1/sandboxes/" + id + "/label", R"({"label":"internal"})"),

@@ -101,17 +101,18 @@ TEST_F(ApiTest, ASandboxFromCreateToDelete) {
   });
 }
 
-TEST_F(ApiTest, TheFirstGenerationIsOpenUnlessSecure) {
+TEST_F(ApiTest, TheFirstGenerationIsSecureUnlessItSaysNo) {
   with_api([](ApiLab& lab) -> Task<void> {
-    auto open = co_await lab.ask(Verb::post, "/sandboxes", R"({"templateID":"base"})");
+    auto open =
+        co_await lab.ask(Verb::post, "/sandboxes", R"({"templateID":"base","secure":false})");
     EXPECT_EQ(open.status, 201u);
     EXPECT_FALSE(open.body.as_object().contains("envdAccessToken"));
     EXPECT_FALSE(lab.node.last_create.contains("access_token"));
     int64_t left = lab.node.last_create.at("ends_ms").as_int64() - to_unix_ms(WallClock::now());
     EXPECT_LE(left, 15'000);
-    auto secure =
-        co_await lab.ask(Verb::post, "/sandboxes", R"({"templateID":"base","secure":true})");
+    auto secure = co_await lab.ask(Verb::post, "/sandboxes", R"({"templateID":"base"})");
     EXPECT_TRUE(secure.body.as_object().contains("envdAccessToken"));
+    EXPECT_TRUE(lab.node.last_create.contains("access_token"));
   });
 }
 

@@ -95,7 +95,8 @@ Task<void> daemon(http::Exchange& exchange) {
   if (!shown.empty())
     response.fields.set("X-Shown-Token", boost::beast::string_view(shown.data(), shown.size()));
   auto key = exchange.head().header("X-API-Key"), tenant = exchange.head().header("X-Hako-Tenant");
-  if (path == "/keys") response = http::Response::text(200, std::string(key) + "|" + std::string(tenant));
+  if (path == "/keys")
+    response = http::Response::text(200, std::string(key) + "|" + std::string(tenant));
   if (path == "/guarded" && shown != "token1") response.status = 401;
   if (path == "/process.Process/Start") co_return co_await start_process(exchange);
   if (path == "/hang") co_return co_await hang(exchange);

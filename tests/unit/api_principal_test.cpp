@@ -1,5 +1,6 @@
 // Who somebody is, from records and a token's caveats.
 #include "api/principal.h"
+#include "api/scope.h"
 
 #include <gtest/gtest.h>
 
@@ -32,6 +33,21 @@ bool manages_tenants(const Principal& who) {
   bool may = policy::may(who.permission, Action::tenant_manage, kNow).allowed;
   EXPECT_EQ(may, who.is_operator);
   return may;
+}
+
+TEST(Scope, ALifeIsCountedFromWhenTheBoxWasMadeHoweverOftenItIsExtended) {
+  store::SandboxRecord box;
+  box.started_ms = kNow - 50'000;
+  Principal bound = principal(credential("member", {"ttl <= 60"}));
+  EXPECT_TRUE(may_end_at(bound, box, kNow + 10'000).allowed);
+  EXPECT_EQ(may_end_at(bound, box, kNow + 10'001).rule, "token caveat 1.ttl");
+  EXPECT_EQ(latest_end_ms(bound, box), kNow + 10'000);
+  // The operator's limit is from now, and nobody else's layer says anything.
+  Principal free = principal(credential("member"));
+  EXPECT_TRUE(may_end_at(free, box, kNow + 1'000'000'000'000).allowed);
+  EXPECT_EQ(latest_end_ms(free, box), INT64_MAX);
+  Principal endless = principal(credential("member", {"ttl <= 9000000000000000000"}));
+  EXPECT_EQ(latest_end_ms(endless, box), INT64_MAX);
 }
 
 TEST(Principal, TheOperatorManagesTenantsAndNobodyElseDoes) {

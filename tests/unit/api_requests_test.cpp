@@ -39,7 +39,10 @@ TEST(ParseCreate, TheGenerationsDifferInTheirDefaults) {
   auto first = create(R"({"templateID":"base"})", Generation::v1);
   ASSERT_TRUE(first);
   EXPECT_EQ(first.value().timeout, seconds(15));
-  EXPECT_FALSE(first.value().secure);
+  EXPECT_TRUE(first.value().secure);
+  auto open = create(R"({"templateID":"base","secure":false})", Generation::v1);
+  ASSERT_TRUE(open);
+  EXPECT_FALSE(open.value().secure);
   auto second = create(R"({"templateID":"base","secure":false})", Generation::v2);
   ASSERT_TRUE(second);
   EXPECT_TRUE(second.value().secure);

@@ -81,6 +81,14 @@ TEST_F(AuditVerify, EveryByteOfEveryRecordCounts) {
   EXPECT_EQ(line, lines_.size());
 }
 
+TEST_F(AuditVerify, LinksInPlaceOfSegmentsAreNotFollowed) {
+  std::string path = segment_path(lab_.directory(), middle_);
+  std::filesystem::rename(path, path + ".away");
+  std::filesystem::create_symlink(path + ".away", path);
+  EXPECT_FALSE(lab_.verify());
+  lab_.restore();
+}
+
 TEST_F(AuditVerify, EveryByteOfTheFirstAndLastSegment) {
   for (int64_t segment : {segments_.front(), segments_.back()}) {
     std::string text = lab_.text(segment);
