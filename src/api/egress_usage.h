@@ -22,8 +22,8 @@ Result<std::optional<int64_t>> traffic_left(store::TenantStore& store, const std
 /// What is over for today: nothing goes out.
 policy::EgressLayer closed_by_quota();
 
-/// Adds up the bytes that sandboxes move, a second after they are told. A tenant that has used up its day
-/// is closed then, all its sandboxes, until the next. Thread: one executor.
+/// Adds up the bytes that sandboxes move, a second after they are told. A tenant that has used up its
+/// day is closed then, all its sandboxes, until the next. Thread: one executor.
 class EgressUsage {
  public:
   EgressUsage(store::AsyncStore& store, EgressControl& egress) : store_(store), egress_(egress) {}

@@ -246,7 +246,8 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   co_return record;
 }
 
-Task<Result<void>> Sandboxes::hold_to_traffic_quota(const Principal& who, policy::EgressPolicy& policy) {
+Task<Result<void>> Sandboxes::hold_to_traffic_quota(const Principal& who,
+                                                    policy::EgressPolicy& policy) {
   if (!who.quota.egress_bytes_per_day) co_return ok();
   auto read = [tenant = who.tenant, quota = who.quota](store::TenantStore& store) {
     return traffic_left(store, tenant, quota, now_ms());

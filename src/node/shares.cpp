@@ -1,8 +1,6 @@
 #include "node/shares.h"
 
-#include <algorithm>
 #include <filesystem>
-#include <thread>
 
 #include "base/log.h"
 #include "image/checksum.h"
@@ -10,7 +8,6 @@
 namespace hako::node {
 namespace {
 
-constexpr char kTop[] = "hako";
 constexpr char kPool[] = "pool";
 constexpr char kTenantPrefix[] = "tenant-";
 constexpr char kBoxPrefix[] = "box-";
@@ -23,7 +20,7 @@ constexpr int kForAll = 400;
 std::string tree_of(const config::Config& config) {
   std::error_code unknown;
   auto path = std::filesystem::weakly_canonical(config.run_dir, unknown);
-  return std::string(kTop) + "/" + image::sha256_of_text(unknown ? config.run_dir : path.string()).substr(0, 16);
+  return "hako/" + image::sha256_of_text(unknown ? config.run_dir : path.string()).substr(0, 16);
 }
 
 Result<jail::CgroupTree> open_tree(const config::Config& config) {
@@ -44,15 +41,6 @@ jail::CgroupLimits share_of(int weight) {
   return limits;
 }
 
-/// A group's weight is spread over the processors that it runs on, and a lone process beside it has
-/// all of its own on one. So with the kernel's own weight all boxes together would get, on each of
-/// n processors, an nth of what any other process there gets.
-Result<void> weigh_all() {
-  HAKO_TRY(auto top, jail::CgroupTree::open(kTop, {"cpu"}));
-  auto processors = static_cast<int>(std::thread::hardware_concurrency());
-  return top.make("", share_of(kEqual * std::max(1, processors)));
-}
-
 void warn(std::string_view event, const std::string& machine, const Error& error) {
   log_warn(event, {{"machine", machine}, {"error", error.message()}});
 }
@@ -64,7 +52,6 @@ void Shares::open() {
   if (!config_.cpu_shares) return;
   auto opened = open_tree(config_);
   Result<void> made = opened ? opened.value().make(kPool, share_of(kForAll)) : opened.error();
-  if (made) made = weigh_all();
   if (!made) {
     log_warn("no_cpu_shares", {{"error", made.error().message()},
                                {"effect", "tenants with many boxes get more of the processors"}});
