@@ -7,6 +7,7 @@ hako_test(api_routes_test LABELS unit DEPENDS api
 hako_test(api_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_access_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_secrets_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_edges_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp

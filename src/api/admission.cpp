@@ -1,6 +1,7 @@
 #include "api/admission.h"
 
 #include "api/egress_policy.h"
+#include "api/principal.h"
 
 namespace hako::api {
 using policy::Decision;
@@ -8,9 +9,11 @@ using policy::PermissionLayer;
 
 namespace {
 
-/// What counts under a budget now. Nothing that was ever made counts under one that is not there.
+/// What counts under a budget now. For a tenant's that is all it has, also what was made before it had
+/// one. Nothing that was ever made counts under one that is not there.
 int64_t boxes_under(const std::string& budget, const store::SandboxRecord& record,
                     const store::Store::InUse& in_use) {
+  if (budget == budget_of_tenant(record.tenant)) return in_use.tenant.boxes;
   for (size_t i = 0; i < record.budgets.size() && i < in_use.budgets.size(); ++i) {
     if (record.budgets[i] == budget) return in_use.budgets[i].boxes;
   }

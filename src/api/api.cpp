@@ -92,10 +92,10 @@ class Api {
         files_(config_),
         builder_(config_, catalog_, files_, node_, executor),
         authority_(config_, store_, std::move(token_master)),
-        tenants_(store_, [this](std::string tenant) { return tenant_changed(std::move(tenant)); }),
-        keys_(store_, [this](std::string) { return drop_stale_grants(); }),
+        tenants_(store_, [this](KeyChange change) { return tenant_changed(std::move(change)); }),
+        keys_(store_, [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
         tokens_(store_, authority_.token_master(),
-                [this](std::string) { return drop_stale_grants(); }),
+                [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
         service_{config_,  store_,   node_,    sandboxes_, egress_,  egress_log_, catalog_,
                  files_,   builder_, metrics_, authority_, tenants_, keys_,
                  tokens_,  limits_,  trail_},
@@ -225,20 +225,25 @@ class Api {
     isolation_known_.notify_all();
     co_await certificate_.fetch();
     co_await sandboxes_.reconcile();
-    co_await drop_stale_grants();
+    co_await drop_all_stale_grants();
     co_await egress_.push_all();
     co_await catalog_.remove_strays();
   }
 
-  Task<void> drop_stale_grants() {
-    auto dropped = co_await egress_.drop_stale_grants();
+  Task<void> drop_stale_grants(KeyChange change) {
+    auto dropped = co_await egress_.drop_stale_grants(std::move(change));
     if (!dropped) log_warn("old access not ended yet", {{"error", dropped.error().message()}});
   }
 
+  Task<void> drop_all_stale_grants() {
+    KeyChange any;
+    co_await drop_stale_grants(std::move(any));
+  }
+
   /// Who may do what in it, and what its sandboxes may reach.
-  Task<void> tenant_changed(std::string tenant) {
-    co_await drop_stale_grants();
-    co_await egress_.push_tenant(std::move(tenant));
+  Task<void> tenant_changed(KeyChange change) {
+    co_await drop_stale_grants(change);
+    co_await egress_.push_tenant(std::move(change.tenant));
   }
 
   Task<void> reconcile_now_and_then() {
@@ -247,7 +252,7 @@ class Api {
       if (!node_.connected()) continue;
       co_await sandboxes_.reconcile();
       // What has expired, and what a crash came in between.
-      co_await drop_stale_grants();
+      co_await drop_all_stale_grants();
       co_await egress_.push_doubtful();
     }
   }

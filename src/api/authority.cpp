@@ -1,5 +1,7 @@
 #include "api/authority.h"
 
+#include <algorithm>
+
 #include "api/keys.h"
 #include "api/token_keys.h"
 #include "api/user_error.h"
@@ -33,6 +35,16 @@ std::string key_of(const std::string& identifier) {
 
 bool is_platform(const ApiKey& key) {
   return policy::role_from(key.role) == policy::Role::platform;
+}
+
+/// Whether one of the operator's is still for all tenants: one that does not manage them acts where it
+/// is said to, and no header moves it.
+bool is_for_all_tenants(const std::vector<std::string>& caveats) {
+  return std::all_of(caveats.begin(), caveats.end(), [](const std::string& caveat) {
+    auto leaves = policy::parse_caveat(caveat);
+    // What nobody understands is refused later, by name.
+    return !leaves || policy::actions_left(leaves.value()).has(policy::Action::tenant_manage);
+  });
 }
 
 /// The tenant that a token says it is for, which alone decides where one of the operator's acts.
@@ -88,7 +100,8 @@ Task<Result<Principal>> Authority::authenticate(const http::RequestHead& head) {
 
 Task<Result<Credential>> Authority::by_key(std::string key) {
   if (!is_api_key(key)) co_return not_valid();
-  auto work = [hash = hash_api_key(key), at = now()](TenantStore& store) -> Result<Found> {
+  std::string hash = hash_api_key(key);
+  auto work = [hash, at = now()](TenantStore& store) -> Result<Found> {
     Found found;
     HAKO_TRY(found.key, store.find_key(hash, at));
     if (!found.key) return found;
@@ -100,6 +113,7 @@ Task<Result<Credential>> Authority::by_key(std::string key) {
   if (!found.value().key || !found.value().tenant) co_return not_valid();
   Credential credential;
   credential.key = std::move(*found.value().key);
+  credential.old_secret = credential.key.hash != hash;
   credential.tenant = std::move(*found.value().tenant);
   co_return credential;
 }
@@ -138,6 +152,7 @@ Task<Result<Credential>> Authority::by_token(std::string text) {
   }
   Credential credential;
   credential.key = std::move(key);
+  credential.old_secret = !is_current;
   credential.tenant = std::move(*found.tenant);
   credential.token_id = token.identifier;
   credential.caveats = token.caveats;
@@ -150,8 +165,10 @@ Task<Result<void>> Authority::choose_tenant(Credential& credential, std::string 
     if (asked.empty() || asked == credential.key.tenant) co_return ok();
     co_return unknown_tenant(asked);
   }
-  std::string wanted = asked.empty() ? tenant_of(credential.caveats) : asked;
+  std::string bound = tenant_of(credential.caveats);
+  std::string wanted = asked.empty() ? bound : asked;
   if (wanted.empty() || wanted == credential.tenant.name) co_return ok();
+  if (bound.empty() && !is_for_all_tenants(credential.caveats)) co_return unknown_tenant(wanted);
   if (!policy::is_tenant_name(wanted)) co_return unknown_tenant(wanted);
   auto work = [wanted](TenantStore& store) { return store.find_tenant(wanted); };
   auto found = co_await store_.with_tenants(std::move(work));

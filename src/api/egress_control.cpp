@@ -83,7 +83,7 @@ Task<Result<SandboxRecord>> EgressControl::raise_label(std::string id, Principal
   auto readable = policy::may_read(who.clearance, label);
   if (!readable.allowed) co_return refused_by(readable);
   if (record.access_token.empty()) co_return open_to_all();
-  HAKO_CO_TRYV(co_await settle_others(id));
+  HAKO_CO_TRYV(co_await settle_others(id, record.tenant));
 
   SandboxOptions options = parse_options(record.options);
   options.network["allowPublicTraffic"] = false;
@@ -135,7 +135,7 @@ Task<Result<void>> EgressControl::tell_node(const SandboxRecord& record,
   body["egress"] = policy::to_json(policy);
   // Always: a rise that has failed may have left another token there.
   body["ingress"] = ingress_json(record, parse_options(record.options));
-  doubtful_.insert(id);
+  doubtful_[id] = record.tenant;
   auto answer = co_await node_.call("box.egress", std::move(body), kEgressDeadline);
   if (answer) co_return ok();
   if (answer.error().code() != ErrorCode::not_found) {
@@ -201,15 +201,16 @@ Task<Result<void>> EgressControl::list_doubtful() {
     all_doubtful_ = true;
     co_return records.error();
   }
-  for (const SandboxRecord& record : records.value()) doubtful_.insert(record.id);
+  for (const SandboxRecord& record : records.value()) doubtful_[record.id] = record.tenant;
   co_return ok();
 }
 
-Task<Result<void>> EgressControl::settle_others(std::string id) {
+Task<Result<void>> EgressControl::settle_others(std::string id, std::string tenant) {
   Result<void> settled = co_await list_doubtful();
-  std::vector<std::string> others(doubtful_.begin(), doubtful_.end());
-  for (const std::string& other : others) {
-    if (settled && other != id) settled = co_await settle_as_recorded(other);
+  // As they are now: settling changes the list.
+  auto doubtful = doubtful_;
+  for (const auto& [other, its_tenant] : doubtful) {
+    if (settled && other != id && its_tenant == tenant) settled = co_await settle_as_recorded(other);
   }
   if (settled) co_return ok();
   log_warn("a label does not rise", {{"sandbox", id}, {"error", settled.error().message()}});
@@ -235,7 +236,7 @@ Task<void> EgressControl::push_tenant(std::string tenant) {
     all_doubtful_ = true;
   } else {
     for (const SandboxRecord& record : records.value()) {
-      if (record.tenant == tenant) doubtful_.insert(record.id);
+      if (record.tenant == tenant) doubtful_[record.id] = record.tenant;
     }
   }
   co_await push_doubtful();
@@ -250,8 +251,8 @@ Task<void> EgressControl::push_doubtful() {
   Result<void> settled = co_await list_doubtful();
   int failed = 0;
   std::string error = settled ? "" : settled.error().message();
-  std::vector<std::string> ids(doubtful_.begin(), doubtful_.end());
-  for (const std::string& id : ids) {
+  auto doubtful = doubtful_;
+  for (const auto& [id, tenant] : doubtful) {
     auto turn = co_await changes_.take();
     // As it is now that it is its turn.
     settled = co_await settle_as_recorded(id);

@@ -1,8 +1,13 @@
 // What goes out of sandboxes that run: changes of their rules, labels that rise, links.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "api/egress_policy.h"
+#include "api/grants.h"
 #include "api/sandboxes.h"
+#include "api/tenants.h"
 #include "base/async/turn_queue.h"
 
 namespace hako::api {
@@ -22,8 +27,8 @@ Result<LinkRequest> parse_link(std::string_view body);
 /// change forbids is cut at the gate before the change is written down, and before it is answered.
 /// From before the node is told until it is written down a sandbox is in doubt: where one of the
 /// two fails, or we do, it may have what its record does not say, more or less, until
-/// push_doubtful() makes the node do what the record says. No label rises while another sandbox is
-/// in doubt, as it may have a link to the one that rises.
+/// push_doubtful() makes the node do what the record says. No label rises while another sandbox of its
+/// tenant is in doubt, as it may have a link to the one that rises.
 /// Errors of all calls are fit for the user, as those of Sandboxes; permission_denied and
 /// failed_precondition name the rule. Thread: one executor.
 class EgressControl {
@@ -51,7 +56,7 @@ class EgressControl {
   /// writes the label down. The record as it is then.
   /// What was given to those without clearance for it goes, and their connections are cut.
   /// failed_precondition: it has a higher label (unless `at_least`), or is open to everybody.
-  /// permission_denied: `who` is not cleared for it. unavailable: another sandbox stays in doubt.
+  /// permission_denied: `who` is not cleared for it. unavailable: another of the tenant stays in doubt.
   Task<Result<store::SandboxRecord>> raise_label(std::string id, Principal who, policy::Label label,
                                                  bool at_least);
 
@@ -63,12 +68,15 @@ class EgressControl {
   Task<Result<void>> remove_link(std::string link, Principal who);
 
   /// Lets `who` into the sandbox, as far as they may: `record` with their grant, which the gate
-  /// knows by then. resource_exhausted; unauthenticated if their key has changed meanwhile.
-  Task<Result<store::SandboxRecord>> give_access(store::SandboxRecord record, Principal who);
+  /// knows by then. resource_exhausted, with Room::if_free also where another would have to go;
+  /// unauthenticated if their key has changed meanwhile.
+  Task<Result<store::SandboxRecord>> give_access(store::SandboxRecord record, Principal who,
+                                                 Room room = Room::made);
   /// To be called whenever keys, tokens or tenants have changed: what was given out under what does
   /// not stand any more goes, from the records at once, and then at the gate, which cuts its
   /// connections. unavailable: not everywhere at the gate yet, which is tried again.
-  Task<Result<void>> drop_stale_grants();
+  /// An empty tenant: whatever may have changed.
+  Task<Result<void>> drop_stale_grants(KeyChange change);
   /// Records of versions without grants get one for the token that their clients have. Once, before
   /// anything else.
   Task<Result<void>> take_over_old_tokens();
@@ -87,8 +95,9 @@ class EgressControl {
   using Links = std::vector<store::LinkRecord>;
   /// Reads which sandboxes there are, if all of them are in doubt.
   Task<Result<void>> list_doubtful();
-  /// Settles all in doubt but `id`. unavailable if one of them cannot be.
-  Task<Result<void>> settle_others(std::string id);
+  /// Settles all of the tenant that are in doubt but `id`: from those of others no way leads into it.
+  /// unavailable if one of them cannot be.
+  Task<Result<void>> settle_others(std::string id, std::string tenant);
   /// Makes the node do what the record and its links say now; ok for one that is no more.
   Task<Result<void>> settle_as_recorded(std::string id);
   Task<Result<Links>> links_of(std::string id);
@@ -110,8 +119,9 @@ class EgressControl {
   Sandboxes& sandboxes_;
   Raised raised_;
   TurnQueue changes_;
-  std::set<std::string> doubtful_;  ///< the node may not do what the record says
-  bool all_doubtful_ = true;        ///< that may be any, and they have not been listed
+  /// Sandboxes, and their tenants, where the node may not do what the record says.
+  std::map<std::string, std::string> doubtful_;
+  bool all_doubtful_ = true;  ///< that may be any, and they have not been listed
 };
 
 }  // namespace hako::api

@@ -1,4 +1,6 @@
 // Who is let into sandboxes, and who no longer: one part of EgressControl.
+#include <algorithm>
+
 #include "api/egress_control.h"
 #include "api/grants.h"
 #include "api/standing.h"
@@ -18,23 +20,37 @@ int64_t grants_now() {
 /// Whether the gate knows it already.
 bool has_grant(const SandboxRecord& record, const Grant& grant) {
   Grants grants = parse_grants(record.grants);
-  return find_grant(grants, grant.token, grants_now()) != nullptr;
+  const Grant* found = find_grant(grants, grant.token, grants_now());
+  return found && found->narrowed <= grant.narrowed;
 }
 
 /// What of `grants` still stands.
 Result<Grants> standing(TenantStore& store, const Grants& grants, const std::string& tenant) {
   Grants left;
   for (const Grant& grant : grants) {
-    bool expired = grant.expires_ms != 0 && grant.expires_ms <= grants_now();
-    HAKO_TRY(bool stands, still_stands(store, grant, tenant));
-    if (stands && !expired) left.push_back(grant);
+    HAKO_TRY(auto stands, standing_now(store, grant, tenant));
+    if (!stands) continue;
+    bool expired = stands->expires_ms != 0 && stands->expires_ms <= grants_now();
+    if (!expired) left.push_back(std::move(*stands));
   }
   return left;
 }
 
+/// Whether anything in the sandbox was given by what has changed. The operator's key is in all
+/// tenants.
+bool concerns(const KeyChange& change, const SandboxRecord& record) {
+  if (change.key_id.empty()) return change.tenant.empty() || record.tenant == change.tenant;
+  Grants grants = parse_grants(record.grants);
+  return std::any_of(grants.begin(), grants.end(), [&](const Grant& grant) {
+    return grant.key_id == change.key_id &&
+           (change.token_id.empty() || grant.token_id == change.token_id);
+  });
+}
+
 }  // namespace
 
-Task<Result<SandboxRecord>> EgressControl::give_access(SandboxRecord record, Principal who) {
+Task<Result<SandboxRecord>> EgressControl::give_access(SandboxRecord record, Principal who,
+                                                       Room room) {
   auto grant = grant_for(who, record);
   if (!grant || has_grant(record, *grant)) co_return record;
   auto turn = co_await changes_.take();
@@ -49,20 +65,21 @@ Task<Result<SandboxRecord>> EgressControl::give_access(SandboxRecord record, Pri
   if (!stands) co_return error_for_user(stands.error(), "key not looked up");
   if (!stands.value()) co_return Error(ErrorCode::unauthenticated, "the API key is not valid");
   Grants grants = parse_grants(record.grants);
-  HAKO_CO_TRYV(add_grant(grants, std::move(*grant), grants_now()));
+  HAKO_CO_TRYV(add_grant(grants, std::move(*grant), grants_now(), room));
   record.grants = write_grants(grants);
   HAKO_CO_TRYV(co_await tell_node(record, read_policy(record.egress)));
   HAKO_CO_TRYV(co_await write(record));
   co_return record;
 }
 
-Task<Result<void>> EgressControl::drop_stale_grants() {
+Task<Result<void>> EgressControl::drop_stale_grants(KeyChange change) {
   // For the whole of it, so that nobody gives meanwhile what is taken here.
   auto turn = co_await changes_.take();
   auto records = co_await store_.all_sandboxes();
   if (!records) co_return error_for_user(records.error(), "records not read");
   Result<void> outcome = ok();
   for (SandboxRecord& record : records.value()) {
+    if (!concerns(change, record)) continue;
     auto dropped = co_await drop_stale_of(std::move(record));
     bool gone = !dropped && dropped.error().code() == ErrorCode::not_found;
     if (!dropped && !gone) outcome = dropped.error();
@@ -78,7 +95,7 @@ Task<Result<bool>> EgressControl::drop_stale_of(SandboxRecord record) {
   };
   auto left = co_await store_.with_tenants(std::move(work));
   if (!left) co_return error_for_user(left.error(), "keys not read");
-  if (left.value().size() == grants.size()) co_return false;
+  if (left.value() == grants) co_return false;
   bool ports_known = false;
   for (const Grant& grant : grants) {
     if (is_of_before(grant, record) && !find_grant(left.value(), grant.token, grants_now())) {

@@ -50,6 +50,7 @@ json::object to_json(const Grant& grant) {
   object["clearance"] = std::string(to_string(grant.clearance));
   object["expires"] = grant.expires_ms;
   object["given"] = grant.given_ms;
+  object["narrowed"] = grant.narrowed;
   return object;
 }
 
@@ -74,7 +75,52 @@ std::optional<Grant> read_grant(const json::value& value) {
   grant.clearance = *clearance;
   grant.expires_ms = *expires;
   grant.given_ms = *given;
+  grant.narrowed = number("narrowed").value_or(0);
   return grant;
+}
+
+bool of_one_token(const Grant& a, const Grant& b) {
+  return a.key_id == b.key_id && a.token_id == b.token_id;
+}
+
+size_t count_of_key(const Grants& grants, const std::string& key_id) {
+  return size_t(std::count_if(grants.begin(), grants.end(),
+                              [&](const Grant& each) { return each.key_id == key_id; }));
+}
+
+/// Of those of its own token, the one that makes room for `grant`.
+Grants::iterator narrowest_of_token(Grants& grants, const Grant& grant) {
+  auto narrowest = grants.end();
+  // They are in the order in which they were given: of several it is the oldest.
+  for (auto each = grants.begin(); each != grants.end(); ++each) {
+    if (!of_one_token(*each, grant) || each->narrowed < grant.narrowed) continue;
+    if (narrowest == grants.end() || each->narrowed > narrowest->narrowed) narrowest = each;
+  }
+  return narrowest;
+}
+
+/// Where all are taken: the key that has most has one less; of its tokens that which has most. None
+/// for a new key where no other has two.
+Grants::iterator one_of_the_greediest(Grants& grants, const Grant& grant) {
+  std::string greediest = grant.key_id;
+  size_t most = count_of_key(grants, grant.key_id) + 1;
+  for (const Grant& each : grants) {
+    size_t count = count_of_key(grants, each.key_id);
+    if (count <= most) continue;
+    greediest = each.key_id;
+    most = count;
+  }
+  auto rank = [&](const Grant& one) {
+    auto of_token = std::count_if(grants.begin(), grants.end(),
+                                  [&](const Grant& each) { return of_one_token(each, one); });
+    return std::pair(of_token, one.narrowed);
+  };
+  auto found = grants.end();
+  for (auto each = grants.begin(); each != grants.end(); ++each) {
+    if (each->key_id != greediest) continue;
+    if (found == grants.end() || rank(*each) > rank(*found)) found = each;
+  }
+  return found;
 }
 
 bool has_expired(const Grant& grant, int64_t now_ms) {
@@ -112,6 +158,7 @@ std::optional<Grant> grant_for(const Principal& who, const SandboxRecord& record
   grant.actions = left.actions & kGrantable;
   grant.clearance = left.label;
   grant.expires_ms = left.expires_ms.value_or(0);
+  grant.narrowed = static_cast<int64_t>(who.narrowed);
   bool inside = !(grant.actions & kInsideActions).empty();
   bool ports = !record.traffic_token.empty() && grant.actions.has(Action::sandbox_ports);
   if (!inside && !ports) return std::nullopt;
@@ -119,22 +166,31 @@ std::optional<Grant> grant_for(const Principal& who, const SandboxRecord& record
   return grant;
 }
 
-Result<bool> add_grant(Grants& grants, Grant grant, int64_t now_ms) {
+Result<bool> add_grant(Grants& grants, Grant grant, int64_t now_ms, Room room) {
   size_t before = grants.size();
   std::erase_if(grants, [&](const Grant& each) { return has_expired(each, now_ms); });
   bool changed = grants.size() != before;
-  bool known = std::any_of(grants.begin(), grants.end(),
-                           [&](const Grant& each) { return each.token == grant.token; });
-  if (known) return changed;
-  if (grants.size() >= kMostSandboxGrants) {
-    auto of_same_key = [&](const Grant& each) { return each.key_id == grant.key_id; };
-    // They are in the order in which they were given.
-    auto oldest = std::find_if(grants.begin(), grants.end(), of_same_key);
-    if (oldest == grants.end()) {
+  auto known = std::find_if(grants.begin(), grants.end(),
+                            [&](const Grant& each) { return each.token == grant.token; });
+  if (known != grants.end()) {
+    // A helper that narrowed nothing has the grant of its maker, whose it is.
+    changed = changed || grant.narrowed < known->narrowed;
+    known->narrowed = std::min(known->narrowed, grant.narrowed);
+    return changed;
+  }
+  auto of_token = std::count_if(grants.begin(), grants.end(),
+                                [&](const Grant& each) { return of_one_token(each, grant); });
+  bool token_full = size_t(of_token) >= kMostGrantsOfOne;
+  if (token_full || grants.size() >= kMostSandboxGrants) {
+    auto goes =
+        token_full ? narrowest_of_token(grants, grant) : one_of_the_greediest(grants, grant);
+    if (goes == grants.end() || room == Room::if_free) {
       return Error(ErrorCode::resource_exhausted,
-                   "too many keys have access to this sandbox already");
+                   token_full ? "too many that were narrowed from this token have access to this "
+                                "sandbox already"
+                              : "too many keys have access to this sandbox already");
     }
-    grants.erase(oldest);
+    grants.erase(goes);
   }
   grant.given_ms = now_ms;
   grants.push_back(std::move(grant));

@@ -24,6 +24,7 @@ struct Grant {
   policy::Label clearance = policy::Label::public_data;
   int64_t expires_ms = 0;  ///< 0: never
   int64_t given_ms = 0;
+  int64_t narrowed = 0;  ///< how many caveats the token has
 
   bool operator==(const Grant&) const = default;
 };
@@ -31,6 +32,9 @@ using Grants = std::vector<Grant>;
 
 /// Of one sandbox, the API's own not counted: the gate takes one more.
 inline constexpr size_t kMostSandboxGrants = 63;
+/// Of these, for one key itself or one token with all that was narrowed from it: whoever holds a token
+/// can make ever so many others of it.
+inline constexpr size_t kMostGrantsOfOne = 8;
 
 /// What takes data in or out of a box: without one of these there is nothing to give.
 inline constexpr policy::ActionSet kInsideActions = {
@@ -45,9 +49,14 @@ Grants parse_grants(std::string_view stored);
 /// into it nor use its ports, and for a sandbox that is open to everybody.
 std::optional<Grant> grant_for(const Principal& who, const store::SandboxRecord& record);
 
-/// Adds one, and leaves out what has expired by `now_ms`. Whether anything has changed. With too
-/// many, the oldest of the same key goes; resource_exhausted if it has none.
-Result<bool> add_grant(Grants& grants, Grant grant, int64_t now_ms);
+/// Whether another may make room for a new one.
+enum class Room { made, if_free };
+
+/// Adds one, and leaves out what has expired by `now_ms`. Whether anything has changed. With too many
+/// of its own token, of those the one goes that was narrowed most, but none that was narrowed less
+/// than the new one: so nobody takes away what the maker of their token has. With too many in all, it
+/// is one of the key that has most of them. resource_exhausted where none may go.
+Result<bool> add_grant(Grants& grants, Grant grant, int64_t now_ms, Room room = Room::made);
 
 /// The one with this token that counts at `now_ms`; null for none.
 const Grant* find_grant(const Grants& grants, std::string_view token, int64_t now_ms);

@@ -4,7 +4,6 @@
 
 #include "api/keys.h"
 #include "api/now.h"
-#include "api/standing.h"
 #include "api/user_error.h"
 #include "base/random.h"
 
@@ -40,7 +39,7 @@ KeyRequest with_defaults(KeyRequest request, const Principal& who) {
 
 /// The key, if `who` may manage it.
 Result<ApiKey> find_to_manage(TenantStore& tenants, const std::string& id, const Principal& who) {
-  HAKO_TRYV(still_valid(tenants, who));
+  HAKO_TRYV(may_still_manage(tenants, who));
   HAKO_TRY(auto key, find_own_key(tenants, id, who));
   if (key.id == kOperatorKey) return not_of_the_api();
   HAKO_TRYV(may_manage(who, key));
@@ -67,14 +66,21 @@ Error key_error(const Error& error, std::string_view what) {
   return refusal ? error : error_for_user(error, what);
 }
 
-Result<void> still_valid(TenantStore& tenants, const Principal& who) {
-  HAKO_TRY(auto state, present_state(tenants, who.key_id, who.tenant));
+Result<Secret> still_valid(TenantStore& tenants, const Principal& who) {
+  HAKO_TRY(auto secret, secret_in_state(tenants, who.key_id, who.tenant, who.key_state));
   bool revoked = false;
   if (!who.token_id.empty()) {
     HAKO_TRY(revoked, tenants.is_token_revoked(who.token_id));
   }
-  if (state == who.key_state && !revoked) return ok();
+  if (secret && !revoked) return *secret;
   return Error(ErrorCode::unauthenticated, "the API key is not valid");
+}
+
+Result<void> may_still_manage(TenantStore& tenants, const Principal& who) {
+  HAKO_TRY(auto secret, still_valid(tenants, who));
+  if (secret.until_ms == 0) return ok();
+  return Error(ErrorCode::permission_denied,
+               "the key has been rotated, and its old secret manages no keys: use the new one");
 }
 
 Result<ApiKey> find_own_key(TenantStore& tenants, const std::string& id, const Principal& who) {
@@ -111,7 +117,7 @@ Task<Result<IssuedKey>> KeyRecords::create(KeyRequest request, Principal who) {
   record.created_ms = unix_now_ms();
   apply(with_defaults(std::move(request), who), record);
   auto work = [record, who](TenantStore& tenants) -> Result<void> {
-    HAKO_TRYV(still_valid(tenants, who));
+    HAKO_TRYV(may_still_manage(tenants, who));
     HAKO_TRYV(may_manage(who, record));
     HAKO_TRY(auto keys, tenants.keys_of(record.tenant));
     if (keys.size() >= kMostKeys) {
@@ -142,7 +148,8 @@ Task<Result<ApiKey>> KeyRecords::change(std::string id, KeyRequest request, Prin
   };
   auto changed = co_await store_.with_tenants(std::move(work));
   if (!changed) co_return key_error(changed.error(), "key not changed");
-  co_await changed_(who.tenant);
+  KeyChange change{.tenant = who.tenant, .key_id = id};
+  co_await changed_(std::move(change));
   co_return std::move(changed);
 }
 
@@ -162,7 +169,8 @@ Task<Result<IssuedKey>> KeyRecords::rotate(std::string id, int64_t grace_s, Prin
   };
   auto rotated = co_await store_.with_tenants(std::move(work));
   if (!rotated) co_return key_error(rotated.error(), "key not rotated");
-  co_await changed_(who.tenant);
+  KeyChange change{.tenant = who.tenant, .key_id = id};
+  co_await changed_(std::move(change));
   IssuedKey issued;
   issued.record = std::move(rotated.value());
   issued.key = std::move(secret);
@@ -177,7 +185,8 @@ Task<Result<void>> KeyRecords::remove(std::string id, Principal who) {
   };
   auto removed = co_await store_.with_tenants(std::move(work));
   if (!removed) co_return key_error(removed.error(), "key not removed");
-  co_await changed_(who.tenant);
+  KeyChange change{.tenant = who.tenant, .key_id = id};
+  co_await changed_(std::move(change));
   co_return ok();
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "api/key_request.h"
+#include "api/standing.h"
 #include "api/tenants.h"
 #include "base/async/task.h"
 #include "store/async_store.h"
@@ -46,8 +47,11 @@ class KeyRecords {
 };
 
 /// Whether the key, and the token, with which `who` was admitted are still as they were: a request
-/// may take its time to arrive. unauthenticated; or those of the store.
-Result<void> still_valid(store::TenantStore& tenants, const Principal& who);
+/// may take its time to arrive. The secret by which they were. unauthenticated; or those of the store.
+Result<Secret> still_valid(store::TenantStore& tenants, const Principal& who);
+/// The same of whoever is to manage keys, which a secret that was replaced does not, however long it
+/// still counts. permission_denied.
+Result<void> may_still_manage(store::TenantStore& tenants, const Principal& who);
 /// The key, if it exists for `who`. not_found.
 Result<store::ApiKey> find_own_key(store::TenantStore& tenants, const std::string& id,
                                    const Principal& who);

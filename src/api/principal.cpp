@@ -62,6 +62,16 @@ Result<PermissionLayer> key_layer(const store::ApiKey& key) {
   return layer;
 }
 
+/// While two secrets of a key count, the one that is on its way out manages no keys: whoever has got
+/// hold of it could lock out those who have the new one.
+PermissionLayer old_secret_layer(const store::ApiKey& key) {
+  PermissionLayer layer;
+  layer.name = "old secret of key " + key.id;
+  layer.leaves.actions = policy::ActionSet::all().without({policy::Action::key_manage});
+  layer.leaves.expires_ms = key.old_until_ms;
+  return layer;
+}
+
 /// 16 digits that stand for `bytes`, and tell nobody what these are.
 std::string fingerprint(std::string_view bytes) {
   unsigned char digest[SHA256_DIGEST_LENGTH];
@@ -107,9 +117,13 @@ Result<PermissionLayer> caveat_layer(const Credential& credential, size_t index)
   return layer;
 }
 
+bool is_of_the_platform(const store::ApiKey& key) {
+  return policy::role_from(key.role) == policy::Role::platform;
+}
+
 /// Whether this is the operator's key, or a token of it that takes nothing of that away.
 bool has_the_platform(const store::ApiKey& key, const policy::Effective& left) {
-  return policy::role_from(key.role) == policy::Role::platform && left.contradiction.empty() &&
+  return is_of_the_platform(key) && left.contradiction.empty() &&
          left.actions.has(policy::Action::tenant_manage) && left.agent.empty() && !left.sandboxes;
 }
 
@@ -144,9 +158,10 @@ Result<Narrowing> policy_of(const store::TenantRecord& tenant) {
   return read_narrowing(tenant.policy, "tenant " + tenant.name);
 }
 
-std::string state_of(const store::ApiKey& key, const store::TenantRecord& tenant) {
+std::string state_of(const store::ApiKey& key, std::string_view hash,
+                     const store::TenantRecord& tenant) {
   json::array parts;
-  for (const std::string& part : {key.id, key.hash, key.tenant, key.role, key.clearance,
+  for (const std::string& part : {key.id, std::string(hash), key.tenant, key.role, key.clearance,
                                   std::to_string(key.expires_ms), inside_part(key.narrowing),
                                   tenant.name, inside_part(tenant.policy)}) {
     parts.emplace_back(part);
@@ -158,7 +173,9 @@ Result<Principal> make_principal(const Credential& credential, const config::Con
   Principal who;
   who.key_id = credential.key.id;
   who.token_id = credential.token_id;
-  who.key_state = state_of(credential.key, credential.tenant);
+  const store::ApiKey& shown = credential.key;
+  who.key_state =
+      state_of(shown, credential.old_secret ? shown.old_hash : shown.hash, credential.tenant);
   who.user = credential.key.user;
   who.tenant = credential.tenant.name;
   HAKO_TRY(who.quota, read_quota(credential.tenant.quota));
@@ -167,8 +184,12 @@ Result<Principal> make_principal(const Credential& credential, const config::Con
   who.permission.push_back(std::move(tenant));
   HAKO_TRY(auto key, key_layer(credential.key));
   who.permission.push_back(std::move(key));
+  if (credential.old_secret) who.permission.push_back(old_secret_layer(credential.key));
+  who.narrowed = credential.caveats.size();
+  who.roams = is_of_the_platform(credential.key);
   for (size_t i = 0; i < credential.caveats.size(); ++i) {
     HAKO_TRY(auto caveat, caveat_layer(credential, i));
+    if (caveat.leaves.tenant) who.roams = false;
     who.permission.push_back(std::move(caveat));
   }
   policy::Effective left = policy::effective(who.permission);
@@ -178,6 +199,8 @@ Result<Principal> make_principal(const Credential& credential, const config::Con
   // The key's always: so that a limit which it gets later counts what is there by then.
   who.budgets.push_back(budget_of_key(credential.key.id));
   for (const PermissionLayer& layer : who.permission) {
+    // All that a tenant has counts for it anyway.
+    if (layer.budget == budget_of_tenant(who.tenant)) continue;
     bool known = std::find(who.budgets.begin(), who.budgets.end(), layer.budget) !=
                  who.budgets.end();
     if (!layer.budget.empty() && !known) who.budgets.push_back(layer.budget);

@@ -18,10 +18,12 @@ struct Principal {
   std::string key_id;
   std::string token_id;  ///< the token's identifier; empty for the key itself
   std::string key_state;  ///< state_of() its key: what it was given goes when that changes
+  size_t narrowed = 0;   ///< how many caveats the token has
   std::string user;      ///< whose key it is, for people to read
   std::string tenant;    ///< where they act
   std::string agent;     ///< as which agent; empty: the whole tenant
   bool is_operator = false;  ///< the platform's own, with nothing taken away
+  bool roams = false;  ///< of the platform's key, and by no caveat for one tenant
   /// Platform, tenant, key and the token's caveats. The request's own narrowing is not in it.
   policy::Permission permission;
   policy::Label clearance = policy::Label::public_data;  ///< what the permission leaves of it
@@ -32,6 +34,8 @@ struct Principal {
 /// What is known of the credential of a request.
 struct Credential {
   store::ApiKey key;
+  /// What was shown is, or comes from, the secret from before the key was rotated.
+  bool old_secret = false;
   store::TenantRecord tenant;         ///< where they act: the key's, or for the operator any
   std::string token_id;               ///< empty for the key itself
   std::vector<std::string> caveats;   ///< of the token
@@ -51,8 +55,10 @@ Result<policy::Narrowing> policy_of(const store::ApiKey& key);
 Result<policy::Narrowing> narrowing_of(const store::ApiKey& key);
 
 /// Changes whenever what a key may do inside of boxes of a tenant does: with its secret, its role,
-/// its clearance, its end, and with what it and the tenant narrow. 16 hex digits.
-std::string state_of(const store::ApiKey& key, const store::TenantRecord& tenant);
+/// its clearance, its end, and with what it and the tenant narrow. 16 hex digits. `hash`: that of the
+/// secret by which it is known, the key's present one or the one before.
+std::string state_of(const store::ApiKey& key, std::string_view hash,
+                     const store::TenantRecord& tenant);
 
 /// Who shows no credential where none is asked for: may do nothing.
 Principal nobody();

@@ -49,7 +49,7 @@ json::object to_object(const TextPairs& pairs) {
   return object;
 }
 
-/// `tenant`: that of whoever asks, which the node compares once more; empty: nobody's.
+/// `tenant`: that of the record, which the node compares once more; empty: there is no record.
 json::object box_only(const std::string& id, const std::string& tenant) {
   json::object body;
   body["box"] = id;
@@ -187,7 +187,7 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   // Whoever takes keys away looks at the records that there are.
   auto stands = co_await maker_stands(record);
   if (!stands || !stands.value()) {
-    co_await abandon(record.id, false);
+    co_await abandon(record, false);
     if (!stands) co_return stands.error();
     co_return Error(ErrorCode::unauthenticated, "the API key is not valid");
   }
@@ -196,13 +196,13 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   auto counted =
       limits_.count_create(record.tenant, who.quota, std::chrono::steady_clock::now());
   if (!counted) {
-    co_await abandon(record.id, false);
+    co_await abandon(record, false);
     co_return counted.error();
   }
   if (request.queues) request.queues();
   auto turn = co_await wait_for_turn(record.tenant, request.client_gone);
   if (!turn) {
-    co_await abandon(record.id, false);
+    co_await abandon(record, false);
     co_return turn.error();
   }
   json::object body = box_only(record.id, record.tenant);
@@ -222,7 +222,7 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     // These the node says before it makes anything.
     bool made_nothing = code == ErrorCode::not_found || code == ErrorCode::invalid_argument ||
                         code == ErrorCode::resource_exhausted;
-    co_await abandon(record.id, !made_nothing);
+    co_await abandon(record, !made_nothing);
     if (code == ErrorCode::not_found) {
       co_return Error(code, "template " + record.alias + " not found");
     }
@@ -230,7 +230,7 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
   }
   auto running = co_await store_.set_running(record.id, started.value());
   if (!running) {
-    co_await abandon(record.id, true);
+    co_await abandon(record, true);
     if (running.error().code() == ErrorCode::not_found) {
       co_return Error(ErrorCode::unavailable, "the sandbox ended while it was starting");
     }
@@ -280,9 +280,10 @@ Task<Result<bool>> Sandboxes::maker_stands(store::SandboxRecord record) {
   co_return stands.value();
 }
 
-Task<void> Sandboxes::abandon(std::string id, bool node_may_have_it) {
+Task<void> Sandboxes::abandon(const SandboxRecord& record, bool node_may_have_it) {
+  std::string id = record.id;
   if (node_may_have_it) {
-    auto destroyed = co_await destroy_box(id, "", "create failed");
+    auto destroyed = co_await destroy_box(id, record.tenant, "create failed");
     // A node that is away keeps the box; reconcile() finds it without a record.
     (void)destroyed;
   }
@@ -313,8 +314,8 @@ Task<Result<SandboxRecord>> Sandboxes::find(std::string id, Principal who) {
 }
 
 Task<Result<void>> Sandboxes::destroy(std::string id, Principal who) {
-  HAKO_CO_TRYV(co_await find(id, who));
-  auto destroyed = co_await destroy_box(id, who.tenant, "requested");
+  HAKO_CO_TRY(auto record, co_await find(id, who));
+  auto destroyed = co_await destroy_box(id, record.tenant, "requested");
   if (!destroyed) co_return error_for_user(destroyed.error(), "sandbox not destroyed");
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) co_return error_for_user(removed.error(), "record not removed");
@@ -333,7 +334,7 @@ Task<Result<void>> Sandboxes::set_timeout(std::string id, Principal who,
   int64_t ends_ms = now_ms() + int64_t(ttl.count()) * 1000;
   if (ends_ms > record.ends_ms) permitted = may_end_at(who, record, ends_ms);
   if (!permitted.allowed) co_return refused_by(permitted);
-  co_return co_await move_end(id, who.tenant, ends_ms);
+  co_return co_await move_end(id, record.tenant, ends_ms);
 }
 
 Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
@@ -347,7 +348,7 @@ Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
   int64_t ends_ms =
       std::min(now_ms() + int64_t(ttl.count()) * 1000, latest_end_ms(who, record));
   if (ends_ms > record.ends_ms) {
-    HAKO_CO_TRYV(co_await move_end(id, who.tenant, ends_ms));
+    HAKO_CO_TRYV(co_await move_end(id, record.tenant, ends_ms));
     record.ends_ms = ends_ms;
   }
   co_return record;
@@ -379,8 +380,8 @@ void Sandboxes::clear_traces(const std::string& id) {
 }
 
 Task<Result<std::string>> Sandboxes::console(std::string id, Principal who) {
-  HAKO_CO_TRYV(co_await find(id, who));
-  json::object body = box_only(id, who.tenant);
+  HAKO_CO_TRY(auto record, co_await find(id, who));
+  json::object body = box_only(id, record.tenant);
   auto answer = co_await node_.call("box.console", std::move(body), kShortDeadline);
   if (!answer && answer.error().code() == ErrorCode::not_found) co_return not_found(id);
   if (!answer) co_return error_for_user(answer.error(), "console not read");

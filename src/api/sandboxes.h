@@ -72,7 +72,7 @@ class Sandboxes {
   Task<Result<void>> hold_to_traffic_quota(const Principal& who, policy::EgressPolicy& policy);
   Task<Result<TenantLimits::Turn>> wait_for_turn(std::string tenant,
                                                  std::function<Task<void>()> client_gone);
-  Task<void> abandon(std::string id, bool node_may_have_it);
+  Task<void> abandon(const store::SandboxRecord& record, bool node_may_have_it);
   Task<Result<void>> move_end(std::string id, std::string tenant, int64_t ends_ms);
   Task<Result<void>> settle_record(const store::SandboxRecord& record, const NodeBox* box);
   Task<Result<void>> settle_stray(const NodeBox& box);

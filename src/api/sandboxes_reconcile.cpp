@@ -77,7 +77,7 @@ Task<Result<void>> Sandboxes::settle_record(const SandboxRecord& record, const N
     co_return ok();
   }
   if (box) {
-    HAKO_CO_TRYV(co_await destroy_box(record.id, "", "create was cut off"));
+    HAKO_CO_TRYV(co_await destroy_box(record.id, record.tenant, "create was cut off"));
   }
   co_await forget(record.id, "create was cut off");
   co_return ok();

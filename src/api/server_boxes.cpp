@@ -86,7 +86,8 @@ Task<Result<void>> Server::admit(http::RequestHead& head) {
   co_return ok();
 }
 
-/// By the sandbox's token where one is shown that is good, else by a key.
+/// By the sandbox's token where one is shown, as the gate will ask for it later whatever key there is,
+/// else by a key.
 Task<Result<Principal>> Server::uploader(const http::RequestHead& head, const std::string& box) {
   std::string token(head.header(kTokenHeader));
   if (!token.empty()) {
@@ -97,6 +98,8 @@ Task<Result<Principal>> Server::uploader(const http::RequestHead& head, const st
       const Grant* grant = find_grant(grants, token, to_unix_ms(WallClock::now()));
       if (grant) co_return holder_of(*grant, *record);
     }
+    // In the same words for a sandbox that is not there.
+    co_return Error(ErrorCode::unauthenticated, "the access token is not valid");
   }
   if (!head.header(kKeyHeader).empty()) co_return co_await service_.authority.authenticate(head);
   co_return Error(ErrorCode::unauthenticated,

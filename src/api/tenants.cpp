@@ -206,7 +206,8 @@ Task<Result<TenantRecord>> Tenants::change(std::string name, TenantRequest reque
   };
   auto changed = co_await store_.with_tenants(std::move(work));
   if (!changed) co_return error_for_user(changed.error(), "tenant not changed");
-  co_await changed_(name);
+  KeyChange change{.tenant = name};
+  co_await changed_(std::move(change));
   co_return std::move(changed);
 }
 
@@ -215,7 +216,8 @@ Task<Result<void>> Tenants::remove(std::string name) {
   auto work = [name](TenantStore& tenants) { return tenants.remove_tenant(name); };
   auto removed = co_await store_.with_tenants(std::move(work));
   if (!removed) co_return error_for_user(removed.error(), "tenant not removed");
-  co_await changed_(name);
+  KeyChange change{.tenant = name};
+  co_await changed_(std::move(change));
   co_return ok();
 }
 

@@ -18,9 +18,16 @@ namespace hako::api {
 
 inline constexpr size_t kMostTenants = 1000;
 
-/// Told when what keys of a tenant may do has become less, after it is written down and before
-/// anybody is answered.
-using KeysChanged = std::function<Task<void>(std::string tenant)>;
+/// What may do less than before. An empty `key_id`: every key of the tenant; an empty `token_id`: the
+/// key and all its tokens.
+struct KeyChange {
+  std::string tenant;
+  std::string key_id;
+  std::string token_id;
+};
+
+/// Told of it after it is written down and before anybody is answered.
+using KeysChanged = std::function<Task<void>(KeyChange)>;
 
 /// What a request sets of a tenant. What is nothing stays as it is, or is empty for a new one.
 struct TenantRequest {

@@ -37,6 +37,13 @@ bool is_token_of(const wire::Macaroon& token, const ApiKey& key, std::string_vie
   return wire::verify(token, token_root_key(master, key.id, key.old_hash));
 }
 
+/// Whether a token of the operator is to be for all tenants: only where that is what was asked for, of
+/// whoever may act in all.
+bool is_to_roam(const policy::Narrowing& wanted, const Principal& who) {
+  return who.is_operator && wanted.actions &&
+         policy::actions_left(wanted).has(policy::Action::tenant_manage);
+}
+
 /// What is left of the permission of `who` with `wanted` on top must be something.
 Result<void> leaves_something(const policy::Narrowing& wanted, const Principal& who) {
   policy::Permission permission = who.permission;
@@ -87,21 +94,17 @@ Result<Revocation> parse_revocation(std::string_view body) {
 
 Task<Result<MintedToken>> Tokens::mint(policy::Narrowing wanted, Principal who, std::string shown) {
   // The operator acts in whatever tenant a request names; a token of theirs stays in this one.
-  bool in_another = who.is_operator && who.tenant != store::kDefaultTenant;
-  if (in_another && !wanted.tenant) wanted.tenant = who.tenant;
+  if (who.roams && !wanted.tenant && !is_to_roam(wanted, who)) wanted.tenant = who.tenant;
   HAKO_CO_TRYV(leaves_something(wanted, who));
   wire::Macaroon token;
   if (!who.token_id.empty()) {
     HAKO_CO_TRY(token, wire::parse_macaroon(shown));
   } else {
-    auto work = [who](TenantStore& tenants) -> Result<ApiKey> {
-      HAKO_TRYV(still_valid(tenants, who));
-      HAKO_TRY(auto key, tenants.find_key_by_id(who.key_id));
-      return key.value_or(ApiKey());
-    };
-    auto key = co_await store_.with_tenants(std::move(work));
-    if (!key) co_return key_error(key.error(), "key not read");
-    std::string root = token_root_key(master_, key.value().id, key.value().hash);
+    auto work = [who](TenantStore& tenants) { return still_valid(tenants, who); };
+    auto secret = co_await store_.with_tenants(std::move(work));
+    if (!secret) co_return key_error(secret.error(), "key not read");
+    // Of the secret that was shown: the token ends when that does.
+    std::string root = token_root_key(master_, who.key_id, secret.value().hash);
     HAKO_CO_TRY(token, wire::mint(root, who.key_id + "." + random_hex(kIdentifierBytes)));
   }
   MintedToken minted;
@@ -111,7 +114,8 @@ Task<Result<MintedToken>> Tokens::mint(policy::Narrowing wanted, Principal who, 
 }
 
 Task<Result<void>> Tokens::revoke(Revocation what, Principal who) {
-  auto work = [what, who, master = master_](TenantStore& tenants) -> Result<void> {
+  // Whether it is new.
+  auto work = [what, who, master = master_](TenantStore& tenants) -> Result<bool> {
     HAKO_TRYV(still_valid(tenants, who));
     std::string key_id = key_of(what.identifier);
     if (key_id.empty()) return no_token();
@@ -120,23 +124,29 @@ Task<Result<void>> Tokens::revoke(Revocation what, Principal who) {
     bool manages = policy::may(who.permission, policy::Action::key_manage, unix_now_ms()).allowed;
     if (!key || !(own || (manages && sees_key(who, *key)))) return no_token();
     if (!own) {
+      HAKO_TRYV(may_still_manage(tenants, who));
       HAKO_TRYV(may_manage(who, *key));
     }
     if (what.token && !is_token_of(*what.token, *key, master)) {
       return Error(ErrorCode::invalid_argument, "this token is of no key as it is now");
     }
     HAKO_TRYV(tenants.forget_revoked_before(unix_now_ms()));
+    HAKO_TRY(bool known, tenants.is_token_revoked(what.identifier));
+    if (known) return false;
     HAKO_TRY(int64_t revoked, tenants.count_revoked(key_id));
     if (revoked >= kMostRevoked) {
       return Error(ErrorCode::resource_exhausted,
                    "too many tokens of this key are revoked: rotate it, which ends all of them");
     }
     // Whatever end this copy has, there may be others of the same token that have a later one.
-    return tenants.revoke_token(what.identifier, key_id, INT64_MAX);
+    HAKO_TRYV(tenants.revoke_token(what.identifier, key_id, INT64_MAX));
+    return true;
   };
   auto revoked = co_await store_.with_tenants(std::move(work));
   if (!revoked) co_return key_error(revoked.error(), "token not revoked");
-  co_await changed_(who.tenant);
+  if (!revoked.value()) co_return ok();
+  KeyChange change{who.tenant, key_of(what.identifier), what.identifier};
+  co_await changed_(std::move(change));
   co_return ok();
 }
 

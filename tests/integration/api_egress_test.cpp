@@ -413,6 +413,13 @@ TEST_F(ApiEgressTest, NoLabelRisesWhileALinkMayBeThereThatNoRecordHas) {
     auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + b);
     EXPECT_EQ(detail.body.at("label"), "public");
 
+    // To another tenant's no link leads.
+    EXPECT_EQ((co_await lab.ask(Verb::post, "/v1/tenants", R"({"name":"acme"})")).status, 201u);
+    auto made = co_await lab.ask_in("acme", Verb::post, "/v2/sandboxes", R"({"templateID":"base"})");
+    std::string theirs = "/v1/sandboxes/" + std::string(made.body.at("sandboxID").as_string());
+    auto risen = co_await lab.ask_in("acme", Verb::post, theirs + "/label", R"({"label":"internal"})");
+    EXPECT_EQ(risen.status, 200u) << risen.message();
+
     lab.node.before = nullptr;
     EXPECT_EQ((co_await lab.ask(Verb::post, raise, R"({"label":"internal"})")).status, 200u);
     EXPECT_TRUE(lab.node.policy_of(a).links.empty());
@@ -516,7 +523,8 @@ TEST_F(ApiEgressTest, AnUploadWithALabelRaisesFirst) {
     std::string id(made.body.at("sandboxID").as_string());
     std::string token(made.body.at("envdAccessToken").as_string());
     struct Upload {
-      static Task<unsigned> send(ApiLab& lab, std::string id, std::string label, std::string token) {
+      static Task<unsigned> send(ApiLab& lab, std::string id, std::string label, std::string token,
+                                 std::string key = {}) {
         auto stream = co_await http::connect_tcp("127.0.0.1", lab.port, 5s);
         http::Client client(std::move(stream.value()));
         http::Request request;
@@ -526,6 +534,7 @@ TEST_F(ApiEgressTest, AnUploadWithALabelRaisesFirst) {
         request.fields.set("E2b-Sandbox-Id", id);
         request.fields.set("X-Hako-Label", label);
         if (!token.empty()) request.fields.set("X-Access-Token", token);
+        if (!key.empty()) request.fields.set("X-API-Key", key);
         request.body = "data";
         auto response = co_await client.exchange(std::move(request));
         co_return response.value().status;
@@ -533,6 +542,9 @@ TEST_F(ApiEgressTest, AnUploadWithALabelRaisesFirst) {
     };
     EXPECT_EQ(co_await Upload::send(lab, id, "secret", ""), 401u);
     EXPECT_EQ(co_await Upload::send(lab, id, "secret", "guess"), 401u);
+    // The gate would refuse it whatever the key is: so it changes nothing before.
+    EXPECT_EQ(co_await Upload::send(lab, id, "secret", "guess", lab.key), 401u);
+    EXPECT_EQ(co_await Upload::send(lab, "inone", "secret", "guess", lab.key), 401u);
     EXPECT_EQ(co_await Upload::send(lab, id, "top", token), 400u);
     EXPECT_EQ(co_await Upload::send(lab, "inone", "secret", token), 401u);
     auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + id);

@@ -78,6 +78,7 @@ TEST(Grants, SurviveTheRecord) {
   Principal who = holder("k1", {Action::files_read, Action::sandbox_read});
   who.token_id = "k1.0123456789abcdef";
   who.permission[0].leaves.expires_ms = kNow + 5;
+  who.narrowed = 2;
   Grants grants;
   ASSERT_TRUE(add_grant(grants, *grant_for(who, box()), kNow).value());
   EXPECT_FALSE(add_grant(grants, *grant_for(who, box()), kNow).value());
@@ -92,23 +93,70 @@ TEST(Grants, SurviveTheRecord) {
   EXPECT_EQ(find_grant(grants, std::string(40, 'a'), kNow), nullptr);
 }
 
-TEST(Grants, AreBoundedAndNobodyPushesOutAnother) {
+Grant grant_of(std::string key, std::string token = {}, size_t narrowed = 0, int64_t expires = 0) {
+  Principal who = holder(std::move(key), {Action::files_read});
+  who.token_id = std::move(token);
+  who.narrowed = narrowed;
+  if (expires != 0) who.permission[0].leaves.expires_ms = expires;
+  return *grant_for(who, box());
+}
+
+bool has(const Grants& grants, const Grant& grant) {
+  return find_grant(grants, grant.token, kNow) != nullptr;
+}
+
+TEST(Grants, AreBoundedAndTheGreediestMakesRoom) {
+  Grants grants;
+  Grant lone = grant_of("k1");
+  ASSERT_TRUE(add_grant(grants, lone, kNow));
+  for (size_t i = 1; i < kMostSandboxGrants; ++i) {
+    ASSERT_TRUE(add_grant(grants, grant_of("k2", "t" + std::to_string(i)), kNow));
+  }
+  Grant newcomer = grant_of("k3"), another = grant_of("k2", "another");
+  auto refused = add_grant(grants, newcomer, kNow, Room::if_free);
+  EXPECT_EQ(refused.error().code(), ErrorCode::resource_exhausted);
+  ASSERT_TRUE(add_grant(grants, newcomer, kNow));
+  ASSERT_TRUE(add_grant(grants, another, kNow));
+  EXPECT_EQ(grants.size(), kMostSandboxGrants);
+  EXPECT_TRUE(has(grants, lone) && has(grants, newcomer) && has(grants, another));
+  EXPECT_FALSE(has(grants, grant_of("k2", "t1")));
+  EXPECT_FALSE(has(grants, grant_of("k2", "t2")));
+  EXPECT_TRUE(has(grants, grant_of("k2", "t3")));
+  // What has expired goes first.
+  grants[5].expires_ms = kNow;
+  ASSERT_TRUE(add_grant(grants, grant_of("k4"), kNow, Room::if_free));
+}
+
+TEST(Grants, OneForEachOfManyKeysIsKept) {
   Grants grants;
   for (size_t i = 0; i < kMostSandboxGrants; ++i) {
-    Principal who = holder(i == 0 ? "k1" : "k2", {Action::files_read});
-    who.token_id = "t" + std::to_string(i);
-    ASSERT_TRUE(add_grant(grants, *grant_for(who, box()), kNow));
+    ASSERT_TRUE(add_grant(grants, grant_of("k" + std::to_string(i)), kNow));
   }
-  std::string first_of_k1 = grants.front().token, first_of_k2 = grants[1].token;
-  auto refused = add_grant(grants, *grant_for(holder("k3", {Action::files_read}), box()), kNow);
+  Grants before = grants;
+  EXPECT_EQ(add_grant(grants, grant_of("new"), kNow).error().code(), ErrorCode::resource_exhausted);
+  EXPECT_EQ(grants, before);
+}
+
+TEST(Grants, ATokenHasFewAndWhatWasNarrowedMostMakesRoom) {
+  Grants grants;
+  Grant maker = grant_of("k1", "t", 1), helper = grant_of("k1", "t", 2, kNow + 1);
+  Grant beside = grant_of("k1", "other", 5);
+  for (const Grant& grant : {maker, helper, beside}) ASSERT_TRUE(add_grant(grants, grant, kNow));
+  for (int64_t i = 2; i < 50; ++i) {
+    ASSERT_TRUE(add_grant(grants, grant_of("k1", "t", 3, kNow + i), kNow));
+  }
+  EXPECT_EQ(grants.size(), kMostGrantsOfOne + 1);
+  EXPECT_TRUE(has(grants, maker) && has(grants, helper) && has(grants, beside));
+  EXPECT_FALSE(has(grants, grant_of("k1", "t", 3, kNow + 2)));
+  EXPECT_TRUE(has(grants, grant_of("k1", "t", 3, kNow + 49)));
+  // One that was narrowed more takes the place of none.
+  Grants full;
+  for (int64_t i = 0; i < int64_t(kMostGrantsOfOne); ++i) {
+    ASSERT_TRUE(add_grant(full, grant_of("k1", "t", 1, kNow + 1 + i), kNow));
+  }
+  auto refused = add_grant(full, grant_of("k1", "t", 2, kNow + 99), kNow);
   EXPECT_EQ(refused.error().code(), ErrorCode::resource_exhausted);
-  ASSERT_TRUE(add_grant(grants, *grant_for(holder("k2", {Action::files_write}), box()), kNow));
-  EXPECT_EQ(grants.size(), kMostSandboxGrants);
-  EXPECT_NE(find_grant(grants, first_of_k1, kNow), nullptr);
-  EXPECT_EQ(find_grant(grants, first_of_k2, kNow), nullptr);
-  // What has expired goes first.
-  grants[3].expires_ms = kNow;
-  ASSERT_TRUE(add_grant(grants, *grant_for(holder("k3", {Action::files_read}), box()), kNow));
+  EXPECT_TRUE(add_grant(full, maker, kNow));
 }
 
 TEST(Grants, TheGateIsToldWhoseTheyAre) {
@@ -170,6 +218,17 @@ TEST(Admission, CountsEachBudgetOnItsOwn) {
   use.budgets[0].boxes = 3;
   EXPECT_NE(admit(permission, {}, record, use).error().message().find("key k1.boxes"),
             std::string::npos);
+}
+
+TEST(Admission, ATenantsLimitCountsAllThatItHas) {
+  policy::Permission permission(1);
+  permission[0] = {"tenant default", {}, budget_of_tenant(store::kDefaultTenant)};
+  permission[0].leaves.boxes = 2;
+  store::Store::InUse use;
+  use.tenant.boxes = 1;
+  EXPECT_TRUE(admit(permission, {}, box(), use));
+  use.tenant.boxes = 2;
+  EXPECT_FALSE(admit(permission, {}, box(), use));
 }
 
 }  // namespace

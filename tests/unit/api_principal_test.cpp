@@ -74,6 +74,30 @@ TEST(Principal, AnOperatorsTokenForAnAgentOrSingleBoxesManagesNoTenants) {
     EXPECT_FALSE(manages_tenants(principal(credential("platform", {caveat})))) << caveat;
 }
 
+TEST(Principal, AnOldSecretManagesNoKeysAndEndsWithItsGrace) {
+  Credential shown = credential("owner");
+  shown.key.hash = "new";
+  shown.key.old_hash = "old";
+  shown.key.old_until_ms = kNow + 1;
+  Principal present = principal(shown);
+  EXPECT_TRUE(policy::may(present.permission, Action::key_manage, kNow).allowed);
+  EXPECT_EQ(present.key_state, state_of(shown.key, "new", shown.tenant));
+  shown.old_secret = true;
+  Principal old = principal(shown);
+  EXPECT_EQ(old.key_state, state_of(shown.key, "old", shown.tenant));
+  EXPECT_NE(old.key_state, present.key_state);
+  EXPECT_FALSE(policy::may(old.permission, Action::key_manage, kNow).allowed);
+  EXPECT_TRUE(policy::may(old.permission, Action::sandbox_exec, kNow).allowed);
+  EXPECT_FALSE(policy::may(old.permission, Action::sandbox_exec, kNow + 1).allowed);
+}
+
+TEST(Principal, OnlyTheOperatorsRoamAndNotThoseForOneTenant) {
+  EXPECT_TRUE(principal(credential("platform")).roams);
+  EXPECT_TRUE(principal(credential("platform", {"agent = build"})).roams);
+  EXPECT_FALSE(principal(credential("platform", {"agent = build", "tenant = default"})).roams);
+  EXPECT_FALSE(principal(credential("owner")).roams);
+}
+
 TEST(Principal, ACaveatThatNobodyUnderstandsIsNoToken) {
   auto made = make_principal(credential("owner", {"boxes <= 1", "mood = good"}), config::Config());
   ASSERT_FALSE(made);
