@@ -1,6 +1,6 @@
 """Whatever is killed at whatever moment: nothing is lost that was promised, nothing left behind.
 
-HAKO_CHAOS_ROUNDS: how many rounds (200); HAKO_CHAOS_INJECTIONS: how many failing system calls (none);
+HAKO_CHAOS_ROUNDS: how many rounds (100); HAKO_CHAOS_INJECTIONS: how many failing system calls (none);
 HAKO_CHAOS_SEED: which ones.
 """
 
@@ -19,7 +19,7 @@ from inventory import orphans  # noqa: E402
 from planting import Planted  # noqa: E402
 from rounds import Chaos  # noqa: E402
 
-ROUNDS = int(os.environ.get("HAKO_CHAOS_ROUNDS", "200"))
+ROUNDS = int(os.environ.get("HAKO_CHAOS_ROUNDS", "100"))
 INJECTIONS = int(os.environ.get("HAKO_CHAOS_INJECTIONS", "0"))
 SEED = int(os.environ.get("HAKO_CHAOS_SEED", "1"))
 NOTHING = {"processes": [], "folders": [], "slots": [], "sockets": []}
