@@ -75,16 +75,31 @@ bool has_stopped(pid_t pid, int& status) {
   return false;
 }
 
+/// Stops the process where it waits in a system call; whoever computes is let go on for a moment.
+void stop_in_call(pid_t pid, user_regs_struct& registers) {
+  constexpr long kSyscall = 0x050f;
+  for (int i = 0; i < 500; ++i) {
+    int status = 0;
+    EXPECT_EQ(::ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr), 0);
+    EXPECT_EQ(::waitpid(pid, &status, __WALL), pid);
+    EXPECT_EQ(::ptrace(PTRACE_GETREGS, pid, nullptr, &registers), 0);
+    errno = 0;
+    long behind = ::ptrace(PTRACE_PEEKTEXT, pid, registers.rip - 2, nullptr);
+    if (errno == 0 && (behind & 0xffff) == kSyscall) return;
+    EXPECT_EQ(::ptrace(PTRACE_CONT, pid, nullptr, nullptr), 0);
+    std::this_thread::sleep_for(10ms);
+  }
+  ADD_FAILURE() << "it never waits in a system call";
+}
+
 /// What the call returned in the process `pid`; nothing if it was ended.
 std::optional<long> call_in(pid_t pid, const Call& call) {
   int status = 0;
   EXPECT_EQ(::ptrace(PTRACE_SEIZE, pid, nullptr, nullptr), 0) << ::strerror(errno);
-  EXPECT_EQ(::ptrace(PTRACE_INTERRUPT, pid, nullptr, nullptr), 0);
-  EXPECT_EQ(::waitpid(pid, &status, __WALL), pid);
   user_regs_struct before{}, registers{};
-  EXPECT_EQ(::ptrace(PTRACE_GETREGS, pid, nullptr, &before), 0);
+  stop_in_call(pid, before);
   registers = before;
-  // It waits in a system call, so the instruction for one is right behind.
+  // The instruction for a system call is right behind.
   registers.rip -= 2;
   registers.rax = static_cast<unsigned long>(call.number);
   registers.orig_rax = ~0ul;
