@@ -3,6 +3,7 @@
 Programs come from $HAKO_BIN_DIR, images from $HAKO_IMAGE_DIR.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,21 @@ IMAGES = os.environ.get("HAKO_IMAGE_DIR", "/var/cache/hako/images")
 HAKO = os.path.abspath(os.path.join(BIN, "hako"))
 HAKOD = os.path.abspath(os.path.join(BIN, "hakod"))
 
-_next_uid_base = 700_000 + (os.getpid() % 1000) * 20_000
+def claim_uids():
+    """The first of 20,000 uids that no other test on this machine uses, and what holds the claim.
+
+    The kernel gives an abstract socket's name back when its owner dies, whichever way."""
+    for slot in range(1000):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0hako-e2e-uids-{slot}")
+        except OSError as error:
+            claim.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            continue
+        return 700_000 + slot * 20_000, claim
+    raise AssertionError("all ranges of uids for tests are in use")
 
 
 def free_port():
@@ -41,9 +56,7 @@ class Hako:
     changed: they hold from the next start."""
 
     def __init__(self, pool=2, settings="", images=IMAGES, prefix=(), gate=None, variables=None):
-        global _next_uid_base
-        self.uid_base = _next_uid_base
-        _next_uid_base += 20_000
+        self.uid_base, self._uid_claim = claim_uids()
         self.state = tempfile.mkdtemp(prefix="hako-e2e-", dir="/var/tmp")
         self.run_dir = tempfile.mkdtemp(prefix="hako-e2e-", dir="/run")
         os.chmod(self.state, 0o711)
@@ -247,3 +260,4 @@ class Hako:
             os.unlink(f"/run/hako-uids-{self.uid_base}.lock")
         except FileNotFoundError:
             pass
+        self._uid_claim.close()
