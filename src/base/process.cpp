@@ -43,6 +43,7 @@ Process& Process::operator=(Process&& other) noexcept {
   std::swap(owned_, other.owned_);
   std::swap(status_, other.status_);
   std::swap(pidfd_, other.pidfd_);
+  std::swap(failures_, other.failures_);
   return *this;
 }
 
@@ -222,10 +223,19 @@ pid_t fork_into(unsigned long namespaces) {
 
 }  // namespace
 
-Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, ChildSetup setup) {
+namespace {
+
+struct Child {
+  pid_t pid = -1;
+  Fd pidfd, failures;
+};
+
+Result<Child> fork_child(const ProcessSpec& spec, ChildSetup setup) {
   int pipe_fds[2];
   if (::pipe2(pipe_fds, O_CLOEXEC) < 0) return Error::from_errno(errno, "pipe");
-  Fd failure_read(pipe_fds[0]), failure_write(pipe_fds[1]);
+  Child child;
+  child.failures = Fd(pipe_fds[0]);
+  Fd failure_write(pipe_fds[1]);
 
   ChildPlan plan{spec.path.c_str(), {}, {}, spec.fds, failure_write.get(), setup};
   for (const auto& argument : spec.argv) plan.argv.push_back(const_cast<char*>(argument.c_str()));
@@ -237,30 +247,63 @@ Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, C
   sigset_t all, before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t pid = fork_into(setup.namespaces);
+  child.pid = fork_into(setup.namespaces);
   int fork_error = errno;
-  if (pid == 0) run_child(plan);
+  if (child.pid == 0) run_child(plan);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (pid < 0) return Error::from_errno(fork_error, "fork");
-  failure_write.reset();
+  if (child.pid < 0) return Error::from_errno(fork_error, "fork");
 
   // Until we reap it the pid cannot be reused, so this names our child.
-  Fd pidfd(::pidfd_open(pid, 0));
+  child.pidfd = Fd(::pidfd_open(child.pid, 0));
+  if (child.pidfd) return child;
+  int os_error = errno;
+  ::kill(child.pid, SIGKILL);
+  while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return Error::from_errno(os_error, "pidfd_open");
+}
+
+/// What a child has said, if it has said something, before its end of the pipe was closed.
+Result<void> outcome(const ChildFailure& failure, size_t bytes) {
+  if (bytes != sizeof failure) return ok();
+  std::string what(failure.what, ::strnlen(failure.what, sizeof failure.what));
+  return Error::from_errno(failure.os_error, what);
+}
+
+}  // namespace
+
+Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, ChildSetup setup) {
+  HAKO_TRY(auto child, fork_child(spec, setup));
   ChildFailure failure{};
   ssize_t n;
   do {
-    n = ::read(failure_read.get(), &failure, sizeof failure);
+    n = ::read(child.failures.get(), &failure, sizeof failure);
   } while (n < 0 && errno == EINTR);
-  if (n == sizeof failure || !pidfd) {
-    if (!pidfd) ::kill(pid, SIGKILL);
-    int status;
-    while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    if (n != sizeof failure) return Error(ErrorCode::internal, "pidfd_open failed");
-    failure.what[sizeof failure.what - 1] = 0;
-    return Error::from_errno(failure.os_error, std::string(failure.what) + " " + spec.path);
-  }
-  return Process(executor, pid, std::move(pidfd), true);
+  Process process(executor, child.pid, std::move(child.pidfd), true);
+  auto started = outcome(failure, n < 0 ? 0 : static_cast<size_t>(n));
+  // The failed child is reaped with `process`.
+  if (!started) return started.error().with_context(spec.path);
+  return process;
+}
+
+Result<Process> start_spawning(asio::any_io_executor executor, const ProcessSpec& spec,
+                               ChildSetup setup) {
+  HAKO_TRY(auto child, fork_child(spec, setup));
+  Process process(executor, child.pid, std::move(child.pidfd), true);
+  process.failures_ =
+      std::make_unique<asio::posix::stream_descriptor>(executor, child.failures.release());
+  return process;
+}
+
+Task<Result<void>> Process::started() {
+  if (!failures_) co_return ok();
+  ChildFailure failure{};
+  boost::system::error_code error;
+  size_t bytes = co_await asio::async_read(*failures_, asio::buffer(&failure, sizeof failure),
+                                           asio::redirect_error(asio::use_awaitable, error));
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+  failures_.reset();
+  co_return outcome(failure, bytes);
 }
 
 }  // namespace hako

@@ -46,6 +46,9 @@ class Process {
   /// that is never used twice.
   uint64_t start_time() const { return start_time_; }
 
+  /// After start_spawning(): returns when the program runs, or with the error of the step that failed.
+  /// Cancel: safe, the process goes on. To be called once; at once true of one that spawn() made.
+  Task<Result<void>> started();
   /// Waits for the end and reaps. Cancel: safe, the process goes on.
   Task<ExitStatus> wait();
   /// The same for with_deadline(), which takes what may fail.
@@ -63,6 +66,8 @@ class Process {
   static Result<Process> adopt(asio::any_io_executor executor, pid_t pid, uint64_t start_time);
 
  private:
+  friend Result<Process> start_spawning(asio::any_io_executor, const struct ProcessSpec&,
+                                        struct ChildSetup);
   void reap();
   pid_t pid_ = -1;
   uint64_t start_time_ = 0;
@@ -70,6 +75,8 @@ class Process {
   bool owned_ = true;
   std::optional<ExitStatus> status_;
   std::unique_ptr<asio::posix::stream_descriptor> pidfd_;
+  /// Where a child says why its program does not run; ends when it does.
+  std::unique_ptr<asio::posix::stream_descriptor> failures_;
 };
 
 /// Field 22 of /proc/PID/stat. not_found also for a process that has ended and is only not reaped.
@@ -89,5 +96,9 @@ struct ChildSetup {
 /// Starts a process. Errors: that of the failed step, exec included (not_found for a missing file).
 Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec,
                       ChildSetup setup = {});
+/// The same without waiting for it: Process::started() says how it went. For children that may be
+/// long about it, as those are that enter a group with little of the processors.
+Result<Process> start_spawning(asio::any_io_executor executor, const ProcessSpec& spec,
+                               ChildSetup setup = {});
 
 }  // namespace hako

@@ -21,7 +21,8 @@ std::string_view to_string(Isolation isolation);
 enum class AccelMode { automatic, kvm, tcg };
 
 /// Starts a VMM process. The node hands in one that jails it; tests may start it plainly.
-/// The spec's descriptors stay the caller's.
+/// The spec's descriptors stay the caller's, who may close them at once. The program need not run yet
+/// (see start_spawning()).
 using Launcher = std::function<Result<Process>(const ProcessSpec&)>;
 
 struct MachineSize {

@@ -31,6 +31,10 @@ struct VmmJail {
 /// or gid 0; else that of the failed step, which it names.
 Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
                            const VmmJail& jail);
+/// The same without waiting for it (see start_spawning()): in the groups of a tenant that keeps its
+/// processors busy it may take a second, and whoever waits for one does nothing for others.
+Result<Process> start_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
+                          const VmmJail& jail);
 
 /// For a daemon that was started by root: ipc and uts namespaces of its own, a root that shows
 /// `files` and its own process, and then drop_privileges().

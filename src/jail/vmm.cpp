@@ -105,11 +105,12 @@ struct Step {
 /// In this order, each needing what a later one takes away. Before them, the fork: into a pid
 /// namespace (Wall::processes).
 constexpr Step kSteps[] = {
-    {Wall::share, "enter its control groups", enter_cgroups},
     {Wall::network, "join the empty network namespace", join_network},
     {Wall::namespaces, "make ipc and uts namespaces", own_ipc_and_uts},
     {Wall::root, "enter the VMM's root", enter_root},
     {Wall::limits, "limit resources", limit_resources},
+    // As late as root can: from here on it has no more of the processors than its tenant.
+    {Wall::share, "enter its control groups", enter_cgroups},
     {Wall::user, "change user", change_user},
     // Last of the namespaces, so that it owns none of them.
     {Wall::user_namespace, "make a user namespace", own_user_namespace},
@@ -180,10 +181,8 @@ Result<gid_t> kvm_group() {
   return info.st_gid;
 }
 
-}  // namespace
-
-Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
-                           const VmmJail& jail) {
+Result<Process> launch(asio::any_io_executor executor, const ProcessSpec& spec,
+                       const VmmJail& jail, decltype(spawn)* start) {
   if (jail.uid == 0 || jail.gid == 0)
     return Error(ErrorCode::invalid_argument, "a VMM never runs as root");
   Fd root, netns;
@@ -212,7 +211,19 @@ Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& sp
   ChildSetup setup{enter_jail, &plan};
   setup.exec_mark = shared->exec_mark;
   if (stands(Wall::processes)) setup.namespaces = CLONE_NEWPID;
-  return spawn(executor, spec, setup);
+  return start(executor, spec, setup);
+}
+
+}  // namespace
+
+Result<Process> launch_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
+                           const VmmJail& jail) {
+  return launch(executor, spec, jail, spawn);
+}
+
+Result<Process> start_vmm(asio::any_io_executor executor, const ProcessSpec& spec,
+                          const VmmJail& jail) {
+  return launch(executor, spec, jail, start_spawning);
 }
 
 }  // namespace hako::jail

@@ -123,6 +123,7 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   creating_.insert(request.box);
   Creating creating{creating_, request.box};
   Activity::Busy busy(activity_);
+  auto start = std::chrono::steady_clock::now();
   bool from_pool = false;
   auto claimed = co_await claim(request, from_pool);
   if (!claimed) co_return claimed.error();
@@ -131,6 +132,11 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   Created created;
   created.record = claimed.value()->record();
   created.from_pool = from_pool;
+  auto took = std::chrono::steady_clock::now() - start;
+  log_info("box_made",
+           {{"box", request.box},
+            {"from_pool", from_pool},
+            {"ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
   keep(request.box, std::move(claimed).value());
   co_return std::move(created);
 }

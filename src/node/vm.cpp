@@ -104,7 +104,7 @@ Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& own_rootfs, Fd& tap) 
   jail.kvm = record_.isolation == engine::Isolation::hardware;
   HAKO_TRY(jail.largest_file, size_of(scratch_.get()));
   devices.launcher = [executor = context_.executor, jail](const ProcessSpec& spec) {
-    return jail::launch_vmm(executor, spec, jail);
+    return jail::start_vmm(executor, spec, jail);
   };
   return devices;
 }

@@ -57,6 +57,45 @@ TEST_F(ProcessTest, SaysHowItEnded) {
   EXPECT_EQ(status.signal, SIGTERM);
 }
 
+Task<void> started_into(Process& process, std::optional<Result<void>>& started) {
+  started = co_await process.started();
+}
+
+TEST_F(ProcessTest, NobodyWaitsForAChildThatIsLongAboutItsStart) {
+  int gate[2];
+  ASSERT_EQ(::pipe(gate), 0);
+  Fd let_go(gate[1]), held(gate[0]);
+  ChildSetup setup{[](void* context, const char** what) {
+                     char byte;
+                     *what = "wait to be let go";
+                     return ::read(*static_cast<int*>(context), &byte, 1) == 1 ? 0 : ECANCELED;
+                   },
+                   &gate[0]};
+  // Would wait for ever in spawn().
+  auto begun = start_spawning(io.get_executor(), shell("exit 3"), setup);
+  ASSERT_TRUE(begun) << begun.error().message();
+  std::optional<Result<void>> started;
+  asio::co_spawn(io, started_into(begun.value(), started), asio::detached);
+  io.run_for(50ms);
+  EXPECT_FALSE(started) << "its program cannot run yet";
+  ASSERT_EQ(::write(let_go.get(), "x", 1), 1);
+  io.run_for(10s);
+  ASSERT_TRUE(started && *started);
+  EXPECT_EQ(wait(begun.value()).code, 3);
+}
+
+TEST_F(ProcessTest, AStartThatFailsIsToldLater) {
+  auto begun = start_spawning(io.get_executor(), {"/no/such/program", {"x"}, {}, {}});
+  ASSERT_TRUE(begun);
+  std::optional<Result<void>> started;
+  asio::co_spawn(io, started_into(begun.value(), started), asio::detached);
+  io.run_for(10s);
+  ASSERT_TRUE(started);
+  ASSERT_FALSE(*started);
+  EXPECT_EQ(started->error().code(), ErrorCode::not_found);
+  EXPECT_NE(wait(begun.value()).code, 0);
+}
+
 TEST_F(ProcessTest, FailuresNameTheStep) {
   auto missing = spawn(io.get_executor(), {"/no/such/program", {"x"}, {}, {}});
   ASSERT_FALSE(missing);

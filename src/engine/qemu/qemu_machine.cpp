@@ -181,7 +181,15 @@ void QemuMachine::release() {
   qemu_.process.release();
 }
 
+Task<Result<void>> QemuMachine::wait_started(Duration limit) {
+  auto started = qemu_.process.started();
+  auto in_time = co_await with_deadline(limit, std::move(started));
+  if (!in_time) co_return in_time.error().with_context("start the VMM's program");
+  co_return ok();
+}
+
 Task<Result<void>> QemuMachine::begin(Duration limit) {
+  HAKO_CO_TRYV(co_await wait_started(limit));
   std::vector<qmp::Command> commands;
   commands.push_back({"qmp_capabilities", {}});
   commands.push_back({"cont", {}});
@@ -194,6 +202,7 @@ Task<Result<void>> QemuMachine::begin(Duration limit) {
 }
 
 Task<Result<void>> QemuMachine::load(const std::string& state, Duration limit) {
+  HAKO_CO_TRYV(co_await wait_started(limit));
   HAKO_CO_TRY(auto source, make_state_source(state));
   // All in one write, even before QEMU has opened the channel: nothing waits for a reply.
   std::vector<qmp::Command> commands;

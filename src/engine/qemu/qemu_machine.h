@@ -51,6 +51,7 @@ class QemuMachine final : public Machine {
   Task<void> quit();
 
  private:
+  Task<Result<void>> wait_started(Duration limit);
   Task<Result<std::string>> run_state();
   Task<Result<void>> order(std::string command);
   /// `error`, with what became of QEMU and what it wrote last.
