@@ -10,6 +10,7 @@ hako_test(guest_daemon_test LABELS integration DEPENDS guest http
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_files_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_transfer_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_watch_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_freeze_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_codec_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/guest_relay_test.cpp)
 add_dependencies(guest_daemon_test guest_program)

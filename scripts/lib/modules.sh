@@ -3,7 +3,7 @@
 # Roots of what a box loads; their dependencies are found by themselves. crc32c comes first: erofs
 # and ext4 ask the crypto layer for it by name, so no dependency shows it.
 guest_modules=(crc32c_generic crc32c-intel virtio_mmio virtio_blk virtio_net virtio_console
-  virtio-rng overlay erofs ext4)
+  virtio-rng overlay erofs ext4 tcp_diag)
 # The same for the machine in which tests run real KVM.
 outer_modules=("${guest_modules[@]}" virtio_pci kvm-amd tun
   nf_tables nft_chain_nat nft_ct nft_reject_inet nft_tproxy)

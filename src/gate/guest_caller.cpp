@@ -81,17 +81,29 @@ Task<Result<http::Response>> GuestCaller::ask(MachineRef machine, http::Request 
 
 Task<Result<void>> GuestCaller::init(MachineRef machine, boost::json::object init,
                                      Duration deadline) {
-  auto work = send_init(std::move(machine), boost::json::serialize(init));
+  auto work = post(std::move(machine), "/init", boost::json::serialize(init));
   co_return co_await with_deadline(deadline, std::move(work));
 }
 
-Task<Result<void>> GuestCaller::send_init(MachineRef machine, std::string body) {
+Task<Result<void>> GuestCaller::freeze(MachineRef machine, Duration deadline) {
+  auto work = post(std::move(machine), "/freeze", "{}");
+  co_return co_await with_deadline(deadline, std::move(work));
+}
+
+Task<Result<void>> GuestCaller::thaw(MachineRef machine, Duration deadline) {
+  auto work = post(std::move(machine), "/thaw", "{}");
+  co_return co_await with_deadline(deadline, std::move(work));
+}
+
+Task<Result<void>> GuestCaller::post(MachineRef machine, std::string target, std::string body) {
   http::Request request;
   request.method = http::Verb::post;
-  request.target = "/init";
+  request.target = std::move(target);
   request.fields.set(http::Field::content_type, "application/json");
   request.body = std::move(body);
   HAKO_CO_TRY(auto response, co_await ask(machine, std::move(request), kLongestAnswer));
+  if (response.status == 404 || response.status == 501)
+    co_return Error(ErrorCode::unsupported, guest_error(response).message());
   if (response.status != 204) co_return guest_error(response);
   co_return ok();
 }

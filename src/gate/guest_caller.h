@@ -31,6 +31,12 @@ class GuestCaller {
   Task<Result<void>> wait_ready(MachineRef machine, Duration deadline);
   /// failed_precondition with the guest's text.
   Task<Result<void>> init(MachineRef machine, boost::json::object init, Duration deadline);
+  /// Stops every program in the guest, and writes its disk out. Then nothing moves there before
+  /// thaw() or init(). failed_precondition with the guest's text, and then nothing is stopped;
+  /// unsupported by guests from before there was this. After any other error nobody knows.
+  Task<Result<void>> freeze(MachineRef machine, Duration deadline);
+  /// Lets them go on. A guest that is not frozen: success. Errors: as those of freeze().
+  Task<Result<void>> thaw(MachineRef machine, Duration deadline);
   /// Runs a program in the guest to its end. Errors the guest reports, corrupted.
   Task<Result<ExecOutcome>> exec(MachineRef machine, ExecRequest request);
   /// Ends every connection with the guest: idle ones by FIN, waiting for the guest's own; those in
@@ -41,7 +47,7 @@ class GuestCaller {
   Task<Result<void>> knock(MachineRef machine);
   Task<Result<void>> keep_knocking(MachineRef machine);
   Task<Result<http::Response>> ask(MachineRef machine, http::Request request, size_t limit);
-  Task<Result<void>> send_init(MachineRef machine, std::string body);
+  Task<Result<void>> post(MachineRef machine, std::string target, std::string body);
   Task<Result<ExecOutcome>> run(MachineRef machine, ExecRequest request);
 
   MachineTable& table_;

@@ -201,6 +201,8 @@ void NodeLink::take_orders(rpc::Peer& peer) {
   on("machine.egress", &NodeLink::change_egress);
   on("machine.wait_ready", &NodeLink::wait_ready);
   on("machine.init", &NodeLink::init);
+  on("machine.freeze", &NodeLink::freeze);
+  on("machine.thaw", &NodeLink::thaw);
   on("machine.exec", &NodeLink::exec);
   on("machine.quiesce", &NodeLink::quiesce);
   on("gate.certificate", &NodeLink::certificate);
@@ -272,6 +274,20 @@ NodeLink::Answer NodeLink::init(rpc::Payload order) {
   if (!content) co_return Error(ErrorCode::invalid_argument, "init is missing");
   boost::json::object body = *content;
   HAKO_CO_TRYV(co_await guests_.init(machine, std::move(body), deadline));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::freeze(rpc::Payload order) {
+  HAKO_CO_TRY(auto machine, machine_of(order.body));
+  HAKO_CO_TRY(auto deadline, deadline_of(order.body));
+  HAKO_CO_TRYV(co_await guests_.freeze(machine, deadline));
+  co_return done();
+}
+
+NodeLink::Answer NodeLink::thaw(rpc::Payload order) {
+  HAKO_CO_TRY(auto machine, machine_of(order.body));
+  HAKO_CO_TRY(auto deadline, deadline_of(order.body));
+  HAKO_CO_TRYV(co_await guests_.thaw(machine, deadline));
   co_return done();
 }
 

@@ -40,6 +40,8 @@ class NodeLink {
   Answer change_egress(rpc::Payload order);
   Answer wait_ready(rpc::Payload order);
   Answer init(rpc::Payload order);
+  Answer freeze(rpc::Payload order);
+  Answer thaw(rpc::Payload order);
   Answer exec(rpc::Payload order);
   Answer quiesce(rpc::Payload order);
   Answer certificate(rpc::Payload order);

@@ -26,6 +26,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "guest/environment.h"
+#include "guest/generation.h"
 #include "guest/identity.h"
 #include "guest/network.h"
 
@@ -165,6 +166,19 @@ void empty_folder(int folder, dev_t device) {
   ::closedir(listing);
 }
 
+/// This program, under the name by which programs of the box know it. Its memory is this one's.
+Result<void> offer_wait_program() {
+  HAKO_TRYV(make_folder("/run/hako"));
+  HAKO_TRY(auto place, open_file(kWaitProgram, O_WRONLY | O_CREAT, 0755));
+  place.reset();
+  // Only a mount of its own can be read-only.
+  if (::mount("/proc/self/exe", kWaitProgram, nullptr, MS_BIND, nullptr) < 0 ||
+      ::mount(nullptr, kWaitProgram, nullptr,
+              MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, nullptr) < 0)
+    return Error::from_errno(errno, std::string("mount ") + kWaitProgram);
+  return ok();
+}
+
 Result<void> switch_root() {
   for (const char* mounted : {"/dev", "/proc", "/sys", "/run"}) {
     std::string target = std::string(kNewRoot) + mounted;
@@ -242,6 +256,7 @@ Result<void> boot() {
   open_console();
   load_modules();
   open_console();
+  HAKO_TRYV(offer_wait_program());
   HAKO_TRYV(mount_root());
   HAKO_TRYV(switch_root());
   HAKO_TRYV(mount_the_rest());

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/async/task.h"
+#include "guest/freezer.h"
 #include "guest/identity.h"
 #include "guest/processes.h"
 #include "guest/users.h"
@@ -19,6 +20,7 @@ struct Settings {
   bool change_user = true;    ///< false where the daemon is not root
   std::string host_address;   ///< whose POST /init is taken, and who may use the relay
   uint16_t relay_port = 0;    ///< of the way to the loopback address; 0 for none
+  std::string groups;         ///< the control groups of all programs; empty: none are frozen
 };
 
 /// Threads for calls that may block, started when first needed.
@@ -38,11 +40,13 @@ struct Context {
   explicit Context(asio::any_io_executor executor, Settings chosen)
       : settings(std::move(chosen)),
         identity(settings.owns_machine),
+        freezer(settings.groups, settings.owns_machine ? "/" : ""),
         processes(executor, {}),
         watchers(executor, users) {}
 
   Settings settings;
   Identity identity;
+  Freezer freezer;
   UserDatabase users;
   ProcessTable processes;
   Watchers watchers;

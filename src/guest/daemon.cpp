@@ -46,6 +46,7 @@ Result<void> run_daemon(const std::string& address, uint16_t port, Settings sett
   Context context(io.get_executor(), std::move(settings));
   Router router(context);
   TaskGroup tasks(io.get_executor());
+  HAKO_TRYV(context.freezer.prepare());
   HAKO_TRY(auto listener, http::listen_tcp(address, port));
   Fd relay;
   if (context.settings.relay_port != 0) {

@@ -15,6 +15,7 @@
 #include "base/encoding.h"
 #include "base/fd.h"
 #include "guest/network.h"
+#include "guest/remedies.h"
 #include "wire/json_text.h"
 
 namespace hako::guest {
@@ -24,7 +25,6 @@ namespace {
 constexpr size_t kLeastEntropy = 64;
 constexpr size_t kMostEntropy = 4096;
 constexpr int64_t kClockTolerance = 100'000'000;  // ns
-constexpr std::string_view kTemplateItself = "template";  // no box's id: those begin with "i"
 constexpr char kBootId[] = "/run/hako/boot_id";
 constexpr char kKernelBootId[] = "/proc/sys/kernel/random/boot_id";
 
@@ -35,7 +35,8 @@ Error invalid(std::string message) {
 /// In place rather than by rename: these files may be mount points, and their blocks exist already.
 /// A link in its place, as images have them for resolv.conf, is replaced.
 Result<void> rewrite(const char* path, std::string_view content, mode_t mode = 0644) {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
+  // A pipe that root in the box has put there must not hold us up.
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK;
   auto fd = open_file(path, kFlags, mode);
   if (!fd && fd.error().os_error() == ELOOP) {
     if (::unlink(path) < 0) return Error::from_errno(errno, std::string("remove the link ") + path);
@@ -113,25 +114,6 @@ Result<void> rewrite_resolver() {
                                          "\noptions timeout:2 attempts:2\n");
 }
 
-bool has_word(std::string_view line, std::string_view word) {
-  while (!line.empty()) {
-    size_t end = line.find_first_of(" \n");
-    if (line.substr(0, end) == word) return true;
-    line.remove_prefix(end == std::string_view::npos ? line.size() : end + 1);
-  }
-  return false;
-}
-
-/// Whether the operator boots this template to see that clones repeat each other when nothing
-/// reseeds them. Nobody inside the machine, and no message to it, can set the command line.
-bool reseed_is_taken_out() {
-  static const bool value = [] {
-    auto line = read_file("/proc/cmdline");
-    return line && has_word(line.value(), "hako.test_skip_reseed=1");
-  }();
-  return value;
-}
-
 }  // namespace
 
 Result<void> Identity::apply(const json::object& init) {
@@ -152,21 +134,37 @@ Result<void> Identity::apply(const json::object& init) {
     HAKO_TRY(auto parsed, wire::parse_environment(*variables));
     environment = std::move(parsed);
   }
+  generation_ = *generation;
   sandbox_id_ = sandbox_id.value_or("");
   template_id_ = template_id.value_or("");
   if (owns_machine_) {
-    HAKO_TRYV(apply_to_machine(init, *generation));
+    HAKO_TRYV(apply_to_machine(init));
   }
 
   access_token_ = token.value_or("");
-  environment_ = std::move(environment);
+  if (variables) environment_ = std::move(environment);
   if (user && !user->empty()) default_user_ = std::move(*user);
-  default_workdir_ = workdir.value_or("");
-  generation_ = *generation;
+  if (workdir) default_workdir_ = std::move(*workdir);
   return ok();
 }
 
-Result<void> Identity::apply_to_machine(const json::object& init, int64_t generation) {
+Result<void> Identity::set_names(const std::string& hostname, const std::string& machine_id,
+                                 const std::string& boot_id) {
+  if (::sethostname(hostname.data(), hostname.size()) < 0)
+    return Error::from_errno(errno, "set host name");
+  HAKO_TRYV(rewrite("/etc/hostname", hostname + "\n"));
+  HAKO_TRYV(rewrite("/etc/hosts", hosts_file(hostname)));
+  HAKO_TRYV(rewrite("/etc/machine-id", machine_id + "\n", 0444));
+  return rewrite(kBootId, boot_id + "\n", 0444);
+}
+
+bool Identity::stays_as_it_was(Remedy remedy) const {
+  // What clones are made from takes all of it: a pool that is due for a reseed anyway would hide
+  // what is missing in them.
+  return generation_ > 0 && is_taken_out(remedy);
+}
+
+Result<void> Identity::apply_to_machine(const json::object& init) {
   HAKO_TRY(auto encoded, wire::string_member(init, "entropy"));
   auto entropy = base64_decode(encoded.value_or(""));
   if (!entropy || entropy->size() < kLeastEntropy || entropy->size() > kMostEntropy)
@@ -182,20 +180,16 @@ Result<void> Identity::apply_to_machine(const json::object& init, int64_t genera
   if (!boot_id || !is_uuid(*boot_id)) return invalid("field 'bootId' must be a UUID");
 
   HAKO_TRYV(add_entropy(*entropy));
-  // The template itself always reseeds: a pool that is due for it anyway would hide what is missing
-  // in its clones.
-  if (sandbox_id_ == kTemplateItself || !reseed_is_taken_out()) {
+  if (!stays_as_it_was(Remedy::reseed)) {
     HAKO_TRYV(force_reseed());
   }
-  HAKO_TRYV(set_clock(*time));
-  if (::sethostname(hostname->data(), hostname->size()) < 0)
-    return Error::from_errno(errno, "set host name");
-  HAKO_TRYV(rewrite("/etc/hostname", *hostname + "\n"));
-  HAKO_TRYV(rewrite("/etc/hosts", hosts_file(*hostname)));
+  if (!stays_as_it_was(Remedy::clock)) {
+    HAKO_TRYV(set_clock(*time));
+  }
+  if (!stays_as_it_was(Remedy::names)) {
+    HAKO_TRYV(set_names(*hostname, *machine_id, *boot_id));
+  }
   HAKO_TRYV(rewrite_resolver());
-  HAKO_TRYV(rewrite("/etc/machine-id", *machine_id + "\n", 0444));
-  HAKO_TRYV(rewrite(kBootId, *boot_id + "\n", 0444));
-  HAKO_TRYV(rewrite("/run/hako/generation", std::to_string(generation) + "\n"));
   HAKO_TRYV(rewrite("/run/e2b/.E2B_SANDBOX", "true"));
   HAKO_TRYV(rewrite("/run/e2b/.E2B_SANDBOX_ID", sandbox_id_));
   HAKO_TRYV(rewrite("/run/e2b/.E2B_TEMPLATE_ID", template_id_));

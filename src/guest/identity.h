@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "guest/remedies.h"
 #include "wire/process.h"
 
 namespace hako::guest {
@@ -17,9 +18,9 @@ class Identity {
   /// follow. Otherwise only what the daemon itself serves changes.
   explicit Identity(bool owns_machine) : owns_machine_(owns_machine) {}
 
-  /// Takes the body of POST /init (docs/internal-messages.md) and puts it into effect in the order
-  /// written there. Errors: invalid_argument; failed_precondition (older generation); else that of
-  /// the failed step, after which the machine must not be used.
+  /// Takes the body of POST /init (docs/internal-messages.md) and puts what it says of this machine
+  /// into effect in the order written there. Errors: invalid_argument; failed_precondition (older
+  /// generation); else that of the failed step, after which the machine must not be used.
   Result<void> apply(const boost::json::object& init);
 
   int64_t generation() const { return generation_; }
@@ -31,9 +32,13 @@ class Identity {
   const std::string& default_user() const { return default_user_; }
   /// Empty for the user's home.
   const std::string& default_workdir() const { return default_workdir_; }
+  /// Whether a test has taken `remedy` out, and this is not the machine that clones are made from.
+  bool stays_as_it_was(Remedy remedy) const;
 
  private:
-  Result<void> apply_to_machine(const boost::json::object& init, int64_t generation);
+  Result<void> apply_to_machine(const boost::json::object& init);
+  static Result<void> set_names(const std::string& hostname, const std::string& machine_id,
+                                const std::string& boot_id);
 
   bool owns_machine_;
   int64_t generation_ = -1;

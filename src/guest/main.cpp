@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "guest/boot.h"
 #include "guest/daemon.h"
+#include "guest/generation.h"
 #include "guest/loopback_relay.h"
 #include "guest/network.h"
 
@@ -17,9 +18,10 @@ namespace {
 using namespace hako;
 
 constexpr std::string_view kUsage =
-    "usage: hako-guest --listen ADDRESS:PORT [--relay PORT] [--root-free]\n"
+    "usage: hako-guest --listen ADDRESS:PORT [--relay PORT] [--groups FOLDER] [--root-free]\n"
     "  Serves the daemon of a box on this machine, changing nothing on it.\n"
     "  --relay      also serve the way to services on the loopback address, on that port\n"
+    "  --groups     a control group (v2) to start programs below, so that they can freeze\n"
     "  --root-free  run programs as the user that runs this, whoever is asked for\n"
     "As PID 1 it takes no options: it boots the machine it is in.\n";
 
@@ -40,13 +42,14 @@ void run_machine() {
   guest::Settings settings{.owns_machine = true,
                            .change_user = true,
                            .host_address = guest::kHostAddress,
-                           .relay_port = guest::kRelayPort};
+                           .relay_port = guest::kRelayPort,
+                           .groups = "/sys/fs/cgroup"};
   auto served = guest::run_daemon("0.0.0.0", guest::kDaemonPort, std::move(settings));
   if (!served) guest::die(served.error());
   guest::power_off();
 }
 
-int run_on_host(std::string_view listen, uint16_t relay, bool root_free) {
+int run_on_host(std::string_view listen, uint16_t relay, std::string groups, bool root_free) {
   size_t colon = listen.rfind(':');
   uint16_t port = 0;
   const char* end = listen.data() + listen.size();
@@ -61,7 +64,8 @@ int run_on_host(std::string_view listen, uint16_t relay, bool root_free) {
   guest::Settings settings{.owns_machine = false,
                            .change_user = !root_free,
                            .host_address = "127.0.0.1",
-                           .relay_port = relay};
+                           .relay_port = relay,
+                           .groups = std::move(groups)};
   auto served = guest::run_daemon(address, port, std::move(settings));
   if (served) return 0;
   std::fprintf(stderr, "hako-guest: %s\n", served.error().message().c_str());
@@ -73,7 +77,12 @@ int run_on_host(std::string_view listen, uint16_t relay, bool root_free) {
 int main(int argc, char** argv) {
   set_signals();
   if (::getpid() == 1) run_machine();
+  std::string_view name = argc > 0 ? argv[0] : "";
+  std::string_view wait_program = guest::kWaitProgram;
+  if (name.substr(name.rfind('/') + 1) == wait_program.substr(wait_program.rfind('/') + 1))
+    return guest::wait_generation(argc, argv);
   std::string_view listen;
+  std::string groups;
   uint16_t relay = 0;
   bool root_free = ::geteuid() != 0;
   for (int i = 1; i < argc; ++i) {
@@ -83,6 +92,8 @@ int main(int argc, char** argv) {
     } else if (argument == "--relay" && i + 1 < argc) {
       std::string_view port = argv[++i];
       std::from_chars(port.data(), port.data() + port.size(), relay);
+    } else if (argument == "--groups" && i + 1 < argc) {
+      groups = argv[++i];
     } else if (argument == "--root-free") {
       root_free = true;
     } else {
@@ -94,5 +105,5 @@ int main(int argc, char** argv) {
     std::fputs(kUsage.data(), stderr);
     return 2;
   }
-  return run_on_host(listen, relay, root_free);
+  return run_on_host(listen, relay, std::move(groups), root_free);
 }

@@ -122,6 +122,7 @@ Result<std::shared_ptr<Process>> ProcessService::start_process(const http::Reque
   options.cwd = std::move(cwd);
   options.change_user = context_.settings.change_user;
   options.reset_oom_score = context_.settings.owns_machine;
+  options.group = context_.freezer.group();
   if (options.change_user) options.groups = context_.users.groups_of(user);
   options.user = std::move(user);
   options.request = std::move(parsed);
@@ -134,6 +135,12 @@ Task<void> ProcessService::start(Call& call) {
   bool typed = co_await call.require_stream_type();
   if (!typed) co_return;
   auto request = co_await call.read_stream_request();
+  // While it was read, the machine may have been frozen: and copied.
+  co_await context_.freezer.wait_until_thawed();
+  if (!call.exchange().connected()) {
+    call.exchange().abort();
+    co_return;
+  }
   auto process = request ? start_process(call.head(), request.value())
                          : Result<std::shared_ptr<Process>>(std::move(request).error());
   if (!process) {

@@ -263,6 +263,7 @@ Result<std::shared_ptr<Process>> ProcessTable::start(StartOptions options) {
   plan.groups = std::move(options.groups);
   plan.change_user = options.change_user;
   plan.reset_oom_score = options.reset_oom_score;
+  plan.group = options.group;
 
   Terminal terminal;
   Pipe in, out, err;

@@ -124,6 +124,7 @@ class ProcessTable {
     std::string cwd;
     bool change_user = true;
     bool reset_oom_score = false;
+    int group = -1;  ///< SpawnPlan::group
     std::optional<Duration> deadline;
   };
   /// Errors: resource_exhausted (too many processes), and those of find_program() and spawn().

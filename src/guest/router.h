@@ -18,8 +18,14 @@ class Router {
   Task<void> handle(http::Exchange& exchange);
 
  private:
+  /// What only the host may ask; false if this is none of it.
+  Task<bool> handle_host_call(std::string_view path, http::Exchange& exchange);
+  Task<void> handle_user_call(std::string_view path, http::Exchange& exchange);
   Task<void> handle_rpc(std::string_view path, http::Exchange& exchange);
   Task<void> init(http::Exchange& exchange);
+  Result<void> become(const boost::json::object& init, uint16_t peer_port);
+  Task<void> freeze(http::Exchange& exchange);
+  Task<void> thaw(http::Exchange& exchange);
   bool authorized(const http::RequestHead& head) const;
   std::string environment_body() const;
 

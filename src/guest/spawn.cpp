@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -10,6 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <memory>
@@ -75,6 +77,37 @@ int run_child(void* argument) {
   return fail(context, Step::exec);
 }
 
+/// clone(2) into a control group, which the library cannot do. Moving afterwards would make the
+/// kernel wait for all processors. Returns the pid, or a negative errno.
+long clone_into_group(int (*run)(void*), void* stack, size_t stack_size, void* argument,
+                      int group) {
+  clone_args arguments{};
+  arguments.flags = CLONE_VM | CLONE_VFORK | CLONE_INTO_CGROUP;
+  arguments.exit_signal = SIGCHLD;
+  arguments.stack = reinterpret_cast<uintptr_t>(stack);
+  arguments.stack_size = stack_size;
+  arguments.cgroup = static_cast<uint64_t>(group);
+  // These two keep their values across the call, and are not where a frame might be.
+  register auto function asm("r8") = run;
+  register void* parameter asm("r9") = argument;
+  long result;
+  // SAFETY: the child comes out on its own stack, where nothing of this frame is: it calls `run`,
+  // which does not return, straight away.
+  asm volatile(
+      "syscall\n\t"
+      "testq %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "xorl %%ebp, %%ebp\n\t"
+      "movq %%r9, %%rdi\n\t"
+      "callq *%%r8\n\t"
+      "hlt\n"
+      "1:"
+      : "=a"(result)
+      : "a"(SYS_clone3), "D"(&arguments), "S"(sizeof arguments), "r"(function), "r"(parameter)
+      : "rcx", "r11", "cc", "memory");
+  return result;
+}
+
 Error describe_failure(const ChildContext& context) {
   const SpawnPlan& plan = *context.plan;
   int os_error = context.os_error;
@@ -110,10 +143,12 @@ class ChildStack {
     if (base_ != MAP_FAILED) ::mprotect(base_, 4096, PROT_NONE);
   }
   bool valid() const { return base_ != MAP_FAILED; }
+  void* base() const { return base_; }
   void* top() const { return static_cast<char*>(base_) + kSize; }
 
- private:
   static constexpr size_t kSize = 64 << 10;
+
+ private:
   void* base_;
 };
 
@@ -144,8 +179,21 @@ Result<pid_t> spawn(const SpawnPlan& plan) {
   ::sigfillset(&all);
   ::sigemptyset(&context.old_mask);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t pid = ::clone(run_child, stack.top(), CLONE_VM | CLONE_VFORK | SIGCHLD, &context);
-  int os_error = errno;
+  pid_t pid = -1;
+  int os_error = 0;
+  if (plan.group >= 0) {
+    long result =
+        clone_into_group(run_child, stack.base(), ChildStack::kSize, &context, plan.group);
+    pid = static_cast<pid_t>(std::max(result, -1l));
+    os_error = static_cast<int>(-result);
+  }
+  // Root in the box may have made the group unfit for processes, or removed it.
+  bool no_group =
+      os_error == EBUSY || os_error == EOPNOTSUPP || os_error == ENODEV || os_error == ENOENT;
+  if (plan.group < 0 || (pid < 0 && no_group)) {
+    pid = ::clone(run_child, stack.top(), CLONE_VM | CLONE_VFORK | SIGCHLD, &context);
+    os_error = errno;
+  }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return Error::from_errno(os_error, "start process");
   // A child that failed has ended; whoever reaps children reaps it as one it does not know.

@@ -25,6 +25,7 @@ struct SpawnPlan {
   bool terminal = false;    ///< `in` is a terminal: it becomes the controlling one
   bool change_user = true;  ///< false where we are not root
   bool reset_oom_score = false;
+  int group = -1;  ///< folder of the control group it starts in; -1 for that of its starter
 };
 
 /// Starts it in a session of its own and returns its pid once exec has succeeded.

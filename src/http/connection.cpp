@@ -1,8 +1,9 @@
 #include "http/connection.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/http/rfc7230.hpp>
 
 #include "base/log.h"
@@ -31,16 +32,35 @@ Connection::Connection(Stream stream, const ServerLimits& limits)
       watchdog_(stream_),
       inbound_(limits.header_bytes) {}
 
-std::string Connection::peer_address() const {
+std::optional<asio::ip::tcp::endpoint> Connection::peer() const {
   error_code error;
   auto endpoint = stream_.remote_endpoint(error);
-  if (error) return {};
+  if (error) return std::nullopt;
   int family = endpoint.protocol().family();
-  if (family != AF_INET && family != AF_INET6) return {};
+  if (family != AF_INET && family != AF_INET6) return std::nullopt;
   asio::ip::tcp::endpoint tcp;
   tcp.resize(endpoint.size());
   std::memcpy(tcp.data(), endpoint.data(), endpoint.size());
-  return tcp.address().to_string();
+  return tcp;
+}
+
+std::string Connection::peer_address() const {
+  auto tcp = peer();
+  return tcp ? tcp->address().to_string() : std::string();
+}
+
+uint16_t Connection::peer_port() const {
+  auto tcp = peer();
+  return tcp ? tcp->port() : 0;
+}
+
+bool Connection::connected() const {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  // Of other sockets than TCP's nothing is known. The handle is had from no const socket.
+  int handle = const_cast<Stream&>(stream_).native_handle();
+  if (::getsockopt(handle, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return true;
+  return info.tcpi_state != TCP_CLOSE;
 }
 
 Task<void> Connection::run(const Handler& handler) {

@@ -1,6 +1,10 @@
 // Inside src/http only: the server's side of one connection.
 #pragma once
 
+#include <boost/asio/ip/tcp.hpp>
+
+#include <optional>
+
 #include "http/inbound.h"
 #include "http/server.h"
 
@@ -17,6 +21,8 @@ class Connection final : public Exchange {
 
   const RequestHead& head() const override { return head_; }
   std::string peer_address() const override;
+  uint16_t peer_port() const override;
+  bool connected() const override;
   bool is_encrypted() const override { return stream_.layer() != nullptr; }
   Task<Result<size_t>> read_some(asio::mutable_buffer into) override;
   Task<Result<std::string>> read_body(size_t limit) override;
@@ -35,6 +41,8 @@ class Connection final : public Exchange {
   enum class Stage { waiting, streaming, done };
   enum class Body { none, counted, chunked, until_close };
 
+  /// Nothing for unix sockets, and once there is none.
+  std::optional<asio::ip::tcp::endpoint> peer() const;
   Task<bool> next_request();
   Task<void> refuse(unsigned status, std::string_view message);
   bool take_head();

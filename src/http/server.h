@@ -25,6 +25,11 @@ class Exchange {
   virtual const RequestHead& head() const = 0;
   /// The other end's address text ("127.0.0.1"), empty for unix sockets.
   virtual std::string peer_address() const = 0;
+  /// Its port; 0 for unix sockets.
+  virtual uint16_t peer_port() const = 0;
+  /// False once the connection has been reset or cut: nobody will see a response. One whose other
+  /// end just sends no more still is.
+  virtual bool connected() const = 0;
   /// Whether nobody between the two ends can read it (TLS).
   virtual bool is_encrypted() const = 0;
 

@@ -13,6 +13,9 @@ constexpr auto kReconnectTime = std::chrono::seconds(5);
 /// Added to the guest's own deadline: time for the gate to say that it has passed.
 constexpr auto kGateGrace = std::chrono::seconds(2);
 constexpr auto kPlainCall = std::chrono::seconds(5);
+/// The guest writes its disk out twice and stops its programs, each within bounds of its own.
+constexpr auto kFreezeTime = std::chrono::milliseconds(13'000);
+constexpr auto kThawTime = std::chrono::milliseconds(5'000);
 /// For cutting what a box may no longer reach.
 constexpr auto kCutTime = std::chrono::seconds(10);
 constexpr int kMostSocketsAtOnce = 32;
@@ -131,6 +134,22 @@ Task<Result<void>> GateLink::init(const std::string& machine, boost::json::objec
   payload.body = {{"machine", machine}, {"deadline_ms", deadline.count()}};
   payload.body["init"] = std::move(init);
   auto answer = co_await call("machine.init", std::move(payload), deadline + kGateGrace);
+  if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+Task<Result<void>> GateLink::freeze(const std::string& machine) {
+  rpc::Payload payload;
+  payload.body = {{"machine", machine}, {"deadline_ms", kFreezeTime.count()}};
+  auto answer = co_await call("machine.freeze", std::move(payload), kFreezeTime + kGateGrace);
+  if (!answer) co_return answer.error();
+  co_return ok();
+}
+
+Task<Result<void>> GateLink::thaw(const std::string& machine) {
+  rpc::Payload payload;
+  payload.body = {{"machine", machine}, {"deadline_ms", kThawTime.count()}};
+  auto answer = co_await call("machine.thaw", std::move(payload), kThawTime + kGateGrace);
   if (!answer) co_return answer.error();
   co_return ok();
 }

@@ -39,6 +39,14 @@ class GateLink {
   Task<Result<void>> wait_ready(const std::string& machine, std::chrono::milliseconds deadline);
   Task<Result<void>> init(const std::string& machine, boost::json::object init,
                           std::chrono::milliseconds deadline);
+  /// Stops every program in the guest and writes its disk out, so that the machine can be copied;
+  /// in the copy nothing moves before its init(). Its connections stay as they are. Up to 12 s, of
+  /// which programs stand still for at most 2. failed_precondition, unsupported (a guest from
+  /// before there was this): nothing is stopped. After any other error nobody knows: thaw().
+  Task<Result<void>> freeze(const std::string& machine);
+  /// Lets them go on. A guest that is not frozen: success. To be said again until it succeeds, and
+  /// of every box when this daemon starts: a guest does not thaw by itself. unsupported: see above.
+  Task<Result<void>> thaw(const std::string& machine);
 
   struct Command {
     std::string cmd;

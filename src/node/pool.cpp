@@ -115,6 +115,8 @@ Task<Result<void>> WarmPool::make_one() {
     // An image need not have the program; what it lacks is simply not warmed.
     if (!result && result.error().code() != ErrorCode::invalid_argument) done = result.error();
   }
+  // Programs that the template has started go on when they are somebody's.
+  if (done) done = co_await context_.gate.freeze(vm->record().machine);
   if (done) done = co_await vm->machine()->pause();
   if (done) done = vm->update_record([](VmRecord& record) { record.state = VmState::pooled; });
   if (!done) {

@@ -169,6 +169,8 @@ Task<Result<engine::Snapshot>> capture_guest(Context& context, std::unique_ptr<V
     boost::json::object no_environment;
     done = co_await vm->identify("template", std::move(no_environment));
   }
+  // What runs in it goes on in each clone when that has an identity of its own, not before.
+  if (done) done = co_await context.gate.freeze(vm->record().machine);
   if (done) done = co_await context.gate.quiesce(vm->record().machine);
   if (!done) {
     co_await vm->destroy();

@@ -154,7 +154,6 @@ Task<Result<std::unique_ptr<Vm>>> Vm::boot(Context& context, const ColdBoot& boo
   record.size = boot.size;
   record.disk_mib = boot.disk_mib;
   record.isolation = context.engine.fingerprint().isolation;
-  record.generation = -1;  // the template's own identity is generation 0
   auto rootfs = open_file(boot.rootfs, O_RDONLY);
   if (!rootfs) co_return rootfs.error().with_context("boot");
   auto disk = open_file(boot.disk, O_RDONLY);
@@ -271,7 +270,8 @@ Result<std::vector<Fd>> Vm::open_sockets(int count) const {
 }
 
 Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object envs) {
-  record_.generation += 1;
+  // A template's own machine stays the first, so that each of its clones is a later one.
+  record_.generation = booted_ ? 0 : record_.generation + 1;
   auto now =
       std::chrono::duration_cast<std::chrono::nanoseconds>(WallClock::now().time_since_epoch());
   boost::json::object init = {

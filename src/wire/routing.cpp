@@ -13,8 +13,9 @@ namespace {
 constexpr size_t kLongestId = 63;
 constexpr size_t kLongestHost = 255;
 
-constexpr std::array<std::string_view, 7> kInternalPaths{
-    "/init", "/freeze", "/unfreeze", "/collapse", "/fsfreeze", "/fsthaw", "/upgrade"};
+/// Ours, and those of E2B's daemon.
+constexpr std::array<std::string_view, 8> kInternalPaths{
+    "/init", "/freeze", "/thaw", "/unfreeze", "/collapse", "/fsfreeze", "/fsthaw", "/upgrade"};
 
 std::string lower(std::string_view text) {
   std::string result(text);

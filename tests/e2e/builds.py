@@ -47,7 +47,7 @@ class Builds:
     def build(self, name, uploads=None, **recipe):
         made = self.start(name, uploads, **recipe)
         answer, log = self.finish(made)
-        self.assertEqual(answer["status"], "ready", (answer, log))
+        self.assertEqual(answer["status"], "ready", f"{answer}\n{log}\n{self.hako.logs()}")
         return made, log
 
     def shell(self, sandbox, command):

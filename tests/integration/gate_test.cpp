@@ -82,7 +82,7 @@ GATE_TEST(answers_for_what_is_not_there) {
 
 GATE_TEST(keeps_what_is_the_nodes_from_everybody_else) {
   for (std::string path :
-       {"/init", "//init", "/%69nit", "/x/../init", "http://x/init", "/freeze"}) {
+       {"/init", "//init", "/%69nit", "/x/../init", "http://x/init", "/freeze", "/thaw"}) {
     auto forbidden = request(path);
     forbidden.method = http::Verb::post;
     forbidden.body = "stolen";
@@ -95,6 +95,67 @@ GATE_TEST(keeps_what_is_the_nodes_from_everybody_else) {
   auto own_request = request("/init", "box1", ScriptedGuest::kServicePort);
   auto own = co_await ask(std::move(own_request));
   EXPECT_EQ(own.body, "service /init 127.0.0.1");
+}
+
+GATE_TEST(freezes_a_guest_and_cuts_nothing) {
+  auto streaming = co_await this->client();
+  auto hang = request("/hang");
+  CO_ASSERT_TRUE(co_await streaming.start(std::move(hang)));
+  for (std::string order : {"freeze", "thaw"}) {
+    auto told = node_->order("machine." + order, machine());
+    CO_ASSERT_TRUE(co_await std::move(told));
+    auto seen_request = request("/last-order");
+    auto seen = co_await ask(std::move(seen_request));
+    EXPECT_EQ(seen.body, "/" + order);
+  }
+  EXPECT_EQ(guest_->established_connections(49983), 2);  // the stream's, and a kept one
+  auto removal = node_->order("machine.remove", machine());
+  CO_ASSERT_TRUE(co_await std::move(removal));
+}
+
+GATE_TEST(says_why_a_guest_is_not_frozen) {
+  for (auto [kind, code, text] :
+       {std::tuple{"stubborn", ErrorCode::failed_precondition, "cannot be frozen: program 7 (x)"},
+        std::tuple{"ancient", ErrorCode::unsupported, "404"}}) {
+    auto body = machine();
+    body["init"] = boost::json::object{{"kind", kind}};
+    auto init = node_->order("machine.init", std::move(body));
+    CO_ASSERT_TRUE(co_await std::move(init));
+    auto order = node_->order("machine.freeze", machine());
+    auto refused = co_await std::move(order);
+    CO_ASSERT_TRUE(!refused);
+    EXPECT_EQ(refused.error().code(), code) << refused.error().message();
+    EXPECT_THAT(refused.error().message(), HasSubstr(text));
+  }
+  boost::json::object unknown{{"machine", "m9-9"}, {"deadline_ms", 1000}};
+  auto order = node_->order("machine.thaw", std::move(unknown));
+  auto missing = co_await std::move(order);
+  CO_ASSERT_TRUE(!missing);
+  EXPECT_EQ(missing.error().code(), ErrorCode::not_found);
+}
+
+GATE_TEST(a_copy_of_a_machine_shares_no_connection_with_it) {
+  ScriptedGuest copied;
+  CO_ASSERT_TRUE(co_await node_->add("m2-1", copied));
+  CO_ASSERT_TRUE(co_await node_->publish("m2-1", "box2", "token2"));
+  auto of_parent = co_await this->client();
+  auto hang = request("/hang");
+  CO_ASSERT_TRUE(co_await of_parent.start(std::move(hang)));
+  EXPECT_EQ(copied.open_connections(49983), 0);
+  auto of_copy = co_await this->client();
+  auto hang_too = request("/hang", "box2");
+  CO_ASSERT_TRUE(co_await of_copy.start(std::move(hang_too)));
+  char buffer[16];
+  for (http::Client* client : {&of_parent, &of_copy}) {
+    auto begun = co_await client->read_some(asio::buffer(buffer));
+    CO_ASSERT_TRUE(begun);
+  }
+  // The parent is paused: all of its connections go, and none of the copy's.
+  auto removal = node_->order("machine.remove", machine());
+  CO_ASSERT_TRUE(co_await std::move(removal));
+  auto cut = co_await of_parent.read_some(asio::buffer(buffer));
+  EXPECT_FALSE(cut);
+  EXPECT_EQ(copied.established_connections(49983), 1);
 }
 
 GATE_TEST(finds_the_box_of_a_signed_url) {

@@ -62,6 +62,7 @@ void GuestDaemonTest::SetUp() {
     spec.path = HAKO_GUEST_PROGRAM;
     spec.argv = {"hako-guest", "--listen", "127.0.0.1:" + std::to_string(port_), "--relay",
                  std::to_string(relay_port_)};
+    for (const auto& option : options()) spec.argv.push_back(option);
     spec.fds = {{2, 2}};
     auto started = spawn(io_.get_executor(), spec);
     ASSERT_TRUE(started) << started.error().message();

@@ -36,6 +36,8 @@ class GuestDaemonTest : public testing::Test {
  protected:
   void SetUp() override;
   void TearDown() override;
+  /// Further arguments of the daemon.
+  virtual std::vector<std::string> options() { return {}; }
 
   /// Runs `task` to its end on the test's executor; a hang fails the test.
   template <class T>

@@ -28,7 +28,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string last_init;
+std::string last_init, last_order;
 
 Task<void> answer(http::Exchange& exchange, http::Response response) {
   (void)co_await exchange.respond(std::move(response));
@@ -106,6 +106,16 @@ Task<void> daemon(http::Exchange& exchange) {
     last_init = body.value();
     if (last_init.find("refuse") != std::string::npos)
       response = http::error_response(409, "generation 1 is not above 2");
+  } else if (path == "/freeze" || path == "/thaw") {
+    auto body = co_await exchange.read_body(1 << 20);
+    if (!body) co_return exchange.abort();
+    last_order = std::string(path);
+    if (last_init.find("stubborn") != std::string::npos)
+      response = http::error_response(504, "cannot be frozen: program 7 (x)");
+    if (last_init.find("ancient") != std::string::npos)
+      response = http::error_response(404, "no such path");
+  } else if (path == "/last-order") {
+    response = http::Response::text(200, last_order);
   } else if (path == "/last-init") {
     response = http::Response::text(200, last_init);
   } else if (path.starts_with("/filesystem.") || path.starts_with("/process.") ||

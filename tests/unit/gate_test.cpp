@@ -85,7 +85,7 @@ TEST(Routing, origin_form) {
 TEST(Routing, internal_paths_however_spelled) {
   for (std::string_view path :
        {"/init", "//init", "/./init", "/x/../init", "/%69nit", "/%2569nit", "/init/", "/INIT",
-        "/init;x", "/%2finit", "/freeze", "/unfreeze", "/collapse", "/fsfreeze", "/fsthaw",
+        "/init;x", "/%2finit", "/freeze", "/thaw", "/unfreeze", "/collapse", "/fsfreeze", "/fsthaw",
         "/upgrade", "\\init", "/init/x"})
     EXPECT_TRUE(wire::is_internal_path(path)) << path;
   for (std::string_view path :

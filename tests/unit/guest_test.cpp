@@ -1,11 +1,17 @@
 #include <gtest/gtest.h>
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "guest/environment.h"
+#include "guest/generation.h"
 #include "guest/paths.h"
+#include "guest/remedies.h"
 #include "guest/spawn.h"
 #include "guest/users.h"
 
@@ -115,6 +121,73 @@ TEST(Environment, LaterSourcesWin) {
   EXPECT_TRUE(has("E2B_SANDBOX_ID=ia"));
   EXPECT_TRUE(has("PATH=/opt"));
   EXPECT_EQ(built.search_path, "/opt");
+}
+
+TEST(Identity, KeepsWhatIsNotSaid) {
+  Identity identity(false);
+  ASSERT_TRUE(identity.apply({{"generation", 1},
+                              {"accessToken", "t"},
+                              {"envVars", boost::json::object{{"A", "1"}}},
+                              {"defaultUser", "u"},
+                              {"defaultWorkdir", "/w"}}));
+  ASSERT_TRUE(identity.apply({{"generation", 2}}));
+  EXPECT_EQ(identity.environment().size(), 1u);
+  EXPECT_EQ(identity.default_user(), "u");
+  EXPECT_EQ(identity.default_workdir(), "/w");
+  EXPECT_EQ(identity.access_token(), "") << "that of the machine it was";
+  ASSERT_TRUE(identity.apply({{"generation", 3}, {"envVars", boost::json::object()}}));
+  EXPECT_TRUE(identity.environment().empty());
+}
+
+TEST(Remedies, AreTakenOutByWholeWords) {
+  EXPECT_TRUE(has_word("a hako.test_skip_clock=1 b\n", "hako.test_skip_clock=1"));
+  EXPECT_TRUE(has_word("hako.test_skip_clock=1\n", "hako.test_skip_clock=1"));
+  EXPECT_FALSE(has_word("hako.test_skip_clock=10", "hako.test_skip_clock=1"));
+  EXPECT_FALSE(has_word("xhako.test_skip_clock=1", "hako.test_skip_clock=1"));
+  EXPECT_FALSE(has_word("", "hako.test_skip_clock=1"));
+  EXPECT_FALSE(is_taken_out(Remedy::clock));
+}
+
+using GenerationTest = TemporaryFolder;
+
+TEST_F(GenerationTest, IsToldToThoseWhoWait) {
+  std::string file = folder_ + "/generation";
+  ASSERT_TRUE(tell_generation(9, file.c_str()));
+  auto at_once = wait_for_generation(8, file.c_str());
+  ASSERT_TRUE(at_once);
+  EXPECT_EQ(at_once.value(), 9);
+  // One watch, set before the first change, tells of each: the file is never another one.
+  std::vector<int64_t> seen;
+  std::thread waiting([&] {
+    std::optional<int64_t> known = 9;
+    while (*known < 12) {
+      auto next = wait_for_generation(known, file.c_str());
+      if (!next) return;
+      known = next.value();
+      seen.push_back(*known);
+    }
+  });
+  for (int64_t generation : {10, 11, 12}) {
+    ASSERT_TRUE(tell_generation(generation, file.c_str()));
+    // The same again is no news.
+    ASSERT_TRUE(tell_generation(generation, file.c_str()));
+  }
+  waiting.join();
+  ASSERT_FALSE(seen.empty());
+  EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+  EXPECT_EQ(seen.back(), 12);
+}
+
+TEST_F(GenerationTest, IsNotHeldUpByWhatIsInItsPlace) {
+  std::string file = folder_ + "/generation";
+  ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
+  EXPECT_FALSE(tell_generation(1, file.c_str()));
+  std::filesystem::remove(file);
+  std::filesystem::create_symlink("/dev/full", file);
+  EXPECT_FALSE(tell_generation(1, file.c_str()));
+  EXPECT_FALSE(wait_for_generation(1, (folder_ + "/nothing").c_str()));
+  write("generation", "no number\n");
+  EXPECT_FALSE(wait_for_generation(1, file.c_str()));
 }
 
 TEST(Identity, RefusesAnOlderGeneration) {

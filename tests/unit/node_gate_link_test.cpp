@@ -27,7 +27,8 @@ class NotingGate {
  public:
   NotingGate(asio::any_io_executor executor, Fd connection)
       : peer_(executor, std::move(connection)) {
-    for (const char* method : {"machine.add", "machine.publish", "machine.egress"})
+    for (const char* method :
+         {"machine.add", "machine.publish", "machine.egress", "machine.freeze", "machine.thaw"})
       peer_.on(method, [this, method = std::string(method)](rpc::Payload order) {
         return note(method, std::move(order));
       });
@@ -95,6 +96,24 @@ TEST_F(GateLinkTest, TheSocketsOfEgressComeFirst) {
     std::vector<ino_t> received;
     for (const Fd& fd : order.fds) received.push_back(inode_of(fd));
     EXPECT_EQ(received, sent);
+  });
+}
+
+TEST_F(GateLinkTest, FreezesAndThaws) {
+  run([this]() -> Task<void> {
+    CO_ASSERT_TRUE(co_await link.freeze("m1"));
+    CO_ASSERT_TRUE(co_await link.thaw("m1"));
+    CO_ASSERT_TRUE(gate->orders.size() == 2);
+    EXPECT_EQ(gate->orders[0].first, "machine.freeze");
+    EXPECT_EQ(gate->orders[1].first, "machine.thaw");
+    for (const auto& [method, order] : gate->orders) {
+      EXPECT_EQ(order.body.at("machine"), "m1");
+      EXPECT_GT(order.body.at("deadline_ms").as_int64(), 0);
+    }
+    gate->refusal = Error(ErrorCode::failed_precondition, "cannot be frozen: program 7 (x)");
+    auto refused = co_await link.freeze("m1");
+    CO_ASSERT_TRUE(!refused);
+    EXPECT_EQ(refused.error().code(), ErrorCode::failed_precondition);
   });
 }
 
