@@ -8,11 +8,14 @@ set_target_properties(engine_test_guest PROPERTIES
 hako_test(engine_test LABELS unit DEPENDS engine SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/engine_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/qmp_test.cpp
-  ${CMAKE_CURRENT_SOURCE_DIR}/unit/snapshot_store_test.cpp)
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/snapshot_store_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/checkpoint_store_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/process_memory_test.cpp)
 
 hako_test(engine_vm_test LABELS vm TIMEOUT 300 DEPENDS engine jail network SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_failures_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_checkpoint_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/engine_taken_over_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/engine_vm.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/support/engine_lab.cpp)
@@ -30,7 +33,9 @@ set_tests_properties(engine_jailed PROPERTIES LABELS vm TIMEOUT 300 COST 15
 set(nested_tests EngineTest.ClonesRunBesideEachOther EngineTest.CloneStartsPausedAndPausesAgain
   EngineTest.GuestHasItsDisks EngineTest.ReleasedMachineIsAdopted EngineTest.StoredSnapshotRuns
   EngineFailures.DamagedDeviceStateIsAnError EngineFailures.HangingGuestIsSeenAndKilled
-  EngineFailures.UnprivilegedVmmRunsAndCannotChangeItsTemplate)
+  EngineFailures.UnprivilegedVmmRunsAndCannotChangeItsTemplate
+  EngineCheckpoint.ChildIsItsParent EngineCheckpoint.GenerationsDoNotAddUp
+  EngineCheckpoint.NeitherSeesWhatTheOtherWrites EngineCheckpoint.StoredCheckpointRuns)
 list(JOIN nested_tests ":" nested_tests)
 add_test(NAME engine_nested_kvm COMMAND
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/nested_kvm

@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "base/process.h"
 #include "base/result.h"
+#include "engine/memory_delta.h"
 
 namespace hako::engine {
 
@@ -66,12 +67,32 @@ struct Snapshot {
   Fd memory;                 ///< sealed memfd of exactly the RAM size
 };
 
+/// Names a snapshot by its content: that of its device state, which no two captures have in common,
+/// and all that a machine restored from it depends on. The same after it was saved and loaded.
+std::string snapshot_id(const Snapshot& snapshot);
+
+/// A clone as it stood at one moment. It means nothing without the snapshot of that clone, and
+/// nothing to any other: the memory is that of the snapshot with `memory` over it. Clones of
+/// checkpoints have the same snapshot, so there is never a chain. Immutable.
+struct Checkpoint {
+  std::string base;          ///< snapshot_id() of the snapshot
+  std::string device_state;  ///< opaque to us, made by the VMM
+  MemoryDelta memory;
+  /// When the machine was told to stop, for whoever wants to know how long it stood still.
+  std::chrono::steady_clock::time_point paused_at{};
+};
+
 /// How to find a running machine again after this daemon has restarted.
 struct MachineRecord {
   pid_t pid = -1;
   uint64_t start_time = 0;
   std::string control_path;  ///< unix socket of the VMM's control channel
+  std::string base = {};     ///< snapshot_id() of what it is a clone of; empty: it was booted
 };
+
+/// Copies what belongs to a checkpoint and is not memory: disks. Runs on a thread of the engine's
+/// while the machine stands still; may block, for a bounded time.
+using PausedWork = std::function<Result<void>()>;
 
 /// A running (or paused) machine. The destructor kills the VMM unless release() was called.
 /// Calls on one machine must not overlap, except kill() and wait_end(). Every call has a deadline.
@@ -81,7 +102,17 @@ class Machine {
   virtual MachineRecord record() const = 0;
   /// Stops the virtual CPUs. Errors: timed_out, unavailable (VMM gone or in an internal error).
   virtual Task<Result<void>> pause() = 0;
+  /// Of a machine that runs already, nothing happens.
   virtual Task<Result<void>> resume() = 0;
+  /// Captures a clone, however many checkpoints lie between it and its snapshot. It runs on while
+  /// this prepares; then it is paused, `paused_work` (if any) runs beside the copying of the
+  /// memory, and it is left paused, for the caller to resume or to end. The pause takes some
+  /// milliseconds, and 0.3 to 0.5 ms for each MiB in which it differs from its snapshot; and what
+  /// of its scratch disk the host has yet to write, is written then: sync that file before.
+  /// Errors: failed_precondition (not a clone), permission_denied (no CAP_SYS_PTRACE), unavailable,
+  /// timed_out, resource_exhausted, those of `paused_work`. It may be paused or not after an error:
+  /// resume() is right for both. Cancel: safe; as an error, and never in the middle of the pause.
+  virtual Task<Result<Checkpoint>> checkpoint(PausedWork paused_work = {}) = 0;
   /// ok while the VMM answers and its run state is sane; says what is wrong otherwise.
   virtual Task<Result<void>> check_health() = 0;
   /// The last of what the guest wrote to its console, at most 64 KiB; hostile text. After adopt(),
@@ -100,6 +131,13 @@ struct Booted {
   std::unique_ptr<Machine> machine;
   Fd memory;
 };
+
+/// A snapshot of its own that is `over` applied to `base`: its clones share all memory, also that
+/// which the checkpoint had changed. Blocking: 0.2 to 0.5 s for 256 to 512 MiB of guest
+/// memory. Worth it for a checkpoint that covers a quarter of memory or more, or that many children
+/// start from.
+/// Errors: failed_precondition (not of a clone of `base`), corrupted, or the OS error.
+Result<Snapshot> materialise(const Snapshot& base, const Checkpoint& over);
 
 class Engine {
  public:
@@ -121,7 +159,16 @@ class Engine {
 
   /// A copy-on-write clone of `snapshot`, restored and paused: resume() sets it going.
   /// Errors: failed_precondition (fingerprint does not fit), corrupted, timed_out, unavailable.
-  virtual Task<Result<std::unique_ptr<Machine>>> clone(const Snapshot& snapshot,
+  Task<Result<std::unique_ptr<Machine>>> clone(const Snapshot& snapshot,
+                                               const MachineDevices& devices,
+                                               const std::string& control_path) {
+    return clone(snapshot, nullptr, devices, control_path);
+  }
+  /// The same as it was at the checkpoint `over`, which must be one of a clone of `base`
+  /// (failed_precondition). Its scratch disk must be that of then. Memory in which it differs from
+  /// `base` is its own from the start, and takes 1 to 1.5 ms for each MiB: where that is much, or
+  /// for many children, materialise() first.
+  virtual Task<Result<std::unique_ptr<Machine>>> clone(const Snapshot& base, const Checkpoint* over,
                                                        const MachineDevices& devices,
                                                        const std::string& control_path) = 0;
 

@@ -29,7 +29,7 @@ Result<void> check_size(int fd, int mib) {
 }  // namespace
 
 Result<Fd> make_memory_file(int mib) {
-  Fd memory(::memfd_create("hako-guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  Fd memory(::memfd_create(kGuestMemoryName, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory) return Error::from_errno(errno, "memfd_create");
   if (::ftruncate(memory.get(), bytes_of(mib)) < 0)
     return Error::from_errno(errno, "size guest memory");

@@ -5,6 +5,9 @@
 
 namespace hako::engine {
 
+/// By it a mapping of one is told from others in /proc/PID/maps.
+inline constexpr char kGuestMemoryName[] = "hako-guest-memory";
+
 /// A fresh one, all zero. Errors: the OS error.
 Result<Fd> make_memory_file(int mib);
 /// Makes it immutable for good, for every process that has it. No writable shared mapping may be

@@ -8,12 +8,13 @@
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <functional>
 
 #include "base/encoding.h"
 #include "base/random.h"
+#include "engine/durable.h"
+#include "engine/memory_delta.h"
 #include "engine/memory_file.h"
 
 namespace hako::engine {
@@ -22,7 +23,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kPage = 4096;
+constexpr size_t kPage = kGuestPage;
 constexpr size_t kChunk = 256 * kPage;
 
 class Sha256 {
@@ -55,10 +56,6 @@ std::string sha256_of(std::string_view text) {
   return hash.hex();
 }
 
-bool is_zero(const char* page) {
-  return page[0] == 0 && std::memcmp(page, page + 1, kPage - 1) == 0;
-}
-
 Result<void> read_exactly(int fd, char* buffer, size_t size, off_t offset) {
   while (size > 0) {
     ssize_t n = ::pread(fd, buffer, size, offset);
@@ -88,12 +85,12 @@ Result<void> write_exactly(int fd, const char* buffer, size_t size, off_t offset
 Result<void> copy_pages(const std::vector<char>& buffer, size_t size, off_t offset, int target,
                         Sha256& hash) {
   for (size_t at = 0; at < size;) {
-    if (is_zero(buffer.data() + at)) {
+    if (is_zero_page(buffer.data() + at)) {
       at += kPage;
       continue;
     }
     size_t end = at;
-    for (; end < size && !is_zero(buffer.data() + end); end += kPage) {
+    for (; end < size && !is_zero_page(buffer.data() + end); end += kPage) {
       uint64_t position = static_cast<uint64_t>(offset) + end;
       hash.add(&position, sizeof position);
       hash.add(buffer.data() + end, kPage);
@@ -128,12 +125,6 @@ Result<std::string> copy_memory(int source, int target, off_t size) {
   return hash.hex();
 }
 
-Result<void> sync_directory(const std::string& path) {
-  HAKO_TRY(auto fd, open_file(path, O_RDONLY | O_DIRECTORY));
-  if (::fsync(fd.get()) < 0) return Error::from_errno(errno, "fsync " + path);
-  return ok();
-}
-
 off_t memory_bytes(const MachineSize& size) {
   return static_cast<off_t>(size.memory_mib) << 20;
 }
@@ -163,11 +154,7 @@ Result<void> save_snapshot(const Snapshot& snapshot, const std::string& director
   if (::mkdir(temporary.c_str(), 0700) < 0) return Error::from_errno(errno, "mkdir " + temporary);
   auto save = [&]() -> Result<void> {
     HAKO_TRYV(write_files(snapshot, temporary));
-    // Not over an existing folder, not even an empty one.
-    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, directory.c_str(), RENAME_NOREPLACE) < 0)
-      return Error::from_errno(errno, "rename to " + directory);
-    fs::path parent = fs::path(directory).parent_path();
-    return sync_directory(parent.empty() ? "." : parent.string());
+    return publish(temporary, directory);
   };
   auto saved = save();
   std::error_code ignored;

@@ -59,6 +59,7 @@ boost::json::object to_json(const VmRecord& record) {
       {"started_ms", to_unix_ms(record.started)},
       {"ends_ms", to_unix_ms(record.ends)},
   };
+  if (!record.vmm.base.empty()) object["vmm_base"] = record.vmm.base;
   if (!record.ingress.empty()) object["ingress"] = record.ingress;
   if (!record.egress.empty()) object["egress"] = record.egress;
   return object;
@@ -86,6 +87,7 @@ Result<VmRecord> parse_record(std::string_view text) {
   record.vmm.pid = static_cast<pid_t>(fields.integer("pid"));
   record.vmm.start_time = static_cast<uint64_t>(fields.integer("pid_start_time"));
   record.vmm.control_path = fields.text("control_path");
+  record.vmm.base = fields.text_or("vmm_base", "");
   auto defaults = parse_defaults(fields.object("defaults"));
   if (!defaults) return Error(ErrorCode::corrupted, defaults.error().message());
   record.defaults = std::move(defaults).value();

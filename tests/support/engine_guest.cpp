@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
@@ -12,10 +13,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <set>
 #include <string>
 
 namespace {
@@ -88,6 +91,76 @@ std::string random_hex() {
   return text + "\n";
 }
 
+/// Memory of which a test says what is in it. All zero at first.
+constexpr size_t kMostWords = (320 << 20) / sizeof(uint64_t);
+uint64_t* g_words = nullptr;
+size_t g_used = 0;  ///< words of it
+
+std::string sum_of_words() {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < g_used; ++i) sum = sum * 31 + g_words[i];
+  return std::to_string(sum) + "\n";
+}
+
+/// "MIB/SEED": fills the first MIB with numbers that follow from SEED; with zeros for seed 0.
+std::string fill_words(const std::string& what) {
+  size_t words = (std::strtoul(what.c_str(), nullptr, 10) << 20) / sizeof(uint64_t);
+  uint64_t number = std::strtoul(what.c_str() + what.find('/') + 1, nullptr, 10);
+  if (words > kMostWords) return "too many\n";
+  for (size_t i = 0; i < words; ++i) {
+    number ^= number << 13;
+    number ^= number >> 7;
+    number ^= number << 17;
+    g_words[i] = number;
+  }
+  g_used = std::max(g_used, words);
+  return "filled\n";
+}
+
+/// "MIB/SEED": changes each page of the first MIB, in one place, as a load that touches many does.
+std::string touch_pages(const std::string& what) {
+  constexpr size_t kPageWords = 4096 / sizeof(uint64_t);
+  size_t words = (std::strtoul(what.c_str(), nullptr, 10) << 20) / sizeof(uint64_t);
+  uint64_t number = std::strtoul(what.c_str() + what.find('/') + 1, nullptr, 10);
+  if (words > kMostWords) return "too many\n";
+  for (size_t i = 0; i < words; i += kPageWords) g_words[i] = number + i;
+  g_used = std::max(g_used, words);
+  return "touched\n";
+}
+
+/// What a process writes on and on, and where.
+struct Churn {
+  volatile uint64_t tag;
+  volatile uint64_t words[(4 << 20) / sizeof(uint64_t)];
+};
+Churn* g_churn = nullptr;
+
+/// Has all of the churned memory written over and over with `tag`.
+std::string churn(const std::string& tag) {
+  bool running = g_churn != nullptr;
+  if (!running)
+    g_churn = static_cast<Churn*>(::mmap(nullptr, sizeof(Churn), PROT_READ | PROT_WRITE,
+                                         MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  g_churn->tag = std::strtoul(tag.c_str(), nullptr, 10);
+  if (!running && ::fork() == 0) {
+    ::close_range(3, ~0u, 0);  // whoever asked for this waits for the end of the connection
+    for (;;) {
+      for (auto& word : g_churn->words) word = g_churn->tag;
+    }
+  }
+  return "churning\n";
+}
+
+/// Which tags are there.
+std::string churned() {
+  if (!g_churn) return "nothing\n";
+  std::set<uint64_t> tags;
+  for (uint64_t word : g_churn->words) tags.insert(word);
+  std::string text = " ";
+  for (uint64_t tag : tags) text += std::to_string(tag) + " ";
+  return text + "\n";
+}
+
 std::string answer(const std::string& path) {
   static int counter = 0;  // in memory that clones copy
   if (path == "/count") return std::to_string(++counter) + "\n";
@@ -98,6 +171,11 @@ std::string answer(const std::string& path) {
     std::printf("%s\n", path.c_str() + 7);
     return "printed\n";
   }
+  if (path.rfind("/fill/", 0) == 0) return fill_words(path.substr(6));
+  if (path.rfind("/touch/", 0) == 0) return touch_pages(path.substr(7));
+  if (path == "/sum") return sum_of_words();
+  if (path.rfind("/churn/", 0) == 0) return churn(path.substr(7));
+  if (path == "/churned") return churned();
   if (path == "/reboot") ::reboot(RB_AUTOBOOT);
   return "";
 }
@@ -122,6 +200,9 @@ void serve(int client) {
 }  // namespace
 
 int main() {
+  g_words = static_cast<uint64_t*>(::mmap(nullptr, kMostWords * sizeof(uint64_t),
+                                          PROT_READ | PROT_WRITE,
+                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   ::mount("dev", "/dev", "devtmpfs", 0, nullptr);
   ::mount("proc", "/proc", "proc", 0, nullptr);
   load_modules();

@@ -17,6 +17,9 @@ EngineVm::Shared& EngineVm::shared() {
     // So that a clone can show that it goes on from here.
     if (made->lab.get(place.slot, "/count", kPatient) != "1\n")
       throw std::runtime_error("template does not count");
+    // And so that it has something to lose.
+    if (made->lab.get(place.slot, "/fill/4/1", kPatient) != "filled\n")
+      throw std::runtime_error("template does not fill its memory");
     start = Clock::now();
     auto captured = made->lab.run(made->engine->capture(std::move(booted.value()), kSize));
     if (!captured) throw std::runtime_error(captured.error().message());

@@ -15,7 +15,7 @@ VmRecord sample() {
   record.size = {2, 512};
   record.disk_mib = 4096;
   record.isolation = engine::Isolation::hardware;
-  record.vmm = {4711, 123456789, "/run/hako/vmm/m3-abcdefgh"};
+  record.vmm = {4711, 123456789, "/run/hako/vmm/m3-abcdefgh", ""};
   record.generation = 2;
   record.box = "i0123456789";
   record.tenant = "acme";
@@ -39,6 +39,14 @@ TEST(VmRecord, KeepsHowItsPortsAreReached) {
   auto parsed = parse_record(boost::json::serialize(to_json(record)));
   ASSERT_TRUE(parsed);
   EXPECT_EQ(parsed.value().ingress, record.ingress);
+}
+
+TEST(VmRecord, KeepsWhatItIsACloneOf) {
+  VmRecord record = sample();
+  record.vmm.base = "abcd";
+  auto parsed = parse_record(boost::json::serialize(to_json(record)));
+  ASSERT_TRUE(parsed);
+  EXPECT_EQ(parsed.value().vmm.base, "abcd");
 }
 
 TEST(VmRecord, KeepsWhatItMayReach) {

@@ -15,6 +15,9 @@ namespace hako::engine {
 
 namespace {
 
+/// Enough for two machines that stand still at once, each with its memory and its disk.
+constexpr size_t kBlockingThreads = 4;
+
 class QemuEngine final : public Engine {
  public:
   QemuEngine(QemuOptions options, Fingerprint fingerprint, std::string accel_reason)
@@ -29,7 +32,7 @@ class QemuEngine final : public Engine {
                             const MachineDevices& devices,
                             const std::string& control_path) override;
   Task<Result<Snapshot>> capture(Booted booted, const MachineSize& size) override;
-  Task<Result<std::unique_ptr<Machine>>> clone(const Snapshot& snapshot,
+  Task<Result<std::unique_ptr<Machine>>> clone(const Snapshot& base, const Checkpoint* over,
                                                const MachineDevices& devices,
                                                const std::string& control_path) override;
   Task<Result<std::unique_ptr<Machine>>> adopt(const MachineRecord& record) override;
@@ -51,6 +54,7 @@ class QemuEngine final : public Engine {
   QemuOptions options_;
   Fingerprint fingerprint_;
   std::string accel_reason_;
+  BlockingPool blocking_ = std::make_shared<asio::thread_pool>(kBlockingThreads);
 };
 
 Result<void> check_devices(const MachineDevices& devices) {
@@ -98,7 +102,8 @@ Task<Result<Booted>> QemuEngine::boot(const BootImage& image, const MachineSize&
   auto executor = co_await asio::this_coro::executor;
   HAKO_CO_TRY(auto started, start_qemu(executor, launcher_for(devices), qemu_command_line(spec),
                                        std::move(fds), control_path));
-  auto machine = std::make_unique<QemuMachine>(std::move(started), options_.control_timeout);
+  auto machine = std::make_unique<QemuMachine>(std::move(started), options_.control_timeout,
+                                               blocking_, std::string());
   auto begun = co_await machine->begin(options_.start_timeout);
   if (!begun) co_return begun.error().with_context("start VMM");
   co_return Booted{std::move(machine), std::move(memory)};
@@ -116,6 +121,7 @@ Task<Result<Snapshot>> QemuEngine::capture(Booted booted, const MachineSize& siz
 }
 
 Task<Result<std::unique_ptr<Machine>>> QemuEngine::clone(const Snapshot& snapshot,
+                                                         const Checkpoint* over,
                                                          const MachineDevices& devices,
                                                          const std::string& control_path) {
   if (!snapshot.fingerprint.compatible_with(fingerprint_))
@@ -124,13 +130,19 @@ Task<Result<std::unique_ptr<Machine>>> QemuEngine::clone(const Snapshot& snapsho
   HAKO_CO_TRYV(validate(snapshot.size, devices.mac));
   HAKO_CO_TRYV(check_devices(devices));
   HAKO_CO_TRYV(check_sealed(snapshot.memory.get(), snapshot.size.memory_mib));
+  std::string base = snapshot_id(snapshot);
+  if (over && over->base != base)
+    co_return Error(ErrorCode::failed_precondition, "checkpoint is of another snapshot's clone");
 
   QemuSpec spec = spec_for(snapshot.size, devices, control_path);
   auto executor = co_await asio::this_coro::executor;
   HAKO_CO_TRY(auto started, start_qemu(executor, launcher_for(devices), qemu_command_line(spec),
                                        map_devices(devices, snapshot.memory.get()), control_path));
-  auto machine = std::make_unique<QemuMachine>(std::move(started), options_.control_timeout);
-  auto loaded = co_await machine->load(snapshot.device_state, options_.start_timeout);
+  auto machine = std::make_unique<QemuMachine>(std::move(started), options_.control_timeout,
+                                               blocking_, std::move(base));
+  const std::string& state = over ? over->device_state : snapshot.device_state;
+  auto loaded =
+      co_await machine->load(state, over ? &over->memory : nullptr, options_.start_timeout);
   if (!loaded) co_return loaded.error().with_context("restore");
   std::unique_ptr<Machine> restored = std::move(machine);
   co_return std::move(restored);
@@ -145,7 +157,8 @@ Task<Result<std::unique_ptr<Machine>>> QemuEngine::adopt(const MachineRecord& re
     co_return Error(ErrorCode::unavailable, control.error().message());
   }
   QemuProcess found{std::move(process), std::move(control.value()), record.control_path, Fd()};
-  auto machine = std::make_unique<QemuMachine>(std::move(found), options_.control_timeout);
+  auto machine = std::make_unique<QemuMachine>(std::move(found), options_.control_timeout,
+                                               blocking_, record.base);
   auto greeted = co_await machine->greet();
   if (!greeted) {
     machine->release();

@@ -97,7 +97,7 @@ QemuMachine::~QemuMachine() {
 }
 
 MachineRecord QemuMachine::record() const {
-  return {qemu_.process.pid(), qemu_.process.start_time(), qemu_.control_path};
+  return {qemu_.process.pid(), qemu_.process.start_time(), qemu_.control_path, base_};
 }
 
 Error QemuMachine::explain(Error error) {
@@ -114,12 +114,7 @@ Task<Result<std::string>> QemuMachine::run_state() {
   qmp::Command query{"query-status", {}};
   auto answer = co_await qemu_.control.call(std::move(query), timeout_);
   if (!answer) co_return explain(answer.error());
-  const json::object* fields = answer.value().if_object();
-  const json::value* status = fields ? fields->if_contains("status") : nullptr;
-  if (!status || !status->is_string())
-    co_return Error(ErrorCode::corrupted, "VMM: query-status without a status");
-  std::string text(status->get_string().data(), status->get_string().size());
-  co_return text;
+  co_return status_in(answer.value());
 }
 
 Task<Result<void>> QemuMachine::order(std::string name) {
@@ -201,12 +196,17 @@ Task<Result<void>> QemuMachine::begin(Duration limit) {
   co_return ok();
 }
 
-Task<Result<void>> QemuMachine::load(const std::string& state, Duration limit) {
+Task<Result<void>> QemuMachine::load(const std::string& state, const MemoryDelta* over,
+                                     Duration limit) {
   HAKO_CO_TRYV(co_await wait_started(limit));
   HAKO_CO_TRY(auto source, make_state_source(state));
   // All in one write, even before QEMU has opened the channel: nothing waits for a reply.
   std::vector<qmp::Command> commands;
-  commands.push_back({"qmp_capabilities", {}});
+  if (over) {
+    HAKO_CO_TRYV(co_await fill_memory(*over, limit));
+  } else {
+    commands.push_back({"qmp_capabilities", {}});
+  }
   commands.push_back({"migrate-set-capabilities", migration_capabilities()});
   commands.push_back({"getfd", {{"fdname", "state"}}});
   commands.push_back({"migrate-incoming", {{"uri", "fd:state"}}});

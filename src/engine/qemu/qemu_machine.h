@@ -21,10 +21,17 @@ Result<QemuProcess> start_qemu(asio::any_io_executor executor, const Launcher& l
                                std::vector<std::string> argv, std::vector<FdMapping> fds,
                                const std::string& control_path);
 
+/// Threads for what blocks while a machine stands still or starts. Shared by an engine's machines.
+using BlockingPool = std::shared_ptr<asio::thread_pool>;
+
 class QemuMachine final : public Machine {
  public:
-  QemuMachine(QemuProcess started, Duration timeout)
-      : qemu_(std::move(started)), timeout_(timeout) {}
+  /// `base`: as in MachineRecord.
+  QemuMachine(QemuProcess started, Duration timeout, BlockingPool blocking, std::string base)
+      : qemu_(std::move(started)),
+        timeout_(timeout),
+        blocking_(std::move(blocking)),
+        base_(std::move(base)) {}
   ~QemuMachine() override;
   QemuMachine(const QemuMachine&) = delete;
   QemuMachine& operator=(const QemuMachine&) = delete;
@@ -33,6 +40,7 @@ class QemuMachine final : public Machine {
   Task<Result<void>> pause() override;
   Task<Result<void>> resume() override;
   Task<Result<void>> check_health() override;
+  Task<Result<Checkpoint>> checkpoint(PausedWork paused_work) override;
   Task<Result<std::string>> console_tail() override;
   Task<void> kill() override;
   Task<ExitStatus> wait_end() override;
@@ -40,9 +48,10 @@ class QemuMachine final : public Machine {
 
   /// First call on a machine that boots: sets it running.
   Task<Result<void>> begin(Duration limit);
-  /// First call on a machine that was started to be restored. `limit` is for QEMU to start and
-  /// answer. Errors: corrupted (QEMU refused the state), timed_out, unavailable.
-  Task<Result<void>> load(const std::string& state, Duration limit);
+  /// First call on a machine that was started to be restored. `over`: pages of memory to put in
+  /// first, or null. `limit` is for QEMU to start and answer. Errors: corrupted (QEMU refused the
+  /// state), timed_out, unavailable; those of write_pages().
+  Task<Result<void>> load(const std::string& state, const MemoryDelta* over, Duration limit);
   /// First call on an adopted machine.
   Task<Result<void>> greet();
   /// Stops the machine and returns its device state, memory excluded. It cannot run again.
@@ -52,6 +61,11 @@ class QemuMachine final : public Machine {
 
  private:
   Task<Result<void>> wait_started(Duration limit);
+  struct CheckpointRoom;
+  Result<CheckpointRoom> prepare_checkpoint();
+  Task<Result<Checkpoint>> checkpoint_paused(CheckpointRoom room, PausedWork paused_work);
+  Task<Result<void>> stop_and_save_devices(int state_file);
+  Task<Result<void>> fill_memory(const MemoryDelta& delta, Duration limit);
   Task<Result<std::string>> run_state();
   Task<Result<void>> order(std::string command);
   /// `error`, with what became of QEMU and what it wrote last.
@@ -59,6 +73,8 @@ class QemuMachine final : public Machine {
 
   QemuProcess qemu_;
   Duration timeout_;
+  BlockingPool blocking_;
+  std::string base_;
   std::string console_;
   bool released_ = false;
 };

@@ -23,6 +23,14 @@ json::object migration_capabilities() {
   return arguments;
 }
 
+Result<std::string> status_in(const json::value& answer) {
+  const json::object* fields = answer.if_object();
+  const json::value* status = fields ? fields->if_contains("status") : nullptr;
+  if (!status || !status->is_string())
+    return Error(ErrorCode::corrupted, "VMM: query-status without a status");
+  return std::string(status->get_string().data(), status->get_string().size());
+}
+
 Result<std::pair<Fd, Fd>> make_pipe() {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) < 0) return Error::from_errno(errno, "pipe");

@@ -1,4 +1,4 @@
-// The stream in which QEMU writes and reads the state of a machine's devices.
+// The state of a machine's devices, as QEMU writes and reads it, and that of the machine.
 #pragma once
 
 #include <boost/json.hpp>
@@ -17,6 +17,9 @@ inline constexpr size_t kMaxDeviceState = 1 << 20;
 /// Arguments of migrate-set-capabilities, equal at both ends: shared memory stays where it is, and
 /// progress comes as events.
 boost::json::object migration_capabilities();
+
+/// The run state in an answer to query-status. Errors: corrupted.
+Result<std::string> status_in(const boost::json::value& answer);
 
 /// Reading and writing end.
 Result<std::pair<Fd, Fd>> make_pipe();
