@@ -55,6 +55,8 @@ struct Config {
   int pull_mib = 8192;                     ///< [template] pull_mib: the most one pull may bring
   int build_minutes = 240;                 ///< [template] build_minutes: the longest one build may take
   std::string skopeo = "/usr/bin/skopeo";  ///< [template] skopeo: the program that pulls
+  /// [checkpoints] key_file: 32 bytes, or as many in hex, that only root may read; empty: no encryption.
+  std::string checkpoint_key_file;
   int pool_size = 4;                      ///< [pool] size, clones kept ready per template
 
   bool cpu_shares = true;     ///< [fairness] cpu_shares: processors are shared between tenants

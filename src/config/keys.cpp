@@ -142,6 +142,7 @@ std::vector<Key> all_keys() {
       number("template", "pull_mib", &C::pull_mib, 1, 16 << 20),
       number("template", "build_minutes", &C::build_minutes, 1, 7 * 24 * 60),
       text("template", "skopeo", &C::skopeo, is_absolute_path, kPath),
+      text("checkpoints", "key_file", &C::checkpoint_key_file, is_path_or_none, kPathOrNone),
       number("pool", "size", &C::pool_size, 0, 4096, "HAKO_POOL_SIZE"),
       flag("fairness", "cpu_shares", &C::cpu_shares),
       number("fairness", "creates_at_once", &C::creates_at_once, 1, 4096),

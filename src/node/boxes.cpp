@@ -55,13 +55,18 @@ std::string_view to_string(EndReason reason) {
       return "expired";
     case EndReason::died:
       return "died";
+    case EndReason::paused:
+      return "paused";
   }
   return "died";
 }
 
-Boxes::Boxes(Context& context, Templates& templates, Ended ended)
+Boxes::Boxes(Context& context, Templates& templates, Bases& bases, Checkpoints& checkpoints,
+             Ended ended)
     : context_(context),
       templates_(templates),
+      bases_(bases),
+      checkpoints_(checkpoints),
       ended_(std::move(ended)),
       cloning_(kClonesAtOnce),
       claiming_(kClaimsAtOnce),
@@ -82,17 +87,23 @@ Task<void> Boxes::stop() {
   boxes_.clear();
 }
 
-Result<void> Boxes::check_room() const {
+Result<void> Boxes::check_disk() const {
   const config::Config& config = context_.config;
-  if (boxes_.size() + creating_.size() >= static_cast<size_t>(config.max_boxes))
-    return Error(ErrorCode::resource_exhausted,
-                 "this node runs its " + std::to_string(config.max_boxes) + " boxes already");
   HAKO_TRY(auto disk, free_disk_mib(config.state_dir));
   if (disk < config.min_free_disk_mib)
     return Error(ErrorCode::no_space,
                  "only " + std::to_string(disk) +
                      " MiB of disk are free on this node; creates stop below " +
                      std::to_string(config.min_free_disk_mib));
+  return ok();
+}
+
+Result<void> Boxes::check_room() const {
+  const config::Config& config = context_.config;
+  if (boxes_.size() + creating_.size() >= static_cast<size_t>(config.max_boxes))
+    return Error(ErrorCode::resource_exhausted,
+                 "this node runs its " + std::to_string(config.max_boxes) + " boxes already");
+  HAKO_TRYV(check_disk());
   HAKO_TRY(auto memory, available_memory_mib());
   if (memory < config.min_free_memory_mib)
     return Error(ErrorCode::resource_exhausted,
@@ -107,21 +118,9 @@ Task<Result<Boxes::Created>> Boxes::create(CreateBox request) {
 }
 
 Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
-  if (!is_box_id(request.box)) co_return Error(ErrorCode::invalid_argument, "malformed box id");
-  HAKO_CO_TRYV(check_egress(request.egress));
-  HAKO_CO_TRYV(check_ingress(request.ingress));
-  if (stopping_) co_return Error(ErrorCode::unavailable, "the node is stopping");
-  if (boxes_.contains(request.box) || creating_.contains(request.box))
-    co_return Error(ErrorCode::already_exists, "box " + request.box + " exists");
+  HAKO_CO_TRYV(check_request(request));
   HAKO_CO_TRYV(check_room());
-
-  struct Creating {
-    std::set<std::string>& all;
-    std::string box;
-    ~Creating() { all.erase(box); }
-  };
-  creating_.insert(request.box);
-  Creating creating{creating_, request.box};
+  Making making(*this, request.box);
   Activity::Busy busy(activity_);
   auto start = std::chrono::steady_clock::now();
   bool from_pool = false;
@@ -141,7 +140,23 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   co_return std::move(created);
 }
 
+Result<void> Boxes::check_request(const CreateBox& request) const {
+  if (!is_box_id(request.box)) return Error(ErrorCode::invalid_argument, "malformed box id");
+  HAKO_TRYV(check_egress(request.egress));
+  HAKO_TRYV(check_ingress(request.ingress));
+  if (stopping_) return Error(ErrorCode::unavailable, "the node is stopping");
+  if (boxes_.contains(request.box) || creating_.contains(request.box))
+    return Error(ErrorCode::already_exists, "box " + request.box + " exists");
+  return ok();
+}
+
+Boxes::Box* Boxes::find(const std::string& id) {
+  auto found = boxes_.find(id);
+  return found == boxes_.end() || found->second.ending ? nullptr : &found->second;
+}
+
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim(const CreateBox& request, bool& from_pool) {
+  if (!request.checkpoint.empty()) co_return co_await claim_checkpoint(request);
   const Template* found = templates_.find(request.template_name);
   if (!found)
     co_return Error(ErrorCode::not_found,
@@ -193,7 +208,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
     const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot) {
   auto turn = co_await cloning_.take();
-  auto cloned = co_await Vm::clone(context_, *snapshot, request.tenant);
+  auto cloned = co_await Vm::clone(context_, std::move(snapshot), request.tenant);
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();
   auto done = co_await hand_over(*vm, request);
@@ -225,10 +240,12 @@ Result<void> Boxes::promise(Vm& vm, const CreateBox& request) {
     record.box = request.box;
     record.tenant = request.tenant;
     record.access_token = request.access_token;
+    record.envs = request.envs;
     record.ingress = request.ingress;
     record.egress = request.egress;
     record.started = WallClock::now();
     record.ends = request.ends;
+    record.on_end = request.on_end;
   });
 }
 
@@ -283,11 +300,14 @@ Result<void> Boxes::check_tenant(const std::string& id, const std::string& tenan
   return ok();
 }
 
-Result<void> Boxes::set_end(const std::string& id, WallTime ends) {
-  auto found = boxes_.find(id);
-  if (found == boxes_.end() || found->second.ending)
-    return Error(ErrorCode::not_found, "box " + id + " does not exist");
-  return found->second.vm->update_record([ends](VmRecord& record) { record.ends = ends; });
+Result<void> Boxes::set_end(const std::string& id, WallTime ends, std::optional<OnEnd> on_end) {
+  Box* box = find(id);
+  if (!box) return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  box->failed_pauses = 0;
+  return box->vm->update_record([&](VmRecord& record) {
+    record.ends = ends;
+    if (on_end) record.on_end = *on_end;
+  });
 }
 
 Task<Result<void>> Boxes::set_egress(std::string id, boost::json::object egress,
@@ -349,7 +369,11 @@ Task<void> Boxes::announce(std::shared_ptr<Vm> vm) {
                                             record.ingress, record.egress);
     // Its end came in between: the gate must not keep what it was just told.
     if (ending()) co_await context_.gate.remove(record.machine);
-    if (done) co_return;
+    if (done) {
+      // Whatever stopped it has ended with an earlier gate, or with an earlier run of this node.
+      if (vm->stands_still()) tasks_.spawn("set going " + record.box, set_going(vm));
+      co_return;
+    }
     log_warn("announce_failed", {{"box", record.box}, {"error", done.error().message()}});
     co_await sleep_for(std::chrono::seconds(1));
   }
@@ -435,6 +459,8 @@ Task<void> Boxes::watch_end(std::string id, std::shared_ptr<engine::Machine> mac
   ExitStatus status = co_await machine->wait_end();
   auto found = boxes_.find(id);
   if (found == boxes_.end() || found->second.ending) co_return;
+  // The box may have left this machine for another.
+  if (found->second.vm->machine() != machine) co_return;
   std::string detail = "its machine " + status.describe();
   auto ended = co_await destroy(id, EndReason::died, std::move(detail));
   (void)ended;  // not_found: somebody else was quicker
@@ -453,7 +479,15 @@ Task<void> Boxes::enforce_ends() {
     for (auto& [id, box] : boxes_)
       if (!box.ending && box.vm->record().ends <= now) due.push_back(id);
     // Beside each other: one that is slow to end must not lengthen the others' lives.
-    for (auto& id : due) tasks_.spawn("end " + id, end_expired(id));
+    for (auto& id : due) {
+      Box* box = find(id);
+      if (!box || box->pausing) continue;
+      box->pausing = box->vm->record().on_end.pause;
+      if (box->pausing)
+        tasks_.spawn("pause " + id, pause_expired(id));
+      else
+        tasks_.spawn("end " + id, end_expired(id));
+    }
     co_await sleep_for(std::chrono::milliseconds(200));
   }
 }

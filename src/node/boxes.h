@@ -12,8 +12,10 @@ struct CreateBox {
   std::string box;
   std::string tenant = kDefaultTenant;
   std::string template_name;
-  std::optional<int> memory_mib, vcpus;
+  std::string checkpoint;  ///< id; the box goes on from there. Empty: it is made from the template
+  std::optional<int> memory_mib, vcpus;  ///< not of one that goes on
   WallTime ends{};
+  OnEnd on_end;
   std::string access_token;
   boost::json::object envs;
   boost::json::object ingress;  ///< for the gate: who may reach its ports, and how; not read here
@@ -21,7 +23,7 @@ struct CreateBox {
 };
 
 /// Why a box is no more, as told to the api.
-enum class EndReason { destroyed, expired, died };
+enum class EndReason { destroyed, expired, died, paused };
 std::string_view to_string(EndReason reason);
 
 /// Creates, ends and watches boxes. A create or destroy that has begun always runs to its end, even
@@ -30,7 +32,8 @@ class Boxes {
  public:
   using Ended = std::function<void(const std::string& box, EndReason, const std::string& detail)>;
 
-  Boxes(Context& context, Templates& templates, Ended ended);
+  Boxes(Context& context, Templates& templates, Bases& bases, Checkpoints& checkpoints,
+        Ended ended);
 
   /// Begins to enforce time to live and to watch health.
   void start();
@@ -47,7 +50,26 @@ class Boxes {
   Task<Result<void>> destroy(std::string box, EndReason reason, std::string detail);
   /// ok if the box is `tenant`'s; otherwise not_found, in the words of a box that does not exist.
   Result<void> check_tenant(const std::string& box, const std::string& tenant) const;
-  Result<void> set_end(const std::string& box, WallTime ends);
+  /// `on_end`: nothing leaves it as it is.
+  Result<void> set_end(const std::string& box, WallTime ends, std::optional<OnEnd> on_end = {});
+
+  struct Saved {
+    int64_t bytes = 0;                      ///< on disk, without the snapshot that it stands on
+    std::chrono::milliseconds stood_still{};  ///< for so long the box's programs did not run
+  };
+  /// Writes down the box as it stands, durably. With `end` it is then no more, and nobody is told of
+  /// its end. On an error it goes on as before. `memory`: otherwise only its disk.
+  /// Errors: not_found, already_exists (the checkpoint), failed_precondition, no_space, unavailable,
+  /// timed_out.
+  Task<Result<Saved>> save(std::string box, std::string checkpoint, bool memory, bool end);
+  /// Boxes that go on from where this one stands. Those that cannot be made do not keep the others
+  /// from it; answers are in the order of `children`. Errors that concern all: not_found,
+  /// failed_precondition, resource_exhausted, unavailable, timed_out.
+  Task<Result<std::vector<Result<Created>>>> fork(std::string box, std::vector<CreateBox> children);
+  /// Puts the box back to where it stood; it keeps its name, its token, its end and what it may
+  /// reach. On an error it goes on as it was. Errors: not_found (also where the checkpoint is not of
+  /// this box), those of create().
+  Task<Result<Created>> roll_back(std::string box, std::string checkpoint);
   /// What the box may reach from now on. Written down first: on an error it holds from the gate's
   /// next connection on at the latest, but what it forbids may go on till then. Errors: not_found,
   /// too_large (nothing has changed); unavailable, timed_out, the gate's.
@@ -76,10 +98,46 @@ class Boxes {
   struct Box {
     std::shared_ptr<Vm> vm;
     bool ending = false;
+    bool pausing = false;  ///< as its end has come
+    int failed_pauses = 0;
   };
 
+  Result<void> check_disk() const;
   Result<void> check_room() const;
   Task<Result<Created>> create_to_end(CreateBox request);
+  Task<Result<Saved>> save_to_end(std::string box, std::string checkpoint, bool memory, bool end);
+  Task<Result<std::vector<Result<Created>>>> fork_to_end(std::string box,
+                                                         std::vector<CreateBox> children);
+  Task<Result<Created>> roll_back_to_end(std::string box, std::string checkpoint);
+  /// Which box it is, unless that is ending.
+  Box* find(const std::string& box);
+  /// Held while a box is made: its name is taken.
+  class Making {
+   public:
+    Making(Boxes& boxes, std::string box) : boxes_(boxes), box_(std::move(box)) {
+      boxes_.creating_.insert(box_);
+    }
+    Making(const Making&) = delete;
+    Making& operator=(const Making&) = delete;
+    ~Making() { boxes_.creating_.erase(box_); }
+
+   private:
+    Boxes& boxes_;
+    std::string box_;
+  };
+  Result<void> check_request(const CreateBox& request) const;
+  Task<Result<std::unique_ptr<Vm>>> claim_checkpoint(const CreateBox& asked);
+  Task<Result<std::unique_ptr<Vm>>> restore(const CreateBox& request, const CheckpointRecord& of,
+                                            const BoxState& state);
+  Task<Result<std::unique_ptr<Vm>>> boot_from_disk(const CreateBox& request,
+                                                   const CheckpointRecord& of,
+                                                   const BoxState& state);
+  struct Forking;
+  Task<void> make_children(Forking& forking);
+  Task<Result<BoxState>> take_state(std::shared_ptr<Vm> vm, bool memory, bool go_on,
+                                    std::chrono::milliseconds& stood_still);
+  Task<void> pause_expired(std::string box);
+  Task<void> set_going(std::shared_ptr<Vm> vm);
   Task<Result<void>> destroy_to_end(std::string box, EndReason reason, std::string detail);
   Task<Result<void>> set_egress_to_end(std::string box, boost::json::object egress,
                                        std::optional<boost::json::object> ingress);
@@ -106,6 +164,8 @@ class Boxes {
 
   Context& context_;
   Templates& templates_;
+  Bases& bases_;
+  Checkpoints& checkpoints_;
   Ended ended_;
   Activity activity_;
   RecentUse uses_of_pools_;

@@ -27,6 +27,8 @@ struct Context {
   int empty_netns = -1;  ///< the VMMs' own network namespace: empty
   /// Names of root file systems that template builds work on, in root_dir(); kept by them.
   std::set<std::string> roots_in_use = {};
+  /// 32 bytes: checkpoints, and what they stand on, are encrypted with it. None: they are in clear.
+  std::optional<std::string> checkpoint_key = {};
   std::map<std::string, Vm*> machines = {};  ///< every Vm there is, by machine id; kept by Vm
 
   std::string vm_dir() const { return config.state_dir + "/node/vms"; }
@@ -34,6 +36,9 @@ struct Context {
   std::string template_dir() const { return config.state_dir + "/node/templates"; }
   std::string root_dir() const { return config.state_dir + "/node/roots"; }
   std::string layer_dir() const { return config.state_dir + "/node/layers"; }
+  std::string checkpoint_dir() const { return config.state_dir + "/node/checkpoints"; }
+  /// Snapshots that checkpoints stand on.
+  std::string base_dir() const { return config.state_dir + "/node/bases"; }
   std::string control_dir() const { return config.run_dir + "/vmm"; }
 };
 

@@ -36,6 +36,12 @@ class Fields {
   int64_t integer_or(std::string_view name, int64_t fallback) {
     return object_.if_contains(name) ? integer(name) : fallback;
   }
+  bool boolean(std::string_view name) {
+    auto value = object_.if_contains(name);
+    if (value && value->is_bool()) return value->get_bool();
+    note(name, "true or false");
+    return false;
+  }
   boost::json::object object(std::string_view name) {
     auto value = object_.if_contains(name);
     if (value && value->is_object()) return value->get_object();

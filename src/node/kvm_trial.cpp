@@ -8,8 +8,7 @@ Task<Result<void>> run_trial_guest(Context& context, Templates& templates,
   if (!found) co_return Error(ErrorCode::not_found, "template '" + template_name + "'");
   auto snapshot = co_await templates.snapshot(template_name, found->size);
   if (!snapshot) co_return snapshot.error();
-  std::shared_ptr<const LoadedSnapshot> memory = snapshot.value();
-  auto cloned = co_await Vm::clone(context, *memory);
+  auto cloned = co_await Vm::clone(context, snapshot.value());
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();
   boost::json::object no_environment;

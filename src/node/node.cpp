@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <filesystem>
 
+#include "base/encoding.h"
 #include "base/log.h"
 #include "config/listening.h"
 #include "engine/kvm_verdict.h"
@@ -47,6 +48,8 @@ Result<void> make_folders(const config::Config& config) {
       {config.state_dir + "/node/templates", 0700},
       {config.state_dir + "/node/roots", 0700},
       {config.state_dir + "/node/layers", 0700},
+      {config.state_dir + "/node/checkpoints", 0700},
+      {config.state_dir + "/node/bases", 0700},
       {config.run_dir + "/vmm", 0700},
       {config.run_dir + "/netns", 0700},
   };
@@ -123,6 +126,27 @@ Task<Result<std::unique_ptr<engine::Engine>>> make_engine(const config::Config& 
   co_return co_await engine::make_qemu_engine(std::move(options));
 }
 
+/// Errors: permission_denied (others may read it), invalid_argument (no key).
+Result<std::optional<std::string>> read_checkpoint_key(const std::string& path) {
+  if (path.empty()) return std::optional<std::string>();
+  auto problem = [&](ErrorCode code, const char* what) {
+    return Error(code, "[checkpoints] key_file " + path + ": " + what);
+  };
+  HAKO_TRY(auto file, open_file(path, O_RDONLY));
+  struct stat info {};
+  if (::fstat(file.get(), &info) < 0) return Error::from_errno(errno, "stat " + path);
+  if (info.st_uid != 0 || (info.st_mode & 077) != 0)
+    return problem(ErrorCode::permission_denied, "it must be root's, and nobody else's to read");
+  HAKO_TRY(auto text, read_file(path, 4096));
+  while (text.size() > engine::kSealKeyBytes && (text.back() == '\n' || text.back() == '\r'))
+    text.pop_back();
+  if (text.size() == 2 * engine::kSealKeyBytes)
+    if (auto bytes = hex_decode(text)) text = *bytes;
+  if (text.size() != engine::kSealKeyBytes)
+    return problem(ErrorCode::invalid_argument, "it must hold 32 bytes, or as many in hex");
+  return std::optional(std::move(text));
+}
+
 /// Everything a running node consists of.
 class Node {
  public:
@@ -145,12 +169,14 @@ class Node {
         shares_(config_),
         context_{executor, blocking_, config_, *engine_, slots_,
                  gate_,    shares_,   empty_netns_.get()},
-        templates_(context_, std::move(image)),
-        boxes_(context_, templates_,
+        bases_(context_),
+        checkpoints_(context_, bases_),
+        templates_(context_, bases_, std::move(image)),
+        boxes_(context_, templates_, bases_, checkpoints_,
                [this](const std::string& box, EndReason reason, const std::string& detail) {
                  service_.tell_gone(box, reason, detail);
                }),
-        service_(context_, boxes_, templates_),
+        service_(context_, boxes_, templates_, checkpoints_),
         strays_(context_),
         trial_(std::move(trial)),
         tasks_(executor) {}
@@ -169,6 +195,8 @@ class Node {
       else
         log_error("box_lost", {{"box", box}, {"error", adopted.error().message()}});
     }
+    // What the boxes stand on is known now, and stays.
+    co_await checkpoints_.load();
     boxes_.start();
     tasks_.spawn("watch for strays", strays_.run());
     tasks_.spawn("watch certificate", certificate_.watch());
@@ -277,6 +305,8 @@ class Node {
   Certificate certificate_;
   Shares shares_;
   Context context_;
+  Bases bases_;
+  Checkpoints checkpoints_;
   Templates templates_;
   Boxes boxes_;
   Service service_;

@@ -98,7 +98,7 @@ Task<void> WarmPool::keep_full() {
 }
 
 Task<Result<void>> WarmPool::make_one() {
-  auto cloned = co_await Vm::clone(context_, *snapshot_);
+  auto cloned = co_await Vm::clone(context_, snapshot_);
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();
   // A whole identification and a command through the same path as a user's: what these translate

@@ -26,6 +26,10 @@ std::vector<VmRecord> living_boxes(const std::string& vm_dir, const Traces& trac
     if (record && record.value().state == VmState::box && runs(record.value().vmm))
       boxes.push_back(std::move(record).value());
   }
+  // Where a box had moved to another machine, the one that it left may still have been there.
+  std::set<std::string> left;
+  for (const VmRecord& box : boxes) left.insert(box.replaces);
+  std::erase_if(boxes, [&](const VmRecord& box) { return left.contains(box.machine); });
   return boxes;
 }
 

@@ -1,5 +1,7 @@
 #include "node/record.h"
 
+#include <algorithm>
+
 #include "node/json_fields.h"
 
 namespace hako::node {
@@ -13,6 +15,8 @@ std::string_view name_of(VmState state) {
       return "pooled";
     case VmState::box:
       return "box";
+    case VmState::left:
+      return "left";
   }
   return "starting";
 }
@@ -38,6 +42,35 @@ Result<GuestDefaults> parse_defaults(const boost::json::object& object) {
   return defaults;
 }
 
+bool is_checkpoint_id(std::string_view id) {
+  if (id.empty() || id.size() > 64 || id.front() == '-') return false;
+  return std::all_of(id.begin(), id.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+  });
+}
+
+boost::json::object to_json(const OnEnd& on_end) {
+  return {{"then", on_end.pause ? "pause" : "end"},
+          {"memory", on_end.memory},
+          {"checkpoint", on_end.checkpoint}};
+}
+
+Result<OnEnd> parse_on_end(const boost::json::object& object) {
+  Fields fields(object);
+  OnEnd on_end;
+  std::string then = fields.text("then");
+  on_end.pause = then == "pause";
+  on_end.checkpoint = fields.text_or("checkpoint", "");
+  const auto* memory = object.if_contains("memory");
+  if (memory && memory->is_bool()) on_end.memory = memory->get_bool();
+  if (auto problem = fields.problem()) return Error(ErrorCode::invalid_argument, *problem);
+  bool known = then == "pause" || then == "end";
+  if (!known || (memory && !memory->is_bool()) ||
+      (on_end.pause && !is_checkpoint_id(on_end.checkpoint)))
+    return Error(ErrorCode::invalid_argument, "malformed 'on_end'");
+  return on_end;
+}
+
 boost::json::object to_json(const VmRecord& record) {
   boost::json::object object = {
       {"machine", record.machine},
@@ -60,6 +93,9 @@ boost::json::object to_json(const VmRecord& record) {
       {"ends_ms", to_unix_ms(record.ends)},
   };
   if (!record.vmm.base.empty()) object["vmm_base"] = record.vmm.base;
+  if (!record.replaces.empty()) object["replaces"] = record.replaces;
+  if (record.on_end.pause) object["on_end"] = to_json(record.on_end);
+  if (!record.envs.empty()) object["envs"] = record.envs;
   if (!record.ingress.empty()) object["ingress"] = record.ingress;
   if (!record.egress.empty()) object["egress"] = record.egress;
   return object;
@@ -77,6 +113,7 @@ Result<VmRecord> parse_record(std::string_view text) {
   std::string state = fields.text("state");
   record.state = state == "box"      ? VmState::box
                  : state == "pooled" ? VmState::pooled
+                 : state == "left"   ? VmState::left
                                      : VmState::starting;
   record.template_name = fields.text("template");
   record.size.vcpus = static_cast<int>(fields.integer("vcpus"));
@@ -92,9 +129,16 @@ Result<VmRecord> parse_record(std::string_view text) {
   if (!defaults) return Error(ErrorCode::corrupted, defaults.error().message());
   record.defaults = std::move(defaults).value();
   record.generation = static_cast<int>(fields.integer("generation"));
+  record.replaces = fields.text_or("replaces", "");
+  if (auto text = fields.object_or_empty("on_end"); !text.empty()) {
+    auto on_end = parse_on_end(text);
+    if (!on_end) return Error(ErrorCode::corrupted, on_end.error().message());
+    record.on_end = std::move(on_end).value();
+  }
   record.box = fields.text("box");
   record.tenant = fields.text_or("tenant", kDefaultTenant);
   record.access_token = fields.text("access_token");
+  record.envs = fields.object_or_empty("envs");
   record.ingress = fields.object_or_empty("ingress");
   record.egress = fields.object_or_empty("egress");
   record.started = from_unix_ms(fields.integer("started_ms"));

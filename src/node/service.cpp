@@ -19,7 +19,8 @@ boost::json::object describe(const VmRecord& record) {
           {"started_ms", to_unix_ms(record.started)},
           {"ends_ms", to_unix_ms(record.ends)},
           {"isolation", engine::to_string(record.isolation)},
-          {"state", "running"}};
+          {"state", "running"},
+          {"on_end", to_json(record.on_end)}};
 }
 
 rpc::Payload payload(boost::json::object body) {
@@ -46,12 +47,56 @@ std::optional<int> small_integer(Fields& fields, const boost::json::object& body
   return static_cast<int>(std::clamp<int64_t>(value, -1, 1 << 30));
 }
 
+/// What box.create and each child of box.fork have in common.
+Result<CreateBox> parse_create(const boost::json::object& body) {
+  Fields fields(body);
+  CreateBox create;
+  create.box = fields.text("box");
+  create.tenant = fields.text_or("tenant", kDefaultTenant);
+  create.ends = from_unix_ms(fields.integer("ends_ms"));
+  create.access_token = fields.text_or("access_token", "");
+  create.envs = fields.object_or_empty("envs");
+  create.ingress = fields.object_or_empty("ingress");
+  create.egress = fields.object_or_empty("egress");
+  auto on_end = fields.object_or_empty("on_end");
+  if (fields.problem()) return Error(ErrorCode::invalid_argument, *fields.problem());
+  if (!on_end.empty()) {
+    HAKO_TRY(create.on_end, parse_on_end(on_end));
+  }
+  return create;
+}
+
+boost::json::object describe(const Boxes::Created& created) {
+  boost::json::object body = describe(created.record);
+  body["from_pool"] = created.from_pool;
+  return body;
+}
+
+boost::json::object describe(const CheckpointRecord& record) {
+  return {{"checkpoint", record.id},
+          {"tenant", record.tenant},
+          {"box", record.box},
+          {"template", record.template_name},
+          {"memory", record.memory},
+          {"created_ms", to_unix_ms(record.created)},
+          {"bytes", record.bytes},
+          {"memory_mib", record.size.memory_mib},
+          {"vcpus", record.size.vcpus},
+          {"disk_mib", record.disk_mib}};
+}
+
+bool boolean(const boost::json::object& body, std::string_view name, bool otherwise) {
+  const auto* value = body.if_contains(name);
+  return value && value->is_bool() ? value->get_bool() : otherwise;
+}
+
 }  // namespace
 
-Service::Service(Context& context, Boxes& boxes, Templates& templates)
+Service::Service(Context& context, Boxes& boxes, Templates& templates, Checkpoints& checkpoints)
     : context_(context),
       boxes_(boxes),
       templates_(templates),
+      checkpoints_(checkpoints),
       template_service_(context, boxes, templates) {}
 
 Task<void> Service::serve(Fd connection) {
@@ -63,6 +108,11 @@ Task<void> Service::serve(Fd connection) {
       {"box.destroy", &Service::destroy_box}, {"box.set_end", &Service::set_end},
       {"box.list", &Service::list_boxes},     {"box.console", &Service::console},
       {"box.egress", &Service::set_egress},   {"api.certificate", &Service::api_certificate},
+      {"box.checkpoint", &Service::checkpoint_box},
+      {"box.fork", &Service::fork_box},
+      {"box.rollback", &Service::roll_back_box},
+      {"checkpoint.remove", &Service::remove_checkpoint},
+      {"checkpoint.list", &Service::list_checkpoints},
   };
   for (const auto& [name, method] : methods) {
     rpc::Handler handler = [this, method = method](rpc::Payload request) {
@@ -132,23 +182,99 @@ Service::Answer Service::info(rpc::Payload) {
 }
 
 Service::Answer Service::create_box(rpc::Payload request) {
+  HAKO_CO_TRY(auto create, parse_create(request.body));
   Fields fields(request.body);
-  CreateBox create;
-  create.box = fields.text("box");
-  create.tenant = fields.text_or("tenant", kDefaultTenant);
-  create.template_name = fields.text("template");
-  create.memory_mib = small_integer(fields, request.body, "memory_mib");
-  create.vcpus = small_integer(fields, request.body, "vcpus");
-  create.ends = from_unix_ms(fields.integer("ends_ms"));
-  create.access_token = fields.text_or("access_token", "");
-  create.envs = fields.object_or_empty("envs");
-  create.ingress = fields.object_or_empty("ingress");
-  create.egress = fields.object_or_empty("egress");
+  create.checkpoint = fields.text_or("checkpoint", "");
+  if (create.checkpoint.empty()) {
+    create.template_name = fields.text("template");
+    create.memory_mib = small_integer(fields, request.body, "memory_mib");
+    create.vcpus = small_integer(fields, request.body, "vcpus");
+  }
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
   auto created = co_await boxes_.create(std::move(create));
   if (!created) co_return created.error();
-  boost::json::object body = describe(created.value().record);
-  body["from_pool"] = created.value().from_pool;
+  co_return payload(describe(created.value()));
+}
+
+Service::Answer Service::checkpoint_box(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string box = fields.text("box");
+  std::string checkpoint = fields.text("checkpoint");
+  std::string then = fields.text("then");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  if (then != "run" && then != "end")
+    co_return Error(ErrorCode::invalid_argument, "field 'then' must be \"run\" or \"end\"");
+  HAKO_CO_TRYV(check_tenant(request.body, box));
+  bool memory = boolean(request.body, "memory", true);
+  HAKO_CO_TRY(auto saved, co_await boxes_.save(box, checkpoint, memory, then == "end"));
+  co_return payload({{"bytes", saved.bytes}, {"pause_ms", saved.stood_still.count()}});
+}
+
+Service::Answer Service::fork_box(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string box = fields.text("box");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(check_tenant(request.body, box));
+  const auto* asked = request.body.if_contains("children");
+  if (!asked || !asked->is_array())
+    co_return Error(ErrorCode::invalid_argument, "field 'children' must be an array");
+  std::vector<CreateBox> children;
+  for (const auto& child : asked->get_array()) {
+    if (!child.is_object())
+      co_return Error(ErrorCode::invalid_argument, "field 'children' must hold objects");
+    HAKO_CO_TRY(auto create, parse_create(child.get_object()));
+    if (auto parent = request.body.if_contains("tenant"); parent && parent->is_string())
+      create.tenant = std::string(parent->get_string());
+    children.push_back(std::move(create));
+  }
+  HAKO_CO_TRY(auto made, co_await boxes_.fork(std::move(box), std::move(children)));
+  boost::json::array answers;
+  for (const auto& child : made) {
+    if (child) {
+      answers.push_back(describe(child.value()));
+      continue;
+    }
+    const Error& error = child.error();
+    bool inside = error.os_error() != 0 && error.code() != ErrorCode::no_space;
+    boost::json::object problem = {
+        {"code", to_string(inside ? ErrorCode::internal : error.code())},
+        {"message", error.message()}};
+    boost::json::object answer;
+    answer["error"] = std::move(problem);
+    answers.push_back(std::move(answer));
+  }
+  boost::json::object body;
+  body["children"] = std::move(answers);
+  co_return payload(std::move(body));
+}
+
+Service::Answer Service::roll_back_box(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string box = fields.text("box");
+  std::string checkpoint = fields.text("checkpoint");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRYV(check_tenant(request.body, box));
+  HAKO_CO_TRY(auto created, co_await boxes_.roll_back(std::move(box), std::move(checkpoint)));
+  co_return payload(describe(created));
+}
+
+Service::Answer Service::remove_checkpoint(rpc::Payload request) {
+  Fields fields(request.body);
+  std::string checkpoint = fields.text("checkpoint");
+  std::string tenant = fields.text("tenant");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  const CheckpointRecord* found = checkpoints_.find(checkpoint);
+  if (!found || found->tenant != tenant)
+    co_return Error(ErrorCode::not_found, "checkpoint " + checkpoint + " does not exist");
+  HAKO_CO_TRYV(co_await run_to_end(checkpoints_.remove(std::move(checkpoint))));
+  co_return payload({});
+}
+
+Service::Answer Service::list_checkpoints(rpc::Payload) {
+  boost::json::array all;
+  for (const auto& record : checkpoints_.list()) all.push_back(describe(record));
+  boost::json::object body;
+  body["checkpoints"] = std::move(all);
   co_return payload(std::move(body));
 }
 
@@ -166,9 +292,14 @@ Service::Answer Service::set_end(rpc::Payload request) {
   Fields fields(request.body);
   std::string box = fields.text("box");
   WallTime ends = from_unix_ms(fields.integer("ends_ms"));
+  auto changed = fields.object_or_empty("on_end");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  std::optional<OnEnd> on_end;
+  if (!changed.empty()) {
+    HAKO_CO_TRY(on_end, parse_on_end(changed));
+  }
   HAKO_CO_TRYV(check_tenant(request.body, box));
-  HAKO_CO_TRYV(boxes_.set_end(box, ends));
+  HAKO_CO_TRYV(boxes_.set_end(box, ends, std::move(on_end)));
   co_return payload({});
 }
 

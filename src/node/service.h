@@ -9,7 +9,7 @@ namespace hako::node {
 /// have ended. Thread: the node's executor.
 class Service {
  public:
-  Service(Context& context, Boxes& boxes, Templates& templates);
+  Service(Context& context, Boxes& boxes, Templates& templates, Checkpoints& checkpoints);
 
   /// Serves one connection from an api until it ends.
   Task<void> serve(Fd connection);
@@ -30,10 +30,16 @@ class Service {
   Answer list_boxes(rpc::Payload request);
   Answer console(rpc::Payload request);
   Answer api_certificate(rpc::Payload request);
+  Answer checkpoint_box(rpc::Payload request);
+  Answer fork_box(rpc::Payload request);
+  Answer roll_back_box(rpc::Payload request);
+  Answer remove_checkpoint(rpc::Payload request);
+  Answer list_checkpoints(rpc::Payload request);
 
   Context& context_;
   Boxes& boxes_;
   Templates& templates_;
+  Checkpoints& checkpoints_;
   TemplateService template_service_;
   std::set<std::shared_ptr<rpc::Peer>> peers_;
 };

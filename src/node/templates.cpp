@@ -67,8 +67,8 @@ std::string binding_of(const Template& what, const config::Config& config) {
 
 }  // namespace
 
-Templates::Templates(Context& context, image::Image image)
-    : context_(context), image_(std::move(image)) {}
+Templates::Templates(Context& context, Bases& bases, image::Image image)
+    : context_(context), bases_(bases), image_(std::move(image)) {}
 
 Result<void> Templates::load() {
   const config::Config& config = context_.config;
@@ -128,6 +128,51 @@ std::vector<Template> Templates::list() const {
   std::vector<Template> all;
   for (const auto& [name, what] : templates_) all.push_back(what);
   return all;
+}
+
+Task<Result<Bases::Base>> Templates::load_folder(std::string key) {
+  const Template* what = find(key.substr(0, key.rfind('.')));
+  if (!what) co_return Error(ErrorCode::not_found, "snapshot " + key + " is of no template");
+  auto work = [folder = context_.snapshot_dir() + "/" + key] {
+    return engine::load_snapshot(folder + "/memory");
+  };
+  HAKO_CO_TRY(auto memory, co_await run_blocking(context_.blocking, work));
+  co_return take_in(*what, std::move(memory), context_.snapshot_dir() + "/" + key);
+}
+
+Task<Result<Bases::Base>> Templates::base(std::string id) {
+  auto known = co_await bases_.find(id);
+  if (known || known.error().code() != ErrorCode::not_found) co_return std::move(known);
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(context_.snapshot_dir(), error)) {
+    auto of = read_file(entry.path().string() + "/id");
+    if (of && of.value() == id) co_return co_await load_folder(entry.path().filename());
+  }
+  co_return known.error();
+}
+
+Task<void> Templates::retire(std::string key) {
+  auto id = read_file(context_.snapshot_dir() + "/" + key + "/id");
+  if (!id) co_return;
+  bool used = std::ranges::any_of(context_.machines, [&](const auto& entry) {
+    return entry.second->record().vmm.base == id.value();
+  });
+  if (!used) co_return;
+  auto base = co_await bases_.find(id.value());
+  if (!base) base = co_await load_folder(key);
+  Result<void> kept = base ? ok() : Result<void>(base.error());
+  if (kept) kept = co_await bases_.keep(base.value());
+  if (!kept)
+    log_warn("snapshot_not_kept", {{"snapshot", key}, {"error", kept.error().message()}});
+}
+
+std::vector<std::string> Templates::snapshots_of(const std::string& name) const {
+  std::vector<std::string> keys;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(context_.snapshot_dir(), error))
+    if (entry.path().filename().string().starts_with(name + "."))
+      keys.push_back(entry.path().filename());
+  return keys;
 }
 
 Templates::State Templates::state(const std::string& name) const {
@@ -197,6 +242,7 @@ Task<void> Templates::forget_old_variants(std::string newest) {
     std::string oldest = asked_sizes_.front();
     asked_sizes_.pop_front();
     variants_.erase(oldest);
+    co_await retire(oldest);
     auto work = [folder = context_.snapshot_dir() + "/" + oldest] {
       std::error_code ignored;
       return fs::remove_all(folder, ignored);
@@ -242,15 +288,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::load_from_disk(
   };
   auto memory = co_await run_blocking(context_.blocking, work);
   if (!memory) co_return memory.error();
-  auto loaded = std::make_shared<LoadedSnapshot>();
-  loaded->memory = std::move(memory).value();
-  HAKO_CO_TRY(loaded->rootfs, open_file(rootfs_of(what), O_RDONLY));
-  HAKO_CO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
-  loaded->template_name = what.name;
-  loaded->revision = what.revision;
-  loaded->disk_mib = what.disk_mib;
-  loaded->defaults = what.startup.defaults;
-  co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
+  co_return take_in(what, std::move(memory).value(), folder);
 }
 
 Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(const Template& what,
@@ -259,12 +297,14 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(const Templa
                                                                     std::string disk_being_kept) {
   std::string folder = context_.snapshot_dir() + "/" + key(what.name, size);
   std::string temporary = context_.snapshot_dir() + "/.new-" + random_hex(6);
+  co_await retire(key(what.name, size));
   // Written beside and renamed, so that a crash leaves the old snapshot or the new one.
   auto work = [&]() -> Result<void> {
     std::error_code error;
     fs::create_directory(temporary, error);
     if (error) return Error::from_errno(error.value(), "create " + temporary);
     HAKO_TRYV(engine::save_snapshot(memory, temporary + "/memory"));
+    HAKO_TRYV(write_file_atomically(temporary + "/id", engine::snapshot_id(memory), 0600));
     fs::rename(disk_being_kept, temporary + "/disk.raw", error);
     if (error) return Error::from_errno(error.value(), "keep scratch disk");
     HAKO_TRYV(image::record_checksum(temporary + "/disk.raw", temporary + "/disk.sum"));
@@ -286,15 +326,23 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(const Templa
     co_await run_blocking(context_.blocking, clean);
     co_return kept.error().with_context("keep snapshot");
   }
+  co_return take_in(what, std::move(memory), folder);
+}
+
+Result<Bases::Base> Templates::take_in(const Template& what, engine::Snapshot memory,
+                                       const std::string& folder) {
   auto loaded = std::make_shared<LoadedSnapshot>();
+  loaded->id = engine::snapshot_id(memory);
   loaded->memory = std::move(memory);
-  HAKO_CO_TRY(loaded->rootfs, open_file(rootfs_of(what), O_RDONLY));
-  HAKO_CO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
+  HAKO_TRY(loaded->rootfs, open_file(rootfs_of(what), O_RDONLY));
+  HAKO_TRY(loaded->disk, open_file(folder + "/disk.raw", O_RDONLY));
   loaded->template_name = what.name;
   loaded->revision = what.revision;
   loaded->disk_mib = what.disk_mib;
   loaded->defaults = what.startup.defaults;
-  co_return std::shared_ptr<const LoadedSnapshot>(std::move(loaded));
+  Bases::Base base = std::move(loaded);
+  bases_.note(base);
+  return base;
 }
 
 std::string Templates::rootfs_of(const Template& what) const {
@@ -312,6 +360,16 @@ Vm::ColdBoot Templates::cold_boot(const Template& what, engine::MachineSize size
   boot.template_name = what.name;
   boot.size = size;
   boot.disk_mib = what.disk_mib;
+  return boot;
+}
+
+Vm::ColdBoot Templates::boot_of(const CheckpointRecord& of, std::string rootfs,
+                                std::string disk) const {
+  Template what;
+  what.name = of.template_name;
+  what.disk_mib = of.disk_mib;
+  Vm::ColdBoot boot = cold_boot(what, of.size, std::move(disk));
+  boot.rootfs = std::move(rootfs);
   return boot;
 }
 
@@ -389,14 +447,14 @@ Task<Result<void>> Templates::remove(std::string name) {
     co_return Error(ErrorCode::failed_precondition,
                     "'" + name + "' is the installed image and cannot be removed");
   if (!find(name)) co_return Error(ErrorCode::not_found, "template '" + name + "' does not exist");
+  for (const std::string& key : snapshots_of(name)) co_await retire(key);
   templates_.erase(name);
   std::erase_if(variants_, [&](const auto& entry) { return entry.first.starts_with(name + "."); });
   auto work = [this, name] {
     std::error_code ignored;
     fs::remove_all(context_.template_dir() + "/" + name, ignored);
-    for (const auto& entry : fs::directory_iterator(context_.snapshot_dir(), ignored))
-      if (entry.path().filename().string().starts_with(name + "."))
-        fs::remove_all(entry.path(), ignored);
+    for (const std::string& key : snapshots_of(name))
+      fs::remove_all(context_.snapshot_dir() + "/" + key, ignored);
     return true;
   };
   co_await run_blocking(context_.blocking, work);

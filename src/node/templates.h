@@ -29,7 +29,7 @@ struct Template {
 /// a cold boot, whichever comes first. Thread: the node's executor.
 class Templates {
  public:
-  Templates(Context& context, image::Image image);
+  Templates(Context& context, Bases& bases, image::Image image);
 
   /// Reads the templates on disk; what cannot be read is logged and left out.
   Result<void> load();
@@ -50,6 +50,11 @@ class Templates {
                                                                engine::MachineSize size,
                                                                std::string tenant = {});
 
+  /// The snapshot of that id, by whatever machine or template still has it. Errors: not_found, those
+  /// of reading it.
+  Task<Result<Bases::Base>> base(std::string id);
+  /// How a box is booted that has nothing but a scratch disk of its own left.
+  Vm::ColdBoot boot_of(const CheckpointRecord& of, std::string rootfs, std::string disk) const;
   /// How a machine for building on `what` is booted. Its disk, where the template has none, is a
   /// fresh one that the caller removes when the machine is up (it is in snapshot_dir()).
   Task<Result<Vm::ColdBoot>> boot_for_build(const Template& what);
@@ -68,9 +73,13 @@ class Templates {
     std::string error;  ///< why the last try failed
   };
 
+  std::vector<std::string> snapshots_of(const std::string& name) const;
   std::string rootfs_of(const Template& what) const;
   Result<Template> read_template(const std::string& folder) const;
   void note_use(const std::string& variant);
+  /// Before a snapshot on disk goes: keeps it elsewhere if a machine stands on it.
+  Task<void> retire(std::string key);
+  Task<Result<Bases::Base>> load_folder(std::string key);
   Task<void> forget_old_variants(std::string newest);
   std::string key(const std::string& name, engine::MachineSize size) const;
   Variant& variant(const std::string& name, engine::MachineSize size);
@@ -83,10 +92,13 @@ class Templates {
                                                            engine::MachineSize size,
                                                            engine::Snapshot memory,
                                                            std::string disk_being_kept);
+  Result<Bases::Base> take_in(const Template& what, engine::Snapshot memory,
+                              const std::string& folder);
   Vm::ColdBoot cold_boot(const Template& what, engine::MachineSize size, std::string disk) const;
   Task<Result<std::string>> boot_disk(const Template& what);
 
   Context& context_;
+  Bases& bases_;
   image::Image image_;
   std::map<std::string, Template> templates_;
   std::map<std::string, std::shared_ptr<Variant>> variants_;

@@ -65,7 +65,7 @@ Traces find_traces(const config::Config& config) {
   traces.folders = names_in(config.state_dir + "/node/vms");
   traces.sockets = names_in(config.run_dir + "/vmm");
   if (auto slots = network::list_slots(config.run_dir + "/netns")) traces.slots = slots.value();
-  for (const char* folder : {"snapshots", "templates", "roots", "layers"}) {
+  for (const char* folder : {"snapshots", "templates", "roots", "layers", "checkpoints", "bases"}) {
     std::string path = config.state_dir + "/node/" + folder;
     for (const std::string& name : names_in(path))
       if (name.starts_with(".")) traces.unfinished.push_back(path + "/" + name);

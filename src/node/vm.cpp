@@ -26,6 +26,11 @@ Result<Fd> copy_disk(int source, const std::string& to) {
   return target;
 }
 
+/// A file that is gone with its last descriptor.
+Result<Fd> unnamed_file(const std::string& folder) {
+  return open_file(folder, O_RDWR | O_TMPFILE, 0600);
+}
+
 Result<uint64_t> size_of(int file) {
   struct stat info {};
   if (::fstat(file, &info) < 0) return Error::from_errno(errno, "stat a disk");
@@ -109,27 +114,47 @@ Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& own_rootfs, Fd& tap) 
   return devices;
 }
 
-Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, const LoadedSnapshot& snapshot,
+Task<Result<std::unique_ptr<Vm>>> Vm::clone(Context& context, Bases::Base snapshot,
                                              std::string tenant) {
   VmRecord record;
   record.tenant = std::move(tenant);
-  record.template_name = snapshot.template_name;
-  record.size = snapshot.memory.size;
-  record.disk_mib = snapshot.disk_mib;
-  record.defaults = snapshot.defaults;
+  record.template_name = snapshot->template_name;
+  record.size = snapshot->memory.size;
+  record.disk_mib = snapshot->disk_mib;
+  record.defaults = snapshot->defaults;
+  int disk = snapshot->disk.get();
+  co_return co_await start(context, std::move(record), std::move(snapshot), nullptr, disk);
+}
+
+Task<Result<std::unique_ptr<Vm>>> Vm::restore(Context& context, const BoxState& state,
+                                               const CheckpointRecord& of, std::string tenant) {
+  VmRecord record;
+  record.tenant = std::move(tenant);
+  record.template_name = of.template_name;
+  record.size = of.size;
+  record.disk_mib = of.disk_mib;
+  record.defaults = of.defaults;
+  record.generation = state.generation;
+  co_return co_await start(context, std::move(record), state.base, state.machine.get(),
+                           state.disk.get());
+}
+
+Task<Result<std::unique_ptr<Vm>>> Vm::start(Context& context, VmRecord record, Bases::Base base,
+                                             const engine::Checkpoint* over, int disk) {
   record.isolation = context.engine.fingerprint().isolation;
-  auto prepared = co_await prepare(context, std::move(record), snapshot.disk.get());
+  auto prepared = co_await prepare(context, std::move(record), disk);
   if (!prepared) co_return prepared.error().with_context("clone");
   auto vm = std::move(prepared).value();
+  vm->base_ = base;
 
   Fd rootfs, tap;
-  auto devices = vm->devices(snapshot.rootfs.get(), rootfs, tap);
+  auto devices = vm->devices(base->rootfs.get(), rootfs, tap);
   if (!devices) {
     co_await vm->destroy();
     co_return devices.error().with_context("clone");
   }
-  auto machine =
-      co_await context.engine.clone(snapshot.memory, devices.value(), vm->record_.vmm.control_path);
+  auto machine = co_await context.engine.clone(base->memory, over, devices.value(),
+                                               vm->record_.vmm.control_path);
   if (!machine) {
     co_await vm->destroy();
     co_return machine.error().with_context("clone");
@@ -234,6 +259,7 @@ Task<Result<engine::Snapshot>> Vm::capture(std::unique_ptr<Vm> vm, std::string d
 Task<Result<std::unique_ptr<Vm>>> Vm::adopt(Context& context, VmRecord record) {
   std::unique_ptr<Vm> vm(new Vm(context, std::move(record)));
   vm->slot_.number = vm->record_.slot;
+  vm->stands_still_ = true;
   Result<void> done = ok();
   // A VMM on a busy host may be slow to answer; that is no reason to lose its box.
   auto machine = co_await context.engine.adopt(vm->record_.vmm);
@@ -329,6 +355,40 @@ Task<void> Vm::destroy() {
     return true;
   };
   co_await run_blocking(context_.blocking, work);
+}
+
+Task<Result<BoxState>> Vm::stop_and_take_state(bool memory) {
+  if (!base_) co_return Error(ErrorCode::failed_precondition, "what the box stands on is not known");
+  BoxState state;
+  state.base = base_;
+  state.generation = record_.generation;
+  state.memory = memory;
+  // Before anything stands still: this may have to wait for the file system.
+  HAKO_CO_TRY(state.disk, unnamed_file(context_.checkpoint_dir()));
+  HAKO_CO_TRY(auto scratch, open_file(folder() + "/scratch.raw", O_RDONLY));
+  stands_still_ = true;
+  HAKO_CO_TRYV(co_await context_.gate.freeze(record_.machine));
+  engine::PausedWork copy = [&]() -> Result<void> {
+    HAKO_TRY(auto method, clone_file(scratch.get(), state.disk.get()));
+    (void)method;
+    return ok();
+  };
+  if (memory) {
+    auto machine = co_await machine_->checkpoint(std::move(copy));
+    if (!machine) co_return machine.error().with_context("take a machine's state");
+    state.machine = std::make_shared<const engine::Checkpoint>(std::move(machine).value());
+    co_return std::move(state);
+  }
+  HAKO_CO_TRYV(co_await machine_->pause());
+  HAKO_CO_TRYV(co_await run_blocking(context_.blocking, copy));
+  co_return std::move(state);
+}
+
+Task<Result<void>> Vm::go_on() {
+  HAKO_CO_TRYV(co_await machine_->resume());
+  HAKO_CO_TRYV(co_await context_.gate.thaw(record_.machine));
+  stands_still_ = false;
+  co_return ok();
 }
 
 void Vm::release() {

@@ -3,21 +3,9 @@
 
 #include "base/async/turn_queue.h"
 #include "node/context.h"
-#include "node/record.h"
+#include "node/checkpoints.h"
 
 namespace hako::node {
-
-/// What a clone is made from; shared by all clones of one template and size.
-struct LoadedSnapshot {
-  engine::Snapshot memory;
-  // Open descriptors, not paths: a template that is replaced must not change under its old clones.
-  Fd rootfs;  ///< read-only root image
-  Fd disk;    ///< scratch disk as captured
-  std::string template_name;
-  std::string revision;    ///< of the template
-  GuestDefaults defaults;  ///< of the template
-  int disk_mib = 0;
-};
 
 /// A VMM process, its slot, its scratch disk, its record, and its place in the gate.
 /// destroy() gives all of it back, in that order; the destructor only kills the VMM, and what is
@@ -29,8 +17,12 @@ class Vm {
  public:
   /// A running clone that the gate knows, with its guest's identity not yet set.
   /// `tenant`: whose share of the processors it takes; empty: nobody's yet.
-  static Task<Result<std::unique_ptr<Vm>>> clone(Context& context, const LoadedSnapshot& snapshot,
+  static Task<Result<std::unique_ptr<Vm>>> clone(Context& context, Bases::Base snapshot,
                                                  std::string tenant = {});
+  /// The same, going on from where a box once was. Its programs wait until it has its identity.
+  static Task<Result<std::unique_ptr<Vm>>> restore(Context& context, const BoxState& state,
+                                                   const CheckpointRecord& of,
+                                                   std::string tenant);
 
   struct ColdBoot {
     engine::BootImage image;
@@ -79,12 +71,29 @@ class Vm {
   Task<void> take_share();
 
   Task<void> destroy();
+  /// The state of this moment: of a machine with a base. With `memory` all of it, else only the disk, of
+  /// which nothing is missing that the guest has written. Leaves the machine standing still: go_on()
+  /// or destroy() must follow, after an error as well. unavailable where the guest does not let its
+  /// programs be stopped.
+  Task<Result<BoxState>> stop_and_take_state(bool memory);
+  /// Sets machine and programs going again; harmless where they are.
+  Task<Result<void>> go_on();
+  /// What its memory stands on; nothing where that is not known.
+  const Bases::Base& base() const { return base_; }
+  /// For an adopted machine, once what is named in its record was found.
+  void stand_on(Bases::Base base) { base_ = std::move(base); }
+  /// Whether go_on() is owed to it. Of an adopted machine that is not known, and assumed.
+  bool stands_still() const { return stands_still_; }
+
   /// Lets go of a machine that is to outlive this daemon.
   void release();
 
  private:
   Vm(Context& context, VmRecord record);
 
+  static Task<Result<std::unique_ptr<Vm>>> start(Context& context, VmRecord record,
+                                                 Bases::Base base, const engine::Checkpoint* over,
+                                                 int disk);
   static Task<Result<std::unique_ptr<Vm>>> prepare(Context& context, VmRecord record, int disk);
   Result<engine::MachineDevices> devices(int rootfs, Fd& own_rootfs, Fd& tap);
   std::string folder() const { return context_.vm_dir() + "/" + record_.machine; }
@@ -94,6 +103,8 @@ class Vm {
   VmRecord record_;
   network::Slot slot_;
   Fd scratch_;
+  Bases::Base base_;
+  bool stands_still_ = false;
   std::shared_ptr<engine::Machine> machine_;
   TurnQueue turns_;
   TurnQueue sharing_;  ///< a VMM is not reaped while it moves: its pid could be another's
