@@ -25,6 +25,12 @@ hako_test(api_templates_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_templates_test.cpp)
 hako_test(api_grants_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_grants_test.cpp)
+hako_test(api_overload_test LABELS integration DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_overload_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
+hako_test(api_audit_bounds_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_audit_bounds_test.cpp)
 # Of its own, as it can take walls away.
 hako_test(api_matrix_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_matrix_test.cpp

@@ -2,6 +2,7 @@ hako_test(cli_test LABELS unit DEPENDS cli
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/cli_test.cpp)
 hako_test(doctor_test LABELS unit DEPENDS doctor
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/doctor_test.cpp)
+target_compile_definitions(doctor_test PRIVATE HAKO_DOCS="${CMAKE_SOURCE_DIR}/docs")
 hako_test(cli_run_test LABELS integration TIMEOUT 300 DEPENDS http tls
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/cli_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/cli_tls_test.cpp)

@@ -117,6 +117,7 @@ class Api {
         tasks.spawn("certificate", certificate_.watch(options_.certificate_look));
         tasks.spawn("metrics", metrics_.run());
         tasks.spawn("audit", trail_.run());
+        tasks.spawn("audit verification", trail_.verify());
         tasks.spawn("traffic", usage_.run());
         if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
         stored = co_await listen_and_serve();
@@ -127,6 +128,7 @@ class Api {
     }
     co_await shield_from_cancellation();
     co_await builder_.stop();
+    trail_.stop();
     co_await tasks.stop();
     co_await metrics_.stop();
     trail_.log().close();
@@ -295,6 +297,8 @@ class Api {
     if (!config_.api_certificate.empty())
       welcome = [this](http::Stream stream) { return tls_.welcome(std::move(stream)); };
     http::ServerLimits limits;
+    // Each is two where it goes on to the gate.
+    limits.connections = http::connections_within_descriptors(2);
     auto serving = http::serve(std::move(listener), std::move(handler), limits, std::move(welcome));
     auto refused = wait_until_refused();
     co_await until_either_ends(std::move(serving), std::move(refused));
@@ -330,6 +334,7 @@ class Api {
 }  // namespace
 
 Task<Result<void>> run_api(config::Config config, ApiOptions options) {
+  raise_descriptor_limit();
   if (::geteuid() == 0 && !options.stay_root) {
     HAKO_CO_TRYV(give_up_root(config, options));
   } else {

@@ -1,8 +1,12 @@
 #include "api/audit_trail.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "api/keys.h"
+#include "audit/verify.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -146,7 +150,10 @@ Result<std::unique_ptr<audit::Log>> AuditTrail::open_log(const config::Config& c
 }
 
 AuditTrail::AuditTrail(const config::Config& config, std::unique_ptr<audit::Log> log)
-    : config_(config), log_(std::move(log)) {}
+    : config_(config),
+      log_(std::move(log)),
+      bounds_(config.audit_tenant_mib_per_day),
+      opened_at_(log_->last_sequence()) {}
 
 Result<void> AuditTrail::may_begin(const Match& match, const http::RequestHead& head) const {
   bool recorded = !match.route || !match.route->audited.empty();
@@ -158,7 +165,6 @@ Result<void> AuditTrail::may_begin(const Match& match, const http::RequestHead& 
 Task<Result<void>> AuditTrail::called(const http::RequestHead& head, const Match& match,
                                       CallFacts facts, const http::Response& response) {
   if (match.route && match.route->audited.empty()) co_return ok();
-  if (!facts.known && !admit_unknown(facts.source)) co_return ok();
   Record record;
   record.actor = facts.known ? facts.actor : "nobody";
   record.user = std::move(facts.user);
@@ -191,39 +197,122 @@ Task<Result<void>> AuditTrail::called(const http::RequestHead& head, const Match
   if (box != boxes_.end() && box->second.tenant == record.tenant) record.label = box->second.label;
   // What it is about may be as confidential as whoever called may read.
   if (record.label.empty() && names_labelled(record.action)) record.label = facts.clearance;
+  if (!facts.known && !admit_unknown(record)) co_return ok();
+  // What has changed something is never left out.
+  // So may one have that has failed half-way.
+  bool broke = response.status >= 500 && response.status != 501 && response.status != 503;
+  bool changed = changes(head.method) && (!failed || broke);
+  if (facts.known && !changed && !bounds_.admit_call(record, TokenBucket::Time::clock::now())) {
+    co_return ok();
+  }
   auto written = co_await log_->append(std::move(record));
   if (written) co_return ok();
   co_return Error(ErrorCode::unavailable, "the audit log cannot be written; try again");
 }
 
-bool AuditTrail::admit_unknown(const std::string& source) {
-  if (unknown_ < kMostUnknown) {
-    ++unknown_;
-    return true;
+bool AuditTrail::admit_unknown(const Record& record) {
+  auto now = TokenBucket::Time::clock::now();
+  // By kind only: of strangers neither boxes nor actions need be told apart.
+  Record flood;
+  flood.action = "api.flood";
+  flood.outcome = "denied";
+  flood.source = record.source;
+  if (unknown_ >= kMostUnknown) {
+    bounds_.leave_out(flood, now);
+    return false;
   }
-  ++unknown_untold_;
-  last_unknown_ = source;
-  return false;
+  flood.reason = record.reason;
+  flood.details = record.details;
+  if (!bounds_.admit_call(flood, now)) return false;
+  ++unknown_;
+  return true;
+}
+
+void AuditTrail::tell_left_out(bool all) {
+  for (Record& record : bounds_.summaries(TokenBucket::Time::clock::now(), all)) {
+    if (record.details[0].second == "api.flood") {
+      record.actor = "nobody";
+      record.action = "api.flood";
+      record.reason = "calls of nobody known, more than are recorded one by one";
+      record.details.erase(record.details.begin());
+    }
+    log_->append_later(std::move(record));
+  }
 }
 
 Task<void> AuditTrail::run() {
   for (;;) {
     co_await sleep_for(1s);
     unknown_ = 0;
-    if (unknown_untold_ == 0) continue;
-    Record record;
-    record.actor = "nobody";
-    record.action = "api.flood";
-    record.outcome = "denied";
-    record.reason = "calls of nobody known, more than are recorded one by one";
-    record.source = last_unknown_;
-    add_number(record, "count", std::exchange(unknown_untold_, 0));
-    log_->append_later(std::move(record));
+    tell_left_out(false);
   }
 }
 
+void AuditTrail::stop() {
+  stopping_ = true;
+  tell_left_out(true);
+}
+
+Task<void> AuditTrail::verify() {
+  audit::Expectation expected;
+  expected.up_to = opened_at_;
+  expected.stop = &stopping_;
+  auto work = [this, &expected] {
+    // Of this thread alone.
+    (void)::setpriority(PRIO_PROCESS, id_t(::gettid()), 19);
+    return audit::verify_log(log_->directory(), log_->public_key(), expected);
+  };
+  auto verdict = co_await run_blocking(verifying_, work);
+  if (!verdict) {
+    if (verdict.error().code() == ErrorCode::cancelled) co_return;
+    json::object fields;
+    fields["error"] = verdict.error().message();
+    log_warn("audit log not verified", std::move(fields));
+    co_return;
+  }
+  if (!verdict.value().problem) {
+    json::object fields;
+    fields["records"] = verdict.value().records;
+    log_info("audit log verified", std::move(fields));
+    co_return;
+  }
+  const audit::Problem& problem = *verdict.value().problem;
+  json::object fields;
+  fields["segment"] = problem.segment;
+  fields["line"] = problem.line;
+  fields["sequence"] = problem.sequence;
+  fields["problem"] = problem.text;
+  log_error("audit log damaged", std::move(fields));
+  Record record;
+  record.actor = "api";
+  record.action = "audit.damaged";
+  record.outcome = "failed";
+  record.reason = std::string(audit::to_string(problem.flaw)) + ": " + problem.text;
+  record.details = {{"segment", problem.segment}};
+  add_number(record, "line", problem.line);
+  add_number(record, "sequence", problem.sequence);
+  log_->append_later(std::move(record));
+}
+
 void AuditTrail::knows(const store::SandboxRecord& record) {
-  boxes_[record.id] = Box{record.tenant, record.agent, record.label};
+  boxes_[record.id] = Box{record.tenant, record.agent, record.label, record.started_ms};
+}
+
+void AuditTrail::set_time(Record& record, int64_t told_ms) const {
+  constexpr int64_t kClocksDiffer = 1000;
+  constexpr int64_t kLate = 10'000;
+  int64_t now = to_unix_ms(WallClock::now());
+  auto box = boxes_.find(record.sandbox);
+  int64_t earliest = box == boxes_.end() ? 0 : box->second.started_ms - kClocksDiffer;
+  if (told_ms > now + kClocksDiffer || told_ms < earliest || told_ms <= 0) {
+    record.time_ms = now;
+    record.details.emplace_back("told_ms", std::to_string(told_ms));
+    return;
+  }
+  record.time_ms = told_ms;
+  if (told_ms < now - kLate) {
+    record.details.emplace_back("arrived", to_rfc3339(from_unix_ms(now)));
+  }
 }
 
 void AuditTrail::made(const store::SandboxRecord& box) {
@@ -270,7 +359,7 @@ void AuditTrail::label_raised(const store::SandboxRecord& box, policy::Label fro
 
 void AuditTrail::egress(const std::string& box, const EgressRecord& told) {
   Record record = about(box);
-  record.time_ms = told.time_ms;
+  set_time(record, told.time_ms);
   record.actor = "box " + box;
   record.action = "egress." + (told.kind.empty() ? "dropped" : told.kind);
   record.outcome = outcome_of_verdict(told.verdict);
@@ -283,12 +372,17 @@ void AuditTrail::egress(const std::string& box, const EgressRecord& told) {
   add_number(record, "bytes_in", told.bytes_in);
   add_number(record, "connection", told.connection);
   if (told.count > 1) add_number(record, "count", told.count);
+  tell_of_box(std::move(record));
+}
+
+void AuditTrail::tell_of_box(Record record) {
+  if (!bounds_.admit_box(record, TokenBucket::Time::clock::now())) return;
   log_->append_later(std::move(record));
 }
 
 void AuditTrail::access(const std::string& box, const AccessRecord& told) {
   Record record = about(box);
-  record.time_ms = told.time_ms;
+  set_time(record, told.time_ms);
   record.actor = actor_of_key(told.key);
   std::string kind = told.kind.empty() ? "access" : told.kind;
   record.action = kind + "." + (told.action.empty() ? "dropped" : told.action);
@@ -304,12 +398,11 @@ void AuditTrail::access(const std::string& box, const AccessRecord& told) {
   add_number(record, "status", told.status);
   add_number(record, "bytes", told.bytes);
   if (told.count > 1) add_number(record, "count", told.count);
-  log_->append_later(std::move(record));
+  tell_of_box(std::move(record));
 }
 
 void AuditTrail::turned_away(const http::RequestHead& head, std::string source,
                              const Error& error) {
-  if (!admit_unknown(source)) return;
   Record record;
   record.actor = "nobody";
   record.action = "box.request";
@@ -317,6 +410,7 @@ void AuditTrail::turned_away(const http::RequestHead& head, std::string source,
   record.reason = error.message();
   record.source = std::move(source);
   record.details = {{"method", head.method_text}, {"path", std::string(head.path())}};
+  if (!admit_unknown(record)) return;
   log_->append_later(std::move(record));
 }
 

@@ -4,12 +4,14 @@
 
 #include <boost/json.hpp>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "api/access_record.h"
+#include "api/audit_bounds.h"
 #include "api/egress_log.h"
 #include "api/principal.h"
 #include "api/router.h"
@@ -65,6 +67,12 @@ class AuditTrail {
 
   /// Tells of those that were only counted. Until cancelled.
   Task<void> run();
+  /// Looks at all that was in the log when it was opened, and tells the log, and that of the
+  /// process, of what does not fit. Takes a second or so for each 64 MiB, on a thread that gives
+  /// way to others. Cancel: it ends after stop().
+  Task<void> verify();
+  /// The last that it has to tell of its own.
+  void stop();
 
   /// audit::read_page() on a thread of its own.
   Task<Result<audit::Page>> read(audit::Query query);
@@ -74,19 +82,26 @@ class AuditTrail {
  private:
   struct Box {
     std::string tenant, agent, label;
+    int64_t started_ms = 0;
   };
   audit::Record about(const std::string& box) const;
-  /// Whether it may have a record of its own.
-  bool admit_unknown(const std::string& source);
+  /// When the gate says that it happened, within what can be.
+  void set_time(audit::Record& record, int64_t told_ms) const;
+  /// What a caller whom nobody knows has done, if it may have a record of its own.
+  bool admit_unknown(const audit::Record& record);
+  void tell_of_box(audit::Record record);
+  void tell_left_out(bool all);
 
   const config::Config& config_;
   std::unique_ptr<audit::Log> log_;
   std::map<std::string, Box> boxes_;
   std::vector<std::string> ended_;  ///< in their order; forgotten when there are too many
-  int unknown_ = 0;                 ///< in this second
-  int64_t unknown_untold_ = 0;
-  std::string last_unknown_;
+  AuditBounds bounds_;
+  int unknown_ = 0;  ///< in this second
+  const int64_t opened_at_;  ///< the last record then
+  std::atomic<bool> stopping_ = false;
   asio::thread_pool reading_{1};
+  asio::thread_pool verifying_{1};
 };
 
 /// Names of the members of a JSON body, bounded; of those that hold rules, of their members:

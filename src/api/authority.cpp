@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "api/keys.h"
+#include "api/now.h"
 #include "api/token_keys.h"
 #include "api/user_error.h"
 #include "api/walls.h"
-#include "base/clock.h"
 #include "policy/caveat.h"
 #include "wire/macaroon.h"
 
@@ -16,10 +16,6 @@ using store::TenantRecord;
 using store::TenantStore;
 
 namespace {
-
-int64_t now() {
-  return to_unix_ms(WallClock::now());
-}
 
 Error not_valid() {
   return Error(ErrorCode::unauthenticated, "the API key is not valid");
@@ -91,7 +87,7 @@ Task<Result<Principal>> Authority::authenticate(const http::RequestHead& head) {
   }
   if (!who) co_return who.error();
   auto expires = policy::effective(who.value().permission).expires_ms;
-  if (expires && *expires <= now() && stands(Wall::expiry)) {
+  if (expires && *expires <= unix_now_ms() && stands(Wall::expiry)) {
     co_return Error(ErrorCode::unauthenticated,
                     token ? "the token has expired" : "the API key has expired");
   }
@@ -101,7 +97,7 @@ Task<Result<Principal>> Authority::authenticate(const http::RequestHead& head) {
 Task<Result<Credential>> Authority::by_key(std::string key) {
   if (!is_api_key(key)) co_return not_valid();
   std::string hash = hash_api_key(key);
-  auto work = [hash, at = now()](TenantStore& store) -> Result<Found> {
+  auto work = [hash, at = unix_now_ms()](TenantStore& store) -> Result<Found> {
     Found found;
     HAKO_TRY(found.key, store.find_key(hash, at));
     if (!found.key) return found;
@@ -144,7 +140,7 @@ Task<Result<Credential>> Authority::by_token(std::string text) {
   std::string old_root = token_root_key(master_, key.id, key.old_hash);
   bool is_current = wire::verify(token, root);
   bool is_old = wire::verify(token, old_root);
-  bool old_counts = !key.old_hash.empty() && now() < key.old_until_ms;
+  bool old_counts = !key.old_hash.empty() && unix_now_ms() < key.old_until_ms;
   bool counts = is_current || (is_old && old_counts);
   if (!found.key || !found.tenant || !counts) co_return not_valid();
   if (found.token_revoked && stands(Wall::revocation)) {

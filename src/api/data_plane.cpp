@@ -70,8 +70,12 @@ Task<void> DataPlane::serve(http::Exchange& exchange, http::RequestHead head) {
   head.fields.erase("X-API-KEY");
   head.fields.erase("X-Hako-Tenant");
   bool repeatable = is_repeatable(head);
+  // The gate has let it in, so that it has a right to be there.
+  http::HeadEdit note = [&exchange](http::ResponseHead& answer) {
+    if (answer.status < 400) exchange.vouch();
+  };
   for (auto client = take_idle(); client; client = take_idle()) {
-    auto outcome = co_await http::relay(exchange, head, *client);
+    auto outcome = co_await http::relay(exchange, head, *client, note);
     if (outcome == http::RelayOutcome::reusable) keep(std::move(*client));
     if (outcome != http::RelayOutcome::refused) co_return;
     // The gate may just have closed a connection that was idle; a fresh one tells.
@@ -84,7 +88,7 @@ Task<void> DataPlane::serve(http::Exchange& exchange, http::RequestHead head) {
     log_warn("gate not reached", std::move(fields));
     co_return co_await refuse(exchange);
   }
-  auto outcome = co_await http::relay(exchange, head, fresh.value());
+  auto outcome = co_await http::relay(exchange, head, fresh.value(), note);
   if (outcome == http::RelayOutcome::reusable) keep(std::move(fresh.value()));
   if (outcome == http::RelayOutcome::refused) co_await refuse(exchange);
 }

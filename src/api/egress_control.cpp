@@ -4,6 +4,7 @@
 
 #include "api/egress_usage.h"
 #include "api/grants.h"
+#include "api/now.h"
 #include "api/tenants.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -157,7 +158,7 @@ Task<Result<EgressCeilings>> EgressControl::ceilings_now(std::string tenant) {
     if (!found.tenant) return found;
     // A quota that cannot be read may be a restriction.
     HAKO_TRY(auto quota, read_quota(found.tenant->quota));
-    int64_t now_ms = to_unix_ms(WallClock::now());
+    int64_t now_ms = unix_now_ms();
     HAKO_TRY(auto left, traffic_left(store, tenant, quota, now_ms));
     found.used_up = left && *left == 0;
     return found;

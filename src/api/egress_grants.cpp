@@ -3,8 +3,8 @@
 
 #include "api/egress_control.h"
 #include "api/grants.h"
+#include "api/now.h"
 #include "api/standing.h"
-#include "base/clock.h"
 #include "base/log.h"
 
 namespace hako::api {
@@ -14,7 +14,7 @@ using store::TenantStore;
 namespace {
 
 int64_t grants_now() {
-  return to_unix_ms(WallClock::now());
+  return unix_now_ms();
 }
 
 /// Whether the gate knows it already.

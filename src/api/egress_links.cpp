@@ -3,7 +3,7 @@
 
 #include "api/egress_control.h"
 #include "api/scope.h"
-#include "base/clock.h"
+#include "api/now.h"
 #include "base/random.h"
 
 namespace hako::api {
@@ -75,7 +75,7 @@ Task<Result<LinkRecord>> EgressControl::add_link(LinkRequest request, Principal 
   link.to = request.to;
   link.port = request.port;
   link.name = request.name;
-  link.created_ms = to_unix_ms(WallClock::now());
+  link.created_ms = unix_now_ms();
   auto add = [link](LinkStore& store) { return store.add_link(link); };
   auto added = co_await store_.with_links(std::move(add));
   if (!added && added.error().code() == ErrorCode::already_exists) {
@@ -95,7 +95,7 @@ Task<Result<LinkRecord>> EgressControl::add_link(LinkRequest request, Principal 
 Task<Result<std::vector<LinkRecord>>> EgressControl::list_links(Principal who) {
   // The other one has the same label, and is of the same agent.
   store::SandboxQuery visible;
-  visible.alive_at_ms = to_unix_ms(WallClock::now());
+  visible.alive_at_ms = unix_now_ms();
   narrow(visible, who);
   auto read = [visible](LinkStore& store) { return store.list_links(visible); };
   auto links = co_await store_.with_links(std::move(read));

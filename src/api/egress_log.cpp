@@ -4,6 +4,7 @@
 
 #include "api/field_reader.h"
 #include "api/journal.h"
+#include "api/now.h"
 #include "base/clock.h"
 
 namespace hako::api {
@@ -65,7 +66,7 @@ json::object record_json(const EgressRecord& record) {
 void EgressLog::add(const std::string& id, EgressRecord record) {
   // A sandbox may end while this is on its way, and then nobody drops its records.
   if (logs_.size() >= kMostSandboxes && !logs_.contains(id)) forget(logs_.begin());
-  int64_t now = to_unix_ms(WallClock::now()) * kSequencesPerMs;
+  int64_t now = unix_now_ms() * kSequencesPerMs;
   // Where it was forgotten before, this is still above what it had.
   Log& log = logs_.try_emplace(id, Log{{}, std::max(first_, now)}).first->second;
   auto& records = log.records;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/egress_control.h"
+#include "api/now.h"
 #include "api/tenants.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -14,10 +15,6 @@ using store::TenantStore;
 namespace {
 
 constexpr auto kWriteEvery = 1s;
-
-int64_t now() {
-  return to_unix_ms(WallClock::now());
-}
 
 void log_failed(const Error& error) {
   boost::json::object fields;
@@ -98,7 +95,7 @@ Task<Result<void>> EgressUsage::find_used_up() {
 }
 
 Task<void> EgressUsage::write_down() {
-  std::string today = traffic_period(now());
+  std::string today = traffic_period(unix_now_ms());
   if (day_.empty()) {
     // Of an earlier run, whose sandboxes are closed already.
     day_ = today;

@@ -146,15 +146,16 @@ Task<Result<Response>> audit_head(Service& service, const Call&) {
 Task<Result<Response>> list_audit_segments(Service& service, const Call& call) {
   if (!call.who.is_operator) co_return not_the_operator();
   auto list = [directory = service.trail.log().directory()]() -> Result<json::array> {
-    HAKO_TRY(auto segments, audit::list_segments(directory));
+    HAKO_TRY(auto folder, audit::Folder::open(directory));
+    HAKO_TRY(auto segments, audit::list_segments(folder));
     json::array all;
     for (int64_t first : segments) {
-      struct stat info {};
-      if (::stat(audit::segment_path(directory, first).c_str(), &info) < 0) continue;
+      auto info = folder.look_at(audit::segment_name(first));
+      if (!info) continue;
       json::object one;
       one["name"] = audit::segment_name(first);
       one["first"] = first;
-      one["bytes"] = int64_t(info.st_size);
+      one["bytes"] = int64_t(info.value().st_size);
       all.push_back(std::move(one));
     }
     return all;
@@ -176,10 +177,11 @@ Task<Result<Response>> audit_segment(Service& service, const Call& call) {
     int64_t at = 0;
     int64_t end = 0;
   };
-  auto open = [path = audit::segment_path(service.trail.log().directory(),
-                                          *first)]() -> Result<std::shared_ptr<Open>> {
+  auto open = [directory = service.trail.log().directory(),
+               name = audit::segment_name(*first)]() -> Result<std::shared_ptr<Open>> {
     auto opened = std::make_shared<Open>();
-    HAKO_TRY(opened->file, open_file(path, O_RDONLY));
+    HAKO_TRY(auto folder, audit::Folder::open(directory));
+    HAKO_TRY(opened->file, folder.open_file(name, O_RDONLY));
     HAKO_TRY(opened->end, audit::whole_size(opened->file));
     return opened;
   };

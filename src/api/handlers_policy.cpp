@@ -1,8 +1,8 @@
 // "May I, and if not, which layer says so?"
 #include "api/egress_policy.h"
 #include "api/handlers.h"
+#include "api/now.h"
 #include "api/scope.h"
-#include "base/clock.h"
 #include "policy/explain.h"
 
 namespace hako::api {
@@ -51,7 +51,7 @@ json::array layers_json(const policy::Permission& permission, int64_t now_ms) {
 
 Task<Result<Response>> explain_policy(Service& service, const Call& call) {
   HAKO_CO_TRY(auto question, parse_explain(call.body));
-  int64_t at = to_unix_ms(WallClock::now());
+  int64_t at = unix_now_ms();
   policy::Decision decision;
   if (question.box.empty()) {
     decision = policy::may(call.who.permission, question.action, at);

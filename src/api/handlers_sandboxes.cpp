@@ -1,20 +1,16 @@
 #include "api/egress_control.h"
 #include "api/handlers.h"
 #include "api/list_query.h"
+#include "api/now.h"
 #include "api/render.h"
 #include "api/scope.h"
 #include "api/template_catalog.h"
-#include "base/clock.h"
 
 namespace hako::api {
 namespace json = boost::json;
 using http::Response;
 
 namespace {
-
-int64_t now_ms() {
-  return to_unix_ms(WallClock::now());
-}
 
 Task<Result<Response>> create(Service& service, const Call& call, Generation generation) {
   HAKO_CO_TRY(auto request, parse_create(call.body, generation));
@@ -38,7 +34,7 @@ Task<Result<Response>> create(Service& service, const Call& call, Generation gen
 Task<Result<Response>> connect(Service& service, const Call& call, Generation generation) {
   HAKO_CO_TRY(auto ttl, parse_connect(call.body, generation));
   // Whoever may look into it and not decide about its life is let in, and leaves its end as it is.
-  auto control = policy::may(call.who.permission, policy::Action::sandbox_control, now_ms());
+  auto control = policy::may(call.who.permission, policy::Action::sandbox_control, unix_now_ms());
   auto finding = control.allowed ? service.sandboxes.extend(call.parameters[0], call.who, ttl)
                                  : service.sandboxes.find(call.parameters[0], call.who);
   HAKO_CO_TRY(auto found, co_await std::move(finding));
@@ -73,7 +69,7 @@ Task<Result<Response>> create_sandbox_v2(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> list_sandboxes_v2(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto request, parse_list(call.head, now_ms()));
+  HAKO_CO_TRY(auto request, parse_list(call.head, unix_now_ms()));
   if (!request.running) co_return Response::json(200, json::array());
   narrow(request.query, call.who);
   // One more than a page, to know whether there is another.
@@ -97,7 +93,7 @@ Task<Result<Response>> list_sandboxes_v2(Service& service, const Call& call) {
 
 Task<Result<Response>> list_sandboxes_v1(Service& service, const Call& call) {
   store::SandboxQuery query;
-  query.alive_at_ms = now_ms();
+  query.alive_at_ms = unix_now_ms();
   query.limit = service.config.max_boxes;
   narrow(query, call.who);
   if (auto metadata = call.head.parameter("metadata")) {

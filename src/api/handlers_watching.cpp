@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "api/handlers.h"
+#include "api/now.h"
 #include "api/query.h"
 #include "base/clock.h"
 
@@ -124,7 +125,7 @@ Task<Result<Response>> metrics(Service& service, const Call& call) {
   HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0], call.who));
   // The whole second that `end` names belongs to the range.
   int64_t to_ms = end ? *end * 1000 + 999 : INT64_MAX;
-  if (to_ms >= to_unix_ms(WallClock::now())) {
+  if (to_ms >= unix_now_ms()) {
     std::vector<store::SandboxRecord> one{record};
     co_await service.metrics.refresh(std::move(one));
   }

@@ -5,6 +5,7 @@
 
 #include "api/data_plane.h"
 #include "api/grants.h"
+#include "api/now.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/client.h"
@@ -25,10 +26,6 @@ constexpr size_t kLongestSample = 16 << 10;
 /// No machine has more; what a guest says beyond is nonsense.
 constexpr double kMostBytes = 1LL << 50;
 constexpr double kMostGuestCpus = 4096;
-
-int64_t metrics_now() {
-  return to_unix_ms(WallClock::now());
-}
 
 /// A number of a guest, if it can be one. NaN cannot occur in JSON.
 std::optional<double> number_of(const json::object& object, std::string_view name, double most) {
@@ -95,7 +92,7 @@ Task<void> Metrics::run() {
   for (;;) {
     co_await sleep_for(config_.metrics_interval);
     store::SandboxQuery query;
-    query.alive_at_ms = metrics_now();
+    query.alive_at_ms = unix_now_ms();
     query.limit = config_.max_boxes;
     auto running = co_await store_.list_sandboxes(std::move(query));
     if (running) co_await refresh(std::move(running).value());
@@ -104,7 +101,7 @@ Task<void> Metrics::run() {
 
 bool Metrics::is_fresh(const std::string& id) const {
   auto last = latest(id);
-  return last && last->time_ms + kFreshMs > metrics_now();
+  return last && last->time_ms + kFreshMs > unix_now_ms();
 }
 
 namespace {
@@ -173,7 +170,7 @@ Task<Result<Sample>> Metrics::ask(std::string id, std::string token) {
     co_return Error(ErrorCode::unavailable,
                     "the guest answered " + std::to_string(response.status));
   }
-  co_return parse_sample(response.body, metrics_now());
+  co_return parse_sample(response.body, unix_now_ms());
 }
 
 std::vector<Sample> Metrics::between(const std::string& id, int64_t from_ms, int64_t to_ms) const {

@@ -223,7 +223,8 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     ErrorCode code = started.error().code();
     // These the node says before it makes anything.
     bool made_nothing = code == ErrorCode::not_found || code == ErrorCode::invalid_argument ||
-                        code == ErrorCode::resource_exhausted;
+                        code == ErrorCode::resource_exhausted ||
+                        code == ErrorCode::no_capacity;
     co_await abandon(record, !made_nothing);
     if (code == ErrorCode::not_found) {
       co_return Error(code, "template " + record.alias + " not found");

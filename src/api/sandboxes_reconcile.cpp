@@ -2,7 +2,7 @@
 #include <map>
 
 #include "api/sandboxes.h"
-#include "base/clock.h"
+#include "api/now.h"
 #include "base/log.h"
 
 namespace hako::api {
@@ -84,7 +84,7 @@ Task<Result<void>> Sandboxes::settle_record(const SandboxRecord& record, const N
 }
 
 Task<Result<void>> Sandboxes::settle_stray(const NodeBox& box) {
-  if (box.started_ms + kStrayAgeMs > to_unix_ms(WallClock::now()) || creating_.count(box.id)) co_return ok();
+  if (box.started_ms + kStrayAgeMs > unix_now_ms() || creating_.count(box.id)) co_return ok();
   HAKO_CO_TRY(auto current, co_await store_.find_sandbox(box.id));
   if (current) co_return ok();
   json::object fields;

@@ -17,6 +17,9 @@ namespace {
 
 constexpr auto kBodyDeadline = 30s;
 constexpr size_t kRequestIdBytes = 8;
+/// As E2B calls it. Nobody knows when there is room again; asking sooner would be of little use.
+constexpr std::string_view kNoCapacity = "sandbox_capacity_unavailable";
+constexpr auto kFullRetry = 10s;
 
 /// A path as it may be repeated: it need not be UTF-8, and JSON must.
 std::string printable(std::string_view path) {
@@ -94,9 +97,11 @@ void log_done(const http::RequestHead& head, const Done& done) {
 }  // namespace
 
 Response response_for(const Error& error) {
-  Response response = http::error_response(error);
-  if (error.code() == ErrorCode::unavailable || error.code() == ErrorCode::resource_exhausted) {
-    auto wait = std::max(error.retry_after(), std::chrono::seconds(1));
+  bool full = error.code() == ErrorCode::no_capacity;
+  Response response = http::error_response(error, full ? kNoCapacity : "");
+  if (full || error.code() == ErrorCode::unavailable ||
+      error.code() == ErrorCode::resource_exhausted) {
+    auto wait = std::max(error.retry_after(), full ? kFullRetry : std::chrono::seconds(1));
     response.fields.set(http::Field::retry_after, std::to_string(wait.count()));
   }
   return response;
@@ -120,12 +125,17 @@ Task<void> Server::handle(http::Exchange& exchange) {
   Done done;
   done.id = facts.request;
   Response response = co_await answer(exchange, head, match, facts);
+  bool known = facts.known;
   co_await record(head, match, std::move(facts), response);
   done.route = match.route ? match.route->pattern : std::string_view();
   done.status = response.status;
   done.took = std::chrono::steady_clock::now() - began;
   log_done(head, done);
   response.fields.set("X-Request-Id", done.id);
+  // The gate, which alone comes without an address, keeps the connection of whoever is known.
+  if (known && exchange.peer_address().empty()) {
+    response.fields.set(http::kKnownCaller, "1");
+  }
   co_await send(exchange, std::move(response));
 }
 
@@ -176,6 +186,7 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
     if (!authenticated) co_return response_for(authenticated.error());
     who = std::move(authenticated.value());
     facts.is_by(who);
+    exchange.vouch();
     stranger.reset();
   }
   std::optional<TenantLimits::Turn> turn;

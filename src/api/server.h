@@ -34,7 +34,7 @@ class Server {
   Task<void> record(const http::RequestHead& head, const Match& match, CallFacts facts,
                     http::Response& response);
   /// Whoever shows a key instead of a sandbox's token gets a token of their own put in its place.
-  Task<Result<void>> let_in(http::RequestHead& head);
+  Task<Result<void>> let_in(http::Exchange& exchange, http::RequestHead& head);
   Task<Result<Principal>> uploader(const http::RequestHead& head, const std::string& box);
 
   Service& service_;

@@ -44,7 +44,7 @@ std::optional<Action> action_of(const http::RequestHead& head, const wire::BoxPo
 Task<void> Server::pass_on(http::Exchange& exchange) {
   http::RequestHead head = exchange.head();
   auto admitted = co_await admit(head);
-  if (admitted) admitted = co_await let_in(head);
+  if (admitted) admitted = co_await let_in(exchange, head);
   if (!admitted) {
     service_.trail.turned_away(exchange.head(), exchange.peer_address(), admitted.error());
     auto response = response_for(admitted.error());
@@ -54,7 +54,7 @@ Task<void> Server::pass_on(http::Exchange& exchange) {
   co_await data_plane_.serve(exchange, std::move(head));
 }
 
-Task<Result<void>> Server::let_in(http::RequestHead& head) {
+Task<Result<void>> Server::let_in(http::Exchange& exchange, http::RequestHead& head) {
   auto target = target_of(head);
   if (!target || head.header(kKeyHeader).empty()) co_return ok();
   bool daemon = target->port == wire::kDaemonPort;
@@ -62,6 +62,7 @@ Task<Result<void>> Server::let_in(http::RequestHead& head) {
   // Whoever shows a token is asked about that, by the gate.
   if (!head.header(header).empty()) co_return ok();
   HAKO_CO_TRY(auto who, co_await service_.authority.authenticate(head));
+  exchange.vouch();
   auto action = action_of(head, *target);
   if (action) {
     auto permitted = policy::may(who.permission, *action, to_unix_ms(WallClock::now()));

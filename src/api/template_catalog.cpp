@@ -5,6 +5,7 @@
 
 #include "api/admission.h"
 #include "api/egress_policy.h"
+#include "api/now.h"
 #include "api/scope.h"
 #include "api/standing.h"
 #include "api/user_error.h"
@@ -29,7 +30,7 @@ constexpr auto kTemplateRemoveTime = 60s;
 constexpr size_t kTemplateIdLength = 20;
 
 int64_t unix_ms() {
-  return to_unix_ms(WallClock::now());
+  return unix_now_ms();
 }
 
 Error no_template(const std::string& name) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "api/server.h"
 #include "api/standing.h"
 #include "api/user_error.h"
 #include "base/clock.h"
@@ -86,7 +87,8 @@ struct Unfinished {
 
 TemplateFiles::TemplateFiles(const config::Config& config, store::AsyncStore& store)
     : store_(store),
-      folder_(fs::path(config.database()).parent_path().string() + "/template-files") {
+      folder_(fs::path(config.database()).parent_path().string() + "/template-files"),
+      min_free_disk_mib_(config.min_free_disk_mib) {
   std::error_code error;
   fs::create_directories(folder_, error);
   // What an earlier run was receiving.
@@ -202,13 +204,22 @@ Task<void> TemplateFiles::serve(http::Exchange& exchange) {
     bool ours = received.error().code() == ErrorCode::internal;
     if (ours) log_warn("upload failed", {{"error", received.error().message()}});
     response = ours ? http::error_response(500, "the upload could not be kept")
-                    : http::error_response(received.error());
+                    : response_for(received.error());
   }
   (void)co_await exchange.respond(std::move(response));
 }
 
+/// As for creates: what runs already does not suffer.
+Result<void> TemplateFiles::check_room() const {
+  auto free = free_disk_mib(folder_);
+  if (!free) return Error(ErrorCode::internal, free.error().message());
+  if (free.value() >= min_free_disk_mib_) return ok();
+  return Error(ErrorCode::no_capacity, "the server's disk is nearly full; try again later");
+}
+
 Task<Result<void>> TemplateFiles::receive(http::Exchange& exchange, Name name, Principal who) {
   HAKO_CO_TRYV(co_await may_upload(who));
+  exchange.vouch();
   Unfinished unfinished{path("." + random_hex(8))};
   auto opened = open_file(unfinished.path, O_WRONLY | O_CREAT | O_EXCL, 0600);
   if (!opened) co_return Error(ErrorCode::internal, opened.error().message());
@@ -230,9 +241,10 @@ Task<Result<void>> TemplateFiles::receive(http::Exchange& exchange, Name name, P
     size += int64_t(n);
     receiving_[name.tenant] += int64_t(n);
     if (sum_of(receiving_) > kMostBytes || receiving_[name.tenant] > kMostBytesOfOne)
-      co_return Error(ErrorCode::no_space, "too much is being uploaded at once; try again");
+      co_return Error(ErrorCode::no_capacity, "too much is being uploaded at once; try again");
     if (size > kLargestFile) co_return Error(ErrorCode::too_large, "an upload has at most 4 GiB");
     auto keep = [&]() -> Result<void> {
+      HAKO_TRYV(check_room());
       digest.add(buffer.data(), n);
       return write_all(file.get(), std::string_view(buffer.data(), n));
     };

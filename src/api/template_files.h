@@ -67,12 +67,14 @@ class TemplateFiles {
   /// Whether there is room for one more grant of the tenant now.
   bool make_room_for_grant(const std::string& tenant);
   Task<Result<void>> may_upload(Principal who);
+  Result<void> check_room() const;
   Task<Result<void>> receive(http::Exchange& exchange, Name name, Principal who);
   void make_room(const std::string& tenant, int64_t bytes) const;
   std::string path(const std::string& file) const { return folder_ + "/" + file; }
 
   store::AsyncStore& store_;
   std::string folder_;
+  const int64_t min_free_disk_mib_;
   Grants grants_;
   std::map<std::string, int64_t> receiving_;  ///< bytes of uploads that have not ended, by tenant
   asio::thread_pool disk_{2};

@@ -1,6 +1,7 @@
 // Whose build is run when, and for how long: one part of TemplateBuilder.
 #include "api/admission.h"
 #include "api/egress_policy.h"
+#include "api/now.h"
 #include "api/standing.h"
 #include "api/template_builder.h"
 #include "api/user_error.h"
@@ -62,7 +63,7 @@ Task<void> TemplateBuilder::until_over(Build live) {
 }
 
 Task<Result<bool>> TemplateBuilder::stands(Principal who) {
-  auto work = [who = std::move(who), now = to_unix_ms(WallClock::now())](store::TenantStore& store) {
+  auto work = [who = std::move(who), now = unix_now_ms()](store::TenantStore& store) {
     return may_go_on(store, who, policy::Action::template_write, now);
   };
   auto stands = co_await store_.with_tenants(std::move(work));
@@ -130,7 +131,7 @@ Task<void> TemplateBuilder::carry_out(Build live, Result<void> begins) {
   live->counted.reset();
   BuildRecord finished = live->build;
   finished.state = done ? BuildState::ready : BuildState::error;
-  finished.finished_ms = to_unix_ms(WallClock::now());
+  finished.finished_ms = unix_now_ms();
   // The log of one that is pulled is that of the build it is for, whose label may be higher.
   if (!live->pulled) finished.log = json::serialize(live->log->entries());
   auto kept = co_await write_end(*live, finished);
@@ -161,7 +162,7 @@ Result<void> TemplateBuilder::may_start_from(const Live& live, const ResolvedTem
   bool goes_in = !live.pulled && live.recipe.from_archive.empty();
   if (!goes_in || !catalog_.is_default(what.id)) return ok();
   auto decision =
-      policy::may_read(live.who.permission, what.facts, to_unix_ms(WallClock::now()));
+      policy::may_read(live.who.permission, what.facts, unix_now_ms());
   if (!decision.allowed) return refused_by(decision);
   return ok();
 }

@@ -27,6 +27,7 @@ Error error_for_user(const Error& error, std::string_view what) {
     case ErrorCode::invalid_argument:
     case ErrorCode::failed_precondition:
     case ErrorCode::resource_exhausted:
+    case ErrorCode::no_capacity:
     case ErrorCode::too_large:
       return error;
     default:
@@ -53,7 +54,7 @@ Error error_for_user(const Error& error, std::string_view what) {
     case ErrorCode::timed_out:
       return Error(error.code(), "the node did not answer in time");
     case ErrorCode::no_space:
-      return Error(error.code(), "the server's disk is full");
+      return Error(ErrorCode::no_capacity, "the server's disk is full; try again later");
     default:
       return Error(ErrorCode::internal, "internal error (reference " + reference + ")");
   }

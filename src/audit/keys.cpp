@@ -1,11 +1,11 @@
 #include "audit/keys.h"
 
 #include <sodium.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <stdexcept>
 
+#include "audit/folder.h"
 #include "base/encoding.h"
 #include "base/fd.h"
 
@@ -38,26 +38,28 @@ void start_sodium() {
   if (sodium_init() < 0) throw std::runtime_error("libsodium does not start");
 }
 
-Result<std::string> read_seed(const std::string& path) {
-  HAKO_TRY(auto text, read_file(path, kLongestKeyFile));
+Result<std::string> read_seed(const Folder& folder, const std::string& name) {
+  HAKO_TRY(auto text, folder.read(name, kLongestKeyFile));
   auto seed = hex_decode(trimmed(text));
   sodium_memzero(text.data(), text.size());
   if (!seed || seed->size() != kSeedBytes) {
-    return Error(ErrorCode::corrupted, path + " is not a signing key: 64 hex digits are expected");
+    return Error(ErrorCode::corrupted, folder.path() + "/" + name +
+                                           " is not a signing key: 64 hex digits are expected");
   }
   return std::move(*seed);
 }
 
-Result<std::string> make_seed(const std::string& path) {
+Result<std::string> make_seed(const Folder& folder, const std::string& name) {
   std::string seed(kSeedBytes, '\0');
   randombytes_buf(seed.data(), seed.size());
-  HAKO_TRYV(write_file_atomically(path, hex_encode(seed) + "\n", 0600));
+  HAKO_TRYV(folder.write(name, hex_encode(seed) + "\n", 0600));
   return seed;
 }
 
-Result<void> write_if_missing(const std::string& path, std::string_view text) {
-  if (::access(path.c_str(), F_OK) == 0) return ok();
-  return write_file_atomically(path, text, 0644);
+Result<void> write_if_missing(const Folder& folder, const std::string& name,
+                              std::string_view text) {
+  if (folder.has(name)) return ok();
+  return folder.write(name, text, 0644);
 }
 
 }  // namespace
@@ -94,19 +96,23 @@ std::optional<PublicKey> public_key_from(std::string_view text) {
 }
 
 bool SigningKey::exists(const std::string& path) {
-  return ::access(path.c_str(), F_OK) == 0;
+  SplitPath place = split_path(path);
+  auto folder = Folder::open(place.folder);
+  return folder && folder.value().has(place.name);
 }
 
 Result<SigningKey> SigningKey::load_or_make(const std::string& path) {
   start_sodium();
-  auto read = exists(path) ? read_seed(path) : make_seed(path);
+  auto [directory, name] = split_path(path);
+  HAKO_TRY(auto folder, Folder::open(directory));
+  auto read = folder.has(name) ? read_seed(folder, name) : make_seed(folder, name);
   if (!read) return read.error().with_context("signing key of the audit log");
   std::string& seed = read.value();
   SigningKey key;
   crypto_sign_seed_keypair(key.public_.data(), key.secret_.data(), data_of(seed));
   sodium_memzero(seed.data(), seed.size());
-  HAKO_TRYV(write_if_missing(path + ".pub", to_hex(key.public_) + "\n"));
-  HAKO_TRYV(write_if_missing(path + ".pem", to_pem(key.public_)));
+  HAKO_TRYV(write_if_missing(folder, name + ".pub", to_hex(key.public_) + "\n"));
+  HAKO_TRYV(write_if_missing(folder, name + ".pem", to_pem(key.public_)));
   return key;
 }
 

@@ -21,7 +21,8 @@ std::optional<PublicKey> public_key_from(std::string_view text);
 class SigningKey {
  public:
   /// Of `path`, which is made if it is missing (0600). `path`.pub (hex) and `path`.pem are written
-  /// beside it where they are missing. Blocking. Errors: corrupted; those of files.
+  /// beside it where they are missing. A link in its place is not followed. Blocking. Errors:
+  /// corrupted; failed_precondition for a link; those of files.
   static Result<SigningKey> load_or_make(const std::string& path);
   /// Whether there is one already.
   static bool exists(const std::string& path);

@@ -129,6 +129,11 @@ class ThreadedLog final : public Log {
   }
 
  private:
+  struct Unsynced {
+    std::shared_ptr<Fd> file;
+    int64_t first;  ///< the sequence it begins with
+  };
+
   void enqueue(Entry entry) {
     std::unique_lock lock(mutex_);
     size_t& count = entry.waiter ? waiting_ : later_;
@@ -181,7 +186,7 @@ class ThreadedLog final : public Log {
   /// While writing fails, only who waits makes us try at once.
   bool must_write() const {
     if (closing_ || waiting_ > 0) return true;
-    bool something = !queue_.empty() || !gap_.empty();
+    bool something = !queue_.empty() || !gap_.empty() || doubtful_;
     return something && (!write_trouble_ || Clock::now() >= retry_at_);
   }
 
@@ -199,14 +204,16 @@ class ThreadedLog final : public Log {
   }
 
   void write_batch(std::vector<Entry> batch, Gap gap) {
+    auto written = renew_doubted();
     if (batch.empty() && gap.empty()) return;
     std::vector<std::string> bodies;
     bodies.reserve(batch.size() + 1);
     if (!gap.empty()) bodies.push_back(gap_body(gap.refused, gap.dropped));
     for (Entry& entry : batch) bodies.push_back(entry.body);
-    auto written = writer_->rotate_if_full();
+    if (written) written = writer_->rotate_if_full();
     if (written) written = writer_->write(bodies);
     note(written);
+    note_doubts();
     if (written) {
       dirty();
     } else {
@@ -237,9 +244,34 @@ class ThreadedLog final : public Log {
     gap_.dropped += gap.dropped;
   }
 
+  /// After a failed sync nothing is written, or acknowledged, until what was written is on the
+  /// disk.
+  Result<void> renew_doubted() {
+    {
+      std::lock_guard lock(mutex_);
+      for (int64_t first : std::exchange(doubted_, {})) writer_->doubt(first);
+    }
+    if (!writer_->doubts()) return ok();
+    auto renewed = writer_->renew_doubtful();
+    note(renewed);
+    note_doubts();
+    if (!renewed) return renewed;
+    log_warn("audit log written anew after a failed sync");
+    dirty();
+    std::lock_guard lock(mutex_);
+    sync_trouble_.reset();
+    return ok();
+  }
+
+  void note_doubts() {
+    std::lock_guard lock(mutex_);
+    doubtful_ = writer_->doubts() || !doubted_.empty();
+  }
+
   void sign(std::string_view why) {
     if (writer_->head_sequence() == writer_->last_sequence() && why == "interval") return;
-    auto signed_ = writer_->write_head(why);
+    auto signed_ = renew_doubted();
+    if (signed_) signed_ = writer_->write_head(why);
     note(signed_);
     if (signed_) dirty();
   }
@@ -260,7 +292,9 @@ class ThreadedLog final : public Log {
     std::lock_guard lock(mutex_);
     last_ = writer_->last_sequence();
     auto file = writer_->file();
-    if (unsynced_.empty() || unsynced_.back() != file) unsynced_.push_back(std::move(file));
+    if (unsynced_.empty() || unsynced_.back().file != file) {
+      unsynced_.push_back({std::move(file), writer_->first_sequence()});
+    }
     unpublished_ = writer_->head();
   }
 
@@ -268,12 +302,14 @@ class ThreadedLog final : public Log {
 
   void sync_until_closed() {
     for (bool last = false; !last;) {
-      std::vector<std::shared_ptr<Fd>> files;
+      std::vector<Unsynced> files;
       std::string head;
       {
         std::unique_lock lock(mutex_);
         wake_syncer_.wait_for(lock, options_.sync_every, [this] { return written_all_; });
         last = written_all_;
+        // A sync behind one that has failed says nothing.
+        if (doubtful_) continue;
         files = std::exchange(unsynced_, {});
         head = unpublished_;
       }
@@ -281,16 +317,17 @@ class ThreadedLog final : public Log {
     }
   }
 
-  void sync(const std::vector<std::shared_ptr<Fd>>& files, const std::string& head) {
+  void sync(const std::vector<Unsynced>& files, const std::string& head) {
     Result<void> synced = ok();
-    for (const auto& file : files) {
-      if (synced && ::fdatasync(file->get()) < 0) {
-        synced = Error::from_errno(errno, "sync audit log");
-      }
+    std::vector<int64_t> failed;
+    for (const Unsynced& one : files) {
+      if (::fdatasync(one.file->get()) == 0) continue;
+      synced = Error::from_errno(errno, "sync audit log");
+      failed.push_back(one.first);
     }
     // Not before what it signs is on the disk for sure.
     if (synced && head != this->head()) synced = writer_->publish(head);
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (synced) {
       sync_trouble_.reset();
       published_ = head;
@@ -298,7 +335,15 @@ class ThreadedLog final : public Log {
     }
     if (!sync_trouble_) log_error("audit log not synced", {{"error", synced.error().message()}});
     sync_trouble_ = synced.error();
-    unsynced_.insert(unsynced_.begin(), files.begin(), files.end());
+    if (failed.empty()) {
+      // Only the head: it is published the next time.
+      unsynced_.insert(unsynced_.begin(), files.begin(), files.end());
+      return;
+    }
+    doubted_.insert(doubted_.end(), failed.begin(), failed.end());
+    doubtful_ = true;
+    lock.unlock();
+    wake_writer_.notify_all();
   }
 
   std::unique_ptr<Writer> writer_;  ///< of the writing thread, but for publish()
@@ -315,7 +360,9 @@ class ThreadedLog final : public Log {
   bool written_all_ = false;
   Clock::time_point retry_at_;
   std::optional<Error> write_trouble_, sync_trouble_;
-  std::vector<std::shared_ptr<Fd>> unsynced_;
+  std::vector<Unsynced> unsynced_;
+  std::vector<int64_t> doubted_;  ///< segments whose sync has failed, for the writing thread
+  bool doubtful_ = false;         ///< there are such, there or with the writer
   std::string unpublished_, published_;
 
   std::thread writing_, syncing_;  // last: they use all the rest

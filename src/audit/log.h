@@ -45,7 +45,9 @@ class Log {
   /// counted, and a record tells how many. Any thread.
   virtual void append_later(Record record) = 0;
   /// Why nothing can be written now, as far as is known: the last write or sync has failed, and
-  /// none has succeeded since. It is tried again each second. Any thread.
+  /// none has succeeded since. After a failed sync nothing is appended before all that was written
+  /// stands in a new file that is on the disk, as the kernel may have let go of the old one's. It
+  /// is tried again each second. Any thread.
   virtual Result<void> ready() const = 0;
   /// The latest signed head that is on disk for sure: the line as it stands in the log. Any thread.
   virtual std::string head() const = 0;

@@ -77,11 +77,11 @@ struct Segment {
   int64_t size = 0;
 };
 
-Result<Segment> open_for_reading(const std::string& path) {
+Result<Segment> open_for_reading(const Folder& folder, int64_t first) {
   Segment segment;
-  HAKO_TRY(segment.file, open_file(path, O_RDONLY));
+  HAKO_TRY(segment.file, folder.open_file(segment_name(first), O_RDONLY));
   struct stat info {};
-  if (::fstat(segment.file.get(), &info) < 0) return Error::from_errno(errno, "stat " + path);
+  if (::fstat(segment.file.get(), &info) < 0) return Error::from_errno(errno, "stat segment");
   segment.size = info.st_size;
   return segment;
 }
@@ -145,7 +145,7 @@ std::string_view text_of(const Found& record, std::string_view name) {
 
 class Search {
  public:
-  Search(const std::string& directory, const Query& query) : directory_(directory), query_(query) {
+  Search(const Folder& folder, const Query& query) : folder_(folder), query_(query) {
     auto add = [&](std::string_view name, const std::string& value) {
       if (!value.empty()) must_hold_.push_back(member_text(name, value));
     };
@@ -160,7 +160,7 @@ class Search {
   }
 
   Result<Page> run() {
-    HAKO_TRY(segments_, list_segments(directory_));
+    HAKO_TRY(segments_, list_segments(folder_));
     page_.next = query_.from;
     HAKO_TRYV(query_.backward ? backward() : forward());
     return std::move(page_);
@@ -177,7 +177,7 @@ class Search {
       if (!is_last && segments_[i + 1] <= query_.from + 1) continue;
       if (!is_last && begun_ms(segments_[i + 1]) < query_.since_ms) continue;
       if (begun_after_until(segments_[i])) break;
-      auto segment = open_for_reading(segment_path(directory_, segments_[i]));
+      auto segment = open_for_reading(folder_, segments_[i]);
       if (!segment && segment.error().code() == ErrorCode::not_found) continue;
       if (!segment) return segment.error();
       HAKO_TRY(int64_t offset, offset_of(segment.value(), query_.from + 1));
@@ -202,7 +202,7 @@ class Search {
       if (begun_after_until(segments_[i])) continue;
       bool is_last = i + 1 == segments_.size();
       if (!is_last && begun_ms(segments_[i + 1]) < query_.since_ms) break;
-      auto segment = open_for_reading(segment_path(directory_, segments_[i]));
+      auto segment = open_for_reading(folder_, segments_[i]);
       if (!segment && segment.error().code() == ErrorCode::not_found) break;
       if (!segment) return segment.error();
       HAKO_TRY(int64_t end, end_of(segment.value()));
@@ -232,7 +232,7 @@ class Search {
   /// to nobody.
   int64_t begun_ms(int64_t first) {
     if (query_.since_ms == 0 && query_.until_ms == INT64_MAX) return INT64_MAX;
-    auto file = open_file(segment_path(directory_, first), O_RDONLY | O_NOFOLLOW);
+    auto file = folder_.open_file(segment_name(first), O_RDONLY);
     if (!file) return INT64_MAX;
     LineReader reader(std::move(file.value()));
     auto line = reader.next();
@@ -285,7 +285,7 @@ class Search {
     return !query_.admits || query_.admits(record);
   }
 
-  const std::string& directory_;
+  const Folder& folder_;
   const Query& query_;
   std::vector<std::string> must_hold_;
   std::string text_;
@@ -297,7 +297,8 @@ class Search {
 }  // namespace
 
 Result<Page> read_page(const std::string& directory, const Query& query) {
-  return Search(directory, query).run();
+  HAKO_TRY(auto folder, Folder::open(directory));
+  return Search(folder, query).run();
 }
 
 }  // namespace hako::audit

@@ -1,6 +1,5 @@
 #include "audit/segments.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,7 +8,6 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <memory>
 
 #include "audit/line.h"
 
@@ -40,18 +38,19 @@ std::optional<int64_t> segment_sequence(std::string_view name) {
   return value;
 }
 
-Result<std::vector<int64_t>> list_segments(const std::string& directory) {
-  std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
-  if (!folder) return Error::from_errno(errno, "open " + directory);
+Result<std::vector<int64_t>> list_segments(const Folder& folder) {
+  HAKO_TRY(auto names, folder.names());
   std::vector<int64_t> found;
-  errno = 0;
-  while (auto* entry = ::readdir(folder.get())) {
-    if (auto sequence = segment_sequence(entry->d_name)) found.push_back(*sequence);
-    errno = 0;
+  for (const std::string& name : names) {
+    if (auto sequence = segment_sequence(name)) found.push_back(*sequence);
   }
-  if (errno != 0) return Error::from_errno(errno, "read " + directory);
   std::sort(found.begin(), found.end());
   return found;
+}
+
+Result<std::vector<int64_t>> list_segments(const std::string& directory) {
+  HAKO_TRY(auto folder, Folder::open(directory));
+  return list_segments(folder);
 }
 
 Result<int64_t> whole_size(const Fd& segment) {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "audit/folder.h"
 #include "base/fd.h"
 
 namespace hako::audit {
@@ -16,13 +17,15 @@ std::string segment_name(int64_t first_sequence);
 /// The first sequence; nothing for names of other files.
 std::optional<int64_t> segment_sequence(std::string_view name);
 /// The first sequences of the segments in `directory`, rising. Other files are not looked at.
+Result<std::vector<int64_t>> list_segments(const Folder& folder);
 Result<std::vector<int64_t>> list_segments(const std::string& directory);
 inline std::string segment_path(const std::string& directory, int64_t first_sequence) {
   return directory + "/" + segment_name(first_sequence);
 }
-/// Where the latest signed head lies beside the segments, as the line it is.
+/// The latest signed head beside the segments, as the line it is.
+inline constexpr const char* kHeadName = "head.json";
 inline std::string head_path(const std::string& directory) {
-  return directory + "/head.json";
+  return directory + "/" + kHeadName;
 }
 
 /// How long a segment is up to the end of its last whole line, as of now: of what is being written

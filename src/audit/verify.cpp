@@ -1,7 +1,6 @@
 #include "audit/verify.h"
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include <array>
 #include <boost/json.hpp>
@@ -29,8 +28,8 @@ struct Item {
 /// All lines of all segments, one after another.
 class Walk {
  public:
-  Walk(const std::string& directory, const std::vector<int64_t>& segments)
-      : directory_(directory), segments_(segments) {}
+  Walk(const Folder& folder, const std::vector<int64_t>& segments)
+      : folder_(folder), segments_(segments) {}
 
   Result<std::optional<Item>> next() {
     std::optional<Item> item;
@@ -46,14 +45,13 @@ class Walk {
       }
       if (opened_ == segments_.size()) return item;
       place_ = Place{segments_[opened_++], 0};
-      std::string path = segment_path(directory_, place_.segment);
-      HAKO_TRY(auto file, open_file(path, O_RDONLY | O_NOFOLLOW));
+      HAKO_TRY(auto file, folder_.open_file(segment_name(place_.segment), O_RDONLY));
       reader_.emplace(std::move(file));
     }
   }
 
  private:
-  const std::string& directory_;
+  const Folder& folder_;
   const std::vector<int64_t>& segments_;
   size_t opened_ = 0;
   Place place_;
@@ -86,18 +84,22 @@ struct Behind {
 
 class Verifier {
  public:
-  Verifier(const std::string& directory, const PublicKey& key, const Expectation& expected)
-      : directory_(directory), key_(key), key_hex_(to_hex(key)), expected_(expected) {}
+  Verifier(const Folder& folder, const PublicKey& key, const Expectation& expected)
+      : folder_(folder), key_(key), key_hex_(to_hex(key)), expected_(expected) {}
 
   Result<Verdict> run() {
-    HAKO_TRY(segments_, list_segments(directory_));
+    HAKO_TRY(segments_, list_segments(folder_));
     if (segments_.empty()) {
-      return Error(ErrorCode::not_found, directory_ + " has no segment of an audit log");
+      return Error(ErrorCode::not_found, folder_.path() + " has no segment of an audit log");
     }
     verdict_.segments = int64_t(segments_.size());
     HAKO_TRYV(read_expectations());
-    Walk walk(directory_, segments_);
+    Walk walk(folder_, segments_);
     while (!verdict_.problem) {
+      if (expected_.stop && *expected_.stop) {
+        return Error(ErrorCode::cancelled, "the audit log was not looked at to its end");
+      }
+      if (expected_.up_to > 0 && verdict_.last_sequence >= expected_.up_to) break;
       HAKO_TRY(auto item, walk.next());
       if (!item) break;
       HAKO_TRYV(take(*item));
@@ -121,9 +123,8 @@ class Verifier {
     if (expected_.at_least > 0) {
       wanted_.push_back(Wanted{expected_.at_least, expected_.hash, "what was given"});
     }
-    std::string path = head_path(directory_);
-    if (::access(path.c_str(), F_OK) == 0) {
-      HAKO_TRY(auto line, read_file(path, kLongestPublished));
+    if (expected_.up_to == 0 && folder_.has(kHeadName)) {
+      HAKO_TRY(auto line, folder_.read(kHeadName, kLongestPublished));
       if (!line.empty() && line.back() == '\n') line.pop_back();
       auto head = parse_head(line);
       if (!head || !is_signed_by(line, key_)) {
@@ -347,7 +348,7 @@ class Verifier {
     Place place = item.place;
     std::string text(item.text);
     if (auto link = parse_link(text)) behind.knows_last = link->previous == due_hash;
-    Walk walk(directory_, segments_);
+    Walk walk(folder_, segments_);
     for (;;) {
       HAKO_TRY(auto next, walk.next());
       if (!next) return behind;
@@ -367,7 +368,7 @@ class Verifier {
 
   /// The first line that claims the same place as `link`'s, and is not the same.
   Result<std::optional<Place>> find_rival(const Link& link, const std::string& hash) {
-    Walk walk(directory_, segments_);
+    Walk walk(folder_, segments_);
     std::optional<Place> found;
     for (;;) {
       HAKO_TRY(auto next, walk.next());
@@ -395,6 +396,13 @@ class Verifier {
                       ", and nothing in it says that those before were removed");
       return;
     }
+    if (last_->link.sequence < expected_.up_to) {
+      Place behind{last_->place.segment, last_->place.line + 1};
+      set_problem(Flaw::truncated, behind, last_->link.sequence + 1,
+                  "record " + std::to_string(expected_.up_to) +
+                      " was there, and the log ends with " + std::to_string(last_->link.sequence));
+      return;
+    }
     for (const Wanted& wanted : wanted_) {
       if (wanted.met) continue;
       if (wanted.sequence < first) {
@@ -410,7 +418,7 @@ class Verifier {
     }
   }
 
-  const std::string& directory_;
+  const Folder& folder_;
   const PublicKey& key_;
   const std::string key_hex_;
   const Expectation& expected_;
@@ -432,7 +440,8 @@ std::string_view to_string(Flaw flaw) {
 
 Result<Verdict> verify_log(const std::string& directory, const PublicKey& key,
                            const Expectation& expected) {
-  return Verifier(directory, key, expected).run();
+  HAKO_TRY(auto folder, Folder::open(directory));
+  return Verifier(folder, key, expected).run();
 }
 
 }  // namespace hako::audit

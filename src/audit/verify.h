@@ -1,6 +1,7 @@
 // Whether a copy of a log is what was written, with the public key alone. Offline; blocking.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -52,13 +53,18 @@ struct Expectation {
   /// The copy is meant to begin with the segment of this sequence. Without it, it must begin with
   /// the first record, or a record in it must tell that older segments were removed.
   int64_t begins_at = 0;
+  /// Only records up to this sequence are looked at, and no head.json: for a log that is being
+  /// written to. 0: all.
+  int64_t up_to = 0;
+  /// Once true, it ends with the error cancelled. Null: never.
+  const std::atomic<bool>* stop = nullptr;
 };
 
 /// Reads all segments in `directory` once, in bounded memory; a second time to say what is wrong. A
-/// head.json in it must be in the log, too. Links in place of segments are not followed: whoever can write
-/// to the folder is not trusted. Errors: those of files; not_found without any segment;
-/// invalid_argument for an expectation that is none, corrupted for a head that `key` has not
-/// signed.
+/// head.json in it must be in the log, too. No link is followed, that to the folder itself
+/// included: whoever can write to it is not trusted. Errors: those of files; failed_precondition
+/// for a link; not_found without any segment; invalid_argument for an expectation that is none,
+/// corrupted for a head that `key` has not signed.
 Result<Verdict> verify_log(const std::string& directory, const PublicKey& key,
                            const Expectation& expected = {});
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
 
@@ -18,6 +19,8 @@ namespace {
 
 constexpr size_t kLogNameBytes = 8;
 constexpr size_t kLongestHeadFile = 4096;
+constexpr int64_t kCopiedBytes = 1 << 20;
+constexpr const char* kRenewedName = "renewed.tmp";
 
 Error does_not_chain(const std::string& directory, const std::string& why) {
   return Error(
@@ -27,18 +30,26 @@ Error does_not_chain(const std::string& directory, const std::string& why) {
           "moved it away (hako audit seal-off)");
 }
 
-/// `path`'s entry itself outlives the machine.
-Result<void> sync_directory(const std::string& path) {
-  HAKO_TRY(auto folder, open_file(path, O_RDONLY | O_DIRECTORY));
-  if (::fsync(folder.get()) < 0) return Error::from_errno(errno, "fsync " + path);
-  return ok();
+Result<Fd> lock_folder(const Folder& folder) {
+  HAKO_TRY(auto lock, folder.open_file("lock", O_RDWR | O_CREAT, 0600));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  if (errno != EWOULDBLOCK) return Error::from_errno(errno, "lock " + folder.path());
+  return Error(ErrorCode::failed_precondition,
+               folder.path() + " is written to by another process");
 }
 
-Result<Fd> lock_directory(const std::string& directory) {
-  HAKO_TRY(auto lock, open_file(directory + "/lock", O_RDWR | O_CREAT, 0600));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) return Error::from_errno(errno, "lock " + directory);
-  return Error(ErrorCode::failed_precondition, directory + " is written to by another process");
+/// The first `most` bytes of a file, or all.
+Result<void> copy_bytes(const Fd& from, const Fd& to, int64_t most) {
+  std::string piece;
+  for (int64_t at = 0; at < most; at += int64_t(piece.size())) {
+    piece.resize(size_t(std::min<int64_t>(most - at, kCopiedBytes)));
+    ssize_t count = ::pread(from.get(), piece.data(), piece.size(), at);
+    if (count < 0 && errno != EINTR) return Error::from_errno(errno, "read segment");
+    if (count == 0) break;
+    piece.resize(size_t(std::max<ssize_t>(count, 0)));
+    HAKO_TRYV(write_all(to.get(), piece));
+  }
+  return ok();
 }
 
 /// What reading a segment to its end tells.
@@ -58,13 +69,14 @@ struct Ending {
 /// `key`. A last line without an end is left out, and so is what has nothing but zeros.
 class EndingReader {
  public:
-  EndingReader(std::string path, const PublicKey& key, int64_t wanted)
-      : path_(std::move(path)), key_(key), wanted_(wanted) {}
+  /// `name` is a file in `folder`.
+  EndingReader(const Folder& folder, std::string name, const PublicKey& key, int64_t wanted)
+      : folder_(folder), name_(std::move(name)), key_(key), wanted_(wanted) {}
 
   Result<Ending> run() {
-    HAKO_TRY(auto file, open_file(path_, O_RDONLY));
+    HAKO_TRY(auto file, folder_.open_file(name_, O_RDONLY));
     struct stat info {};
-    if (::fstat(file.get(), &info) < 0) return Error::from_errno(errno, "stat " + path_);
+    if (::fstat(file.get(), &info) < 0) return Error::from_errno(errno, "stat " + name_);
     LineReader reader(std::move(file));
     for (;;) {
       HAKO_TRY(auto line, reader.next());
@@ -83,7 +95,7 @@ class EndingReader {
  private:
   Error wrong(const std::string& what) const {
     return Error(ErrorCode::corrupted,
-                 path_ + ": line " + std::to_string(ending_.lines + 1) + " " + what);
+                 name_ + ": line " + std::to_string(ending_.lines + 1) + " " + what);
   }
 
   Result<void> take(std::string_view text) {
@@ -115,7 +127,8 @@ class EndingReader {
     return ok();
   }
 
-  std::string path_;
+  const Folder& folder_;
+  std::string name_;
   const PublicKey& key_;
   int64_t wanted_;
   Ending ending_;
@@ -123,35 +136,40 @@ class EndingReader {
 
 }  // namespace
 
-Writer::Writer(LogOptions options, SigningKey key, Fd lock)
-    : options_(std::move(options)), key_(std::move(key)), lock_(std::move(lock)) {}
+Writer::Writer(LogOptions options, Folder folder, SigningKey key, Fd lock)
+    : options_(std::move(options)),
+      folder_(std::move(folder)),
+      key_(std::move(key)),
+      lock_(std::move(lock)) {}
 
 Result<std::unique_ptr<Writer>> Writer::open(LogOptions options) {
   if (::mkdir(options.directory.c_str(), 0700) < 0 && errno != EEXIST) {
     return Error::from_errno(errno, "make " + options.directory);
   }
-  HAKO_TRY(auto lock, lock_directory(options.directory));
-  HAKO_TRY(auto segments, list_segments(options.directory));
+  HAKO_TRY(auto folder, Folder::open(options.directory));
+  HAKO_TRY(auto lock, lock_folder(folder));
+  HAKO_TRY(auto segments, list_segments(folder));
   if (!segments.empty() && !SigningKey::exists(options.key_file)) {
     return does_not_chain(options.directory, "its signing key " + options.key_file + " is gone");
   }
   HAKO_TRY(auto key, SigningKey::load_or_make(options.key_file));
-  std::unique_ptr<Writer> writer(new Writer(std::move(options), std::move(key), std::move(lock)));
+  std::unique_ptr<Writer> writer(new Writer(std::move(options), std::move(folder), std::move(key),
+                                            std::move(lock)));
   HAKO_TRYV(writer->start());
   return writer;
 }
 
 Result<void> Writer::start() {
-  HAKO_TRY(auto segments, list_segments(options_.directory));
+  HAKO_TRY(auto segments, list_segments(folder_));
   if (segments.empty()) {
-    if (::access(head_path(options_.directory).c_str(), F_OK) == 0) {
+    if (folder_.has(kHeadName)) {
       return does_not_chain(options_.directory, "there is a head.json, but no segment");
     }
     HAKO_TRYV(begin_log());
   } else {
     HAKO_TRYV(go_on(std::move(segments)));
   }
-  if (::fdatasync(file_->get()) < 0) return Error::from_errno(errno, "sync audit log");
+  HAKO_TRYV(sync());
   return publish(head_);
 }
 
@@ -166,8 +184,8 @@ Result<void> Writer::begin_log() {
 Result<void> Writer::go_on(std::vector<int64_t> segments) {
   const std::string& directory = options_.directory;
   std::string published;
-  if (::access(head_path(directory).c_str(), F_OK) == 0) {
-    HAKO_TRY(published, read_file(head_path(directory), kLongestHeadFile));
+  if (folder_.has(kHeadName)) {
+    HAKO_TRY(published, folder_.read(kHeadName, kLongestHeadFile));
     if (!published.empty() && published.back() == '\n') published.pop_back();
   }
   auto named = parse_head(published);
@@ -177,7 +195,7 @@ Result<void> Writer::go_on(std::vector<int64_t> segments) {
   int64_t torn = 0;
   Ending last;
   while (!segments.empty()) {
-    EndingReader reader(segment_path(directory, segments.back()), key_.public_key(),
+    EndingReader reader(folder_, segment_name(segments.back()), key_.public_key(),
                         named ? named->link.sequence : 0);
     auto read = reader.run();
     if (!read && read.error().code() != ErrorCode::corrupted) return read.error();
@@ -185,9 +203,7 @@ Result<void> Writer::go_on(std::vector<int64_t> segments) {
     last = std::move(read.value());
     torn += last.torn_bytes;
     if (last.lines > 0) break;
-    if (::unlink(segment_path(directory, segments.back()).c_str()) < 0) {
-      return Error::from_errno(errno, "remove an empty segment");
-    }
+    HAKO_TRYV(folder_.remove(segment_name(segments.back())));
     segments.pop_back();
   }
   if (segments.empty()) {
@@ -222,13 +238,13 @@ Result<void> Writer::go_on(std::vector<int64_t> segments) {
 
 Result<void> Writer::open_segment(int64_t first, int flags) {
   HAKO_TRY(auto opened,
-           open_file(segment_path(options_.directory, first), O_WRONLY | O_APPEND | flags, 0600));
+           folder_.open_file(segment_name(first), O_WRONLY | O_APPEND | flags, 0600));
   struct stat info {};
   if (::fstat(opened.get(), &info) < 0) return Error::from_errno(errno, "stat audit log");
   if (info.st_size != size_) {
     return does_not_chain(options_.directory, segment_name(first) + " is there already");
   }
-  HAKO_TRYV(sync_directory(options_.directory));
+  HAKO_TRYV(folder_.sync());
   file_ = std::make_shared<Fd>(std::move(opened));
   first_ = first;
   return ok();
@@ -295,7 +311,7 @@ Result<void> Writer::rotate_if_full() {
   if (head_sequence_ != last_sequence()) {
     HAKO_TRYV(write_head("rotation"));
   }
-  if (::fdatasync(file_->get()) < 0) return Error::from_errno(errno, "sync audit log");
+  HAKO_TRYV(sync());
   auto old_file = file_;
   int64_t old_first = first_;
   int64_t old_size = size_;
@@ -304,7 +320,7 @@ Result<void> Writer::rotate_if_full() {
   if (begun) begun = write_head("segment");
   if (!begun) {
     // An empty file that is left is taken the next time.
-    if (first_ != old_first) ::unlink(segment_path(options_.directory, first_).c_str());
+    if (first_ != old_first) (void)folder_.remove(segment_name(first_));
     file_ = std::move(old_file);
     first_ = old_first;
     size_ = old_size;
@@ -317,7 +333,7 @@ Result<void> Writer::rotate_if_full() {
 
 /// What cannot be removed now is removed at the next rotation.
 void Writer::remove_old() {
-  auto segments = list_segments(options_.directory);
+  auto segments = list_segments(folder_);
   if (!segments) return;
   std::vector<int64_t>& all = segments.value();
   size_t removed = 0;
@@ -325,36 +341,95 @@ void Writer::remove_old() {
     if (options_.keep_segments > 0 && int64_t(all.size() - removed) > options_.keep_segments) {
       return true;
     }
-    struct stat info {};
-    if (options_.keep_for.count() == 0 ||
-        ::stat(segment_path(options_.directory, first).c_str(), &info) < 0) {
-      return false;
-    }
-    return from_unix_ms(int64_t(info.st_mtime) * 1000) + options_.keep_for < WallClock::now();
+    if (options_.keep_for.count() == 0) return false;
+    auto info = folder_.look_at(segment_name(first));
+    return info && from_unix_ms(int64_t(info.value().st_mtime) * 1000) + options_.keep_for <
+                       WallClock::now();
   };
   while (removed + 1 < all.size() && is_old(all[removed])) ++removed;
   if (removed == 0) return;
   // Told before it is done: a copy that begins later than that is none that somebody has shortened.
   std::string body = retired_body(all[removed]);
   auto told = write({&body, 1});
-  if (told && ::fdatasync(file_->get()) < 0) told = Error::from_errno(errno, "sync audit log");
-  for (size_t i = 0; told && i < removed; ++i) {
-    std::string path = segment_path(options_.directory, all[i]);
-    if (::unlink(path.c_str()) < 0) told = Error::from_errno(errno, "remove " + path);
-  }
+  if (told) told = sync();
+  for (size_t i = 0; told && i < removed; ++i) told = folder_.remove(segment_name(all[i]));
   if (!told) log_warn("audit segments not removed", {{"error", told.error().message()}});
 }
 
 Result<void> Writer::publish(const std::string& head) const {
-  return write_file_atomically(head_path(options_.directory), head + "\n", 0600);
+  return folder_.write(kHeadName, head + "\n", 0600);
+}
+
+Result<void> Writer::sync() {
+  if (::fdatasync(file_->get()) == 0) return ok();
+  int error = errno;
+  doubt(first_);
+  return Error::from_errno(error, "sync audit log");
+}
+
+Result<void> Writer::renew_doubtful() {
+  while (!doubtful_.empty()) {
+    HAKO_TRYV(renew(*doubtful_.begin()));
+    doubtful_.erase(doubtful_.begin());
+  }
+  return ok();
+}
+
+/// What must follow the last line of a segment: of the one that is written to, the record to come.
+Result<Link> Writer::link_behind(int64_t first) const {
+  if (first == first_) return next_;
+  HAKO_TRY(auto segments, list_segments(folder_));
+  auto behind = std::upper_bound(segments.begin(), segments.end(), first);
+  std::optional<Link> link;
+  if (behind != segments.end()) {
+    HAKO_TRY(auto file, folder_.open_file(segment_name(*behind), O_RDONLY));
+    LineReader reader(std::move(file));
+    HAKO_TRY(auto line, reader.next());
+    if (line) link = parse_link(line->text);
+  }
+  if (link) return *link;
+  return does_not_chain(options_.directory, "nothing follows " + segment_name(first));
+}
+
+/// What it holds is read from the old file, which is to say from the kernel's memory. Whether that
+/// is still all of it, the chain tells: it is looked at in the new file.
+Result<void> Writer::renew(int64_t first) {
+  std::string name = segment_name(first);
+  // Removed as old meanwhile.
+  if (!folder_.has(name)) return ok();
+  bool is_current = first == first_;
+  HAKO_TRYV(folder_.remove(kRenewedName));
+  HAKO_TRY(auto from, folder_.open_file(name, O_RDONLY));
+  HAKO_TRY(auto to, folder_.open_file(kRenewedName, O_WRONLY | O_APPEND | O_CREAT | O_EXCL, 0600));
+  HAKO_TRYV(copy_bytes(from, to, is_current ? size_ : INT64_MAX));
+  if (::fsync(to.get()) < 0) return Error::from_errno(errno, "sync a renewed segment");
+  HAKO_TRY(Link due, link_behind(first));
+  EndingReader reader(folder_, kRenewedName, key_.public_key(), 0);
+  auto read = reader.run();
+  if (!read && read.error().code() != ErrorCode::corrupted) return read.error();
+  bool is_whole = read && read.value().torn_bytes == 0 && read.value().lines > 0 &&
+                  read.value().first.sequence == first &&
+                  read.value().next.sequence == due.sequence &&
+                  read.value().next.previous == due.previous;
+  if (!is_whole) {
+    return does_not_chain(options_.directory,
+                          "the disk has lost records of " + name + " that were written");
+  }
+  HAKO_TRYV(folder_.rename(kRenewedName, name));
+  if (is_current) {
+    file_ = std::make_shared<Fd>(std::move(to));
+    uncut_ = false;
+  }
+  return folder_.sync();
 }
 
 Result<std::string> seal_off(const std::string& directory) {
-  HAKO_TRY(auto lock, lock_directory(directory));
+  HAKO_TRY(auto folder, Folder::open(directory));
+  HAKO_TRY(auto lock, lock_folder(folder));
   std::string target =
-      directory + ".sealed-" + std::to_string(std::time(nullptr)) + "-" + random_hex(2);
-  if (::rename(directory.c_str(), target.c_str()) < 0) {
-    return Error::from_errno(errno, "rename " + directory);
+      folder.path() + ".sealed-" + std::to_string(std::time(nullptr)) + "-" + random_hex(2);
+  if (::rename(folder.path().c_str(), target.c_str()) < 0) {
+    return Error::from_errno(errno, "rename " + folder.path());
   }
   return target;
 }

@@ -8,7 +8,7 @@
 namespace hako {
 namespace {
 
-constexpr std::array<std::pair<ErrorCode, std::string_view>, 15> kNames{{
+constexpr std::array<std::pair<ErrorCode, std::string_view>, 16> kNames{{
     {ErrorCode::invalid_argument, "invalid_argument"},
     {ErrorCode::unauthenticated, "unauthenticated"},
     {ErrorCode::permission_denied, "permission_denied"},
@@ -16,6 +16,7 @@ constexpr std::array<std::pair<ErrorCode, std::string_view>, 15> kNames{{
     {ErrorCode::already_exists, "already_exists"},
     {ErrorCode::failed_precondition, "failed_precondition"},
     {ErrorCode::resource_exhausted, "resource_exhausted"},
+    {ErrorCode::no_capacity, "no_capacity"},
     {ErrorCode::no_space, "no_space"},
     {ErrorCode::too_large, "too_large"},
     {ErrorCode::timed_out, "timed_out"},

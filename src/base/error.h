@@ -16,6 +16,7 @@ enum class ErrorCode {
   already_exists,
   failed_precondition,  // the thing exists but is in the wrong state for this
   resource_exhausted,   // a quota, a limit, a full pool
+  no_capacity,          // the machine has no room for it now, whoever asks; try again later
   no_space,             // a disk is full
   too_large,            // a message or body over its limit
   timed_out,

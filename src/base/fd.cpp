@@ -5,7 +5,9 @@
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -31,6 +33,19 @@ Result<Fd> Fd::duplicate() const {
   int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
   if (copy < 0) return Error::from_errno(errno, "duplicate descriptor");
   return Fd(copy);
+}
+
+Result<int64_t> free_disk_mib(const std::string& path) {
+  struct statvfs info {};
+  if (::statvfs(path.c_str(), &info) < 0) return Error::from_errno(errno, "statvfs " + path);
+  return static_cast<int64_t>(info.f_bavail * info.f_frsize >> 20);
+}
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 Result<Fd> open_file(const std::string& path, int flags, mode_t mode) {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,12 @@ class Fd {
  private:
   int fd_ = -1;
 };
+
+/// Free space for root on the file system of `path`, MiB.
+Result<int64_t> free_disk_mib(const std::string& path);
+
+/// Lets this process have as many descriptors as it may ask for.
+void raise_descriptor_limit();
 
 /// open(2) with O_CLOEXEC added. Error names the path.
 Result<Fd> open_file(const std::string& path, int flags, mode_t mode = 0);

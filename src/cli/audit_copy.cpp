@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <charconv>
 
+#include "audit/folder.h"
 #include "audit/log.h"
 #include "audit/segments.h"
 #include "audit/verify.h"
@@ -109,7 +110,8 @@ Result<KnownKey> find_key(const GlobalOptions& global, const AuditCommandOptions
       known.from_copy = true;
     }
   }
-  auto text = read_file(path, 4096);
+  // Whoever writes the log, or made the copy, is not trusted to say which file root reads.
+  auto text = options.key.empty() ? audit::read_unfollowed(path, 4096) : read_file(path, 4096);
   if (!text) return text.error().with_context("the public key");
   auto key = audit::public_key_from(text.value());
   if (!key) return Error(ErrorCode::invalid_argument, path + " holds no public key");

@@ -18,7 +18,7 @@ int check_machine(const GlobalOptions& global) {
   } else {
     print(doctor::to_text(report));
   }
-  return report.failed() ? 1 : 0;
+  return doctor::exit_status(report);
 }
 
 }  // namespace hako::cli

@@ -41,30 +41,18 @@ int print_secret(const GlobalOptions& global, const json::value& answer, const c
   return 0;
 }
 
-Task<int> key_list_command(const GlobalOptions& global) {
-  auto access = find_api(global);
-  if (!access) co_return fail(access.error());
-  Api api(access.value());
-  auto answer = co_await api.call(http::Verb::get, "/v1/keys");
-  if (!answer) co_return fail(answer.error());
-  const auto* fields = answer.value().if_object();
-  const json::value* list = fields ? fields->if_contains("keys") : nullptr;
-  json::array keys = list && list->is_array() ? list->get_array() : json::array();
-  if (global.json) {
-    json::value all = std::move(keys);
-    print_json(all);
-    co_return 0;
-  }
-  std::vector<std::vector<std::string>> rows;
-  rows.push_back({"ID", "ROLE", "USER", "NAME", "LEAVES"});
-  for (const json::value& key : keys) {
-    rows.push_back({printable_field(text_member(key, "keyID")),
-                    printable_field(text_member(key, "role")),
-                    printable_field(text_member(key, "user")),
-                    printable_field(text_member(key, "name")), joined_policy(key)});
-  }
-  print(format_table(rows));
-  co_return 0;
+std::vector<std::string> key_row(const json::value& key) {
+  return {printable_field(text_member(key, "keyID")), printable_field(text_member(key, "role")),
+          printable_field(text_member(key, "user")), printable_field(text_member(key, "name")),
+          joined_policy(key)};
+}
+
+json::object named(const KeyOptions& options) {
+  json::object wanted;
+  if (options.role) wanted["role"] = *options.role;
+  if (options.user) wanted["user"] = *options.user;
+  if (options.name) wanted["name"] = *options.name;
+  return wanted;
 }
 
 Task<int> key_create_command(const GlobalOptions& global, const KeyOptions& options) {
@@ -73,15 +61,30 @@ Task<int> key_create_command(const GlobalOptions& global, const KeyOptions& opti
   auto access = find_api(global);
   if (!access) co_return fail(access.error());
   Api api(access.value());
-  json::object wanted;
-  if (!options.role.empty()) wanted["role"] = options.role;
-  if (!options.user.empty()) wanted["user"] = options.user;
-  if (!options.name.empty()) wanted["name"] = options.name;
+  json::object wanted = named(options);
   wanted["policy"] = policy::to_json(narrowing.value());
   json::value body = std::move(wanted);
   auto made = co_await api.call(http::Verb::post, "/v1/keys", std::move(body));
   if (!made) co_return fail(made.error());
   co_return print_secret(global, made.value(), "key", "keyID");
+}
+
+int print_key(const GlobalOptions& global, const json::value& key) {
+  if (global.json) {
+    print_json(key);
+    return 0;
+  }
+  std::string text;
+  for (const char* member : {"keyID", "tenant", "role", "user", "name", "createdAt",
+                             "oldSecretUntil"}) {
+    std::string value = printable_field(text_member(key, member));
+    std::string label(member);
+    label.resize(16, ' ');
+    if (!value.empty()) text += label + value + "\n";
+  }
+  for (const std::string& line : policy_lines(key)) text += "policy          " + line + "\n";
+  print(text);
+  return 0;
 }
 
 Task<int> key_show_command(const GlobalOptions& global, const std::string& id) {
@@ -90,23 +93,34 @@ Task<int> key_show_command(const GlobalOptions& global, const std::string& id) {
   Api api(access.value());
   auto key = co_await api.call(http::Verb::get, key_path(id));
   if (!key) co_return fail(key.error());
-  if (global.json) {
-    print_json(key.value());
-    co_return 0;
+  co_return print_key(global, key.value());
+}
+
+/// The body of a change: what is there, with what the options name put over it. The API takes a
+/// policy only whole.
+Result<json::value> changed_key(const json::value& before, const KeyOptions& options) {
+  HAKO_TRY(auto narrowing, narrowing_of(options.policy, WallClock::now()));
+  json::object policy = object_member(before, "policy");
+  for (const std::string& member : options.unset) {
+    HAKO_TRYV(take_out(member, policy, nullptr, "hako key show ID --json"));
   }
-  std::string text;
-  for (const char* member : {"keyID", "tenant", "role", "user", "name", "createdAt",
-                             "oldSecretUntil"}) {
-    std::string value = printable_field(text_member(key.value(), member));
-    std::string label(member);
-    label.resize(16, ' ');
-    if (!value.empty()) text += label + value + "\n";
-  }
-  for (const std::string& line : policy_lines(key.value())) {
-    text += "policy          " + line + "\n";
-  }
-  print(text);
-  co_return 0;
+  for (const auto& [name, value] : policy::to_json(narrowing)) policy[name] = value;
+  json::object body = named(options);
+  body["policy"] = std::move(policy);
+  return json::value(std::move(body));
+}
+
+Task<int> key_set_command(const GlobalOptions& global, const KeyOptions& options) {
+  auto access = find_api(global);
+  if (!access) co_return fail(access.error());
+  Api api(access.value());
+  auto before = co_await api.call(http::Verb::get, key_path(options.id));
+  if (!before) co_return fail(before.error());
+  auto body = changed_key(before.value(), options);
+  if (!body) co_return fail(body.error());
+  auto after = co_await api.call(http::Verb::patch, key_path(options.id), std::move(body.value()));
+  if (!after) co_return fail(after.error());
+  co_return print_key(global, after.value());
 }
 
 Task<int> key_rotate_command(const GlobalOptions& global, const RotateOptions& options) {
@@ -169,7 +183,10 @@ Task<int> token_revoke_command(const GlobalOptions& global, const std::string& g
 }  // namespace
 
 int list_keys(const GlobalOptions& global) {
-  return run_to_end([&] { return key_list_command(global); });
+  return run_to_end([&] {
+    std::vector<std::string> heading{"ID", "ROLE", "USER", "NAME", "LEAVES"};
+    return print_list(global, "/v1/keys", "keys", std::move(heading), key_row);
+  });
 }
 
 int create_key(const GlobalOptions& global, const KeyOptions& options) {
@@ -178,6 +195,10 @@ int create_key(const GlobalOptions& global, const KeyOptions& options) {
 
 int show_key(const GlobalOptions& global, const std::string& id) {
   return run_to_end([&] { return key_show_command(global, id); });
+}
+
+int set_key(const GlobalOptions& global, const KeyOptions& options) {
+  return run_to_end([&] { return key_set_command(global, options); });
 }
 
 int rotate_key(const GlobalOptions& global, const RotateOptions& options) {

@@ -33,6 +33,19 @@ void add_quota(CLI::App* app, policy::Quota& quota) {
             "Most bytes in and out of its boxes in a day");
 }
 
+void add_unset(CLI::App* app, std::vector<std::string>& unset, const std::string& help) {
+  app->add_option("--unset", unset, help)->type_name("MEMBER")->expected(1)->take_all();
+}
+
+void add_key_options(CLI::App* app, KeyOptions& key) {
+  app->add_option("--role", key.role, "owner, member, viewer or auditor")
+      ->check(CLI::IsMember({"owner", "member", "viewer", "auditor"}))
+      ->type_name("ROLE");
+  app->add_option("--user", key.user, "Whose it is")->type_name("NAME");
+  app->add_option("--name", key.name, "What it is for")->type_name("TEXT");
+  add_narrowing(app, key.policy);
+}
+
 void add_tenants(CLI::App& app, GlobalOptions& global, TenantCommandOptions& options, int& status) {
   auto* group = app.add_subcommand("tenant", "Tenants: who shares this hako, and with how much");
   group->require_subcommand(1);
@@ -57,11 +70,8 @@ void add_tenants(CLI::App& app, GlobalOptions& global, TenantCommandOptions& opt
   add_name(set, options.set.name);
   add_narrowing(set, options.set.policy);
   add_quota(set, options.set.quota);
-  set->add_option("--unset", options.set.unset,
-                  "Take a limit away, like policy.label or quota.boxes; may be repeated")
-      ->type_name("MEMBER")
-      ->expected(1)
-      ->take_all();
+  add_unset(set, options.set.unset,
+            "Take a limit away, like policy.label or quota.boxes; may be repeated");
   add_json_flag(set, global);
   set->callback([&] { status = set_tenant(global, options.set); });
 
@@ -86,12 +96,7 @@ void add_keys(CLI::App& app, GlobalOptions& global, TenantCommandOptions& option
   list->callback([&] { status = list_keys(global); });
 
   auto* create = group->add_subcommand("create", "Make a key and print it: it is shown this once");
-  create->add_option("--role", options.key.role, "owner, member, viewer or auditor")
-      ->check(CLI::IsMember({"owner", "member", "viewer", "auditor"}))
-      ->type_name("ROLE");
-  create->add_option("--user", options.key.user, "Whose it is")->type_name("NAME");
-  create->add_option("--name", options.key.name, "What it is for")->type_name("TEXT");
-  add_narrowing(create, options.key.policy);
+  add_key_options(create, options.key);
   add_json_flag(create, global);
   create->callback([&] { status = create_key(global, options.key); });
 
@@ -99,6 +104,13 @@ void add_keys(CLI::App& app, GlobalOptions& global, TenantCommandOptions& option
   show->add_option("id", options.id, "Key")->required()->type_name("ID");
   add_json_flag(show, global);
   show->callback([&] { status = show_key(global, options.id); });
+
+  auto* set = group->add_subcommand("set", "Change a key; what is not named stays");
+  set->add_option("id", options.change.id, "Key")->required()->type_name("ID");
+  add_key_options(set, options.change);
+  add_unset(set, options.change.unset, "Take a limit away, like policy.label; may be repeated");
+  add_json_flag(set, global);
+  set->callback([&] { status = set_key(global, options.change); });
 
   auto* rotate = group->add_subcommand("rotate", "Give a key a new secret and print it");
   rotate->add_option("id", options.rotate.id, "Key")->required()->type_name("ID");

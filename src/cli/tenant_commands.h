@@ -1,6 +1,11 @@
 // The commands about tenants and keys, as the parser knows them.
 #pragma once
 
+#include <boost/json/object.hpp>
+
+#include <functional>
+
+#include "base/async/task.h"
 #include "cli/narrowing.h"
 #include "policy/quota.h"
 
@@ -14,8 +19,10 @@ struct TenantOptions {
 };
 
 struct KeyOptions {
-  std::string role, user, name;
+  std::string id;  ///< of the one to change
+  std::optional<std::string> role, user, name;
   NarrowingOptions policy;
+  std::vector<std::string> unset;  ///< "policy.label"; of one to change
 };
 
 struct RotateOptions {
@@ -27,7 +34,7 @@ struct RotateOptions {
 struct TenantCommandOptions {
   TenantOptions create, set;
   std::string name;
-  KeyOptions key;
+  KeyOptions key, change;
   RotateOptions rotate;
   std::string id;
   std::vector<std::string> ids, names;
@@ -49,8 +56,24 @@ int remove_tenants(const GlobalOptions& global, const std::vector<std::string>& 
 int list_keys(const GlobalOptions& global);
 int create_key(const GlobalOptions& global, const KeyOptions& options);
 int show_key(const GlobalOptions& global, const std::string& id);
+int set_key(const GlobalOptions& global, const KeyOptions& options);
 int rotate_key(const GlobalOptions& global, const RotateOptions& options);
 int remove_keys(const GlobalOptions& global, const std::vector<std::string>& ids);
+
+// What several of these commands do, in tenants.cpp.
+
+/// GET `target`, whose answer has a list under `name`: printed as JSON, or as a table below
+/// `heading` with a row for each.
+Task<int> print_list(const GlobalOptions& global, std::string target, const char* name,
+                     std::vector<std::string> heading,
+                     std::function<std::vector<std::string>(const boost::json::value&)> row);
+
+/// A member that is an object; empty if there is none.
+boost::json::object object_member(const boost::json::value& object, std::string_view name);
+/// Takes "policy.label" out of `policy`, "quota.boxes" out of `quota`; a null one has nothing.
+/// `show` names the command that lists what is set. invalid_argument.
+Result<void> take_out(const std::string& member, boost::json::object& policy,
+                      boost::json::object* quota, std::string_view show);
 
 /// What the `policy` of an answer leaves, as caveats say it; empty for everything.
 std::vector<std::string> policy_lines(const boost::json::value& answer);

@@ -17,13 +17,6 @@ std::string tenant_path(const std::string& name) {
   return "/v1/tenants/" + percent_encode(name);
 }
 
-/// A member that is an object; empty if there is none.
-json::object object_member(const json::value& object, std::string_view name) {
-  const auto* fields = object.if_object();
-  const json::value* member = fields ? fields->if_contains(name) : nullptr;
-  return member && member->is_object() ? member->get_object() : json::object();
-}
-
 bool is_suspended(const json::value& tenant) {
   const auto* fields = tenant.if_object();
   const json::value* flag = fields ? fields->if_contains("suspended") : nullptr;
@@ -32,18 +25,6 @@ bool is_suspended(const json::value& tenant) {
 
 void overlay(json::object& onto, const json::object& what) {
   for (const auto& [name, value] : what) onto[name] = value;
-}
-
-/// "quota.boxes" out of the quota, "policy.label" out of the policy.
-Result<void> take_out(const std::string& member, json::object& policy, json::object& quota) {
-  size_t dot = member.find('.');
-  std::string part = member.substr(0, dot);
-  json::object* from = part == "policy" ? &policy : part == "quota" ? &quota : nullptr;
-  if (from && dot != std::string::npos && from->erase(member.substr(dot + 1)) > 0) return ok();
-  return Error(ErrorCode::invalid_argument,
-               "'" + printable_field(member) +
-                   "' is not set: `hako tenant show NAME --json` shows what is, as policy.X and "
-                   "quota.X");
 }
 
 /// What the quota is of, in the words of the API's `usage`.
@@ -86,29 +67,10 @@ int print_tenant(const GlobalOptions& global, const json::value& tenant) {
   return 0;
 }
 
-Task<int> tenant_list_command(const GlobalOptions& global) {
-  auto access = find_api(global);
-  if (!access) co_return fail(access.error());
-  Api api(access.value());
-  auto answer = co_await api.call(http::Verb::get, "/v1/tenants");
-  if (!answer) co_return fail(answer.error());
-  const auto* fields = answer.value().if_object();
-  const json::value* list = fields ? fields->if_contains("tenants") : nullptr;
-  json::array tenants = list && list->is_array() ? list->get_array() : json::array();
-  if (global.json) {
-    json::value all = std::move(tenants);
-    print_json(all);
-    co_return 0;
-  }
-  std::vector<std::vector<std::string>> rows;
-  rows.push_back({"NAME", "STATE", "MADE"});
-  for (const json::value& tenant : tenants) {
-    rows.push_back({printable_field(text_member(tenant, "name")),
-                    is_suspended(tenant) ? "suspended" : "active",
-                    printable_field(text_member(tenant, "createdAt"))});
-  }
-  print(format_table(rows));
-  co_return 0;
+std::vector<std::string> tenant_row(const json::value& tenant) {
+  return {printable_field(text_member(tenant, "name")),
+          is_suspended(tenant) ? "suspended" : "active",
+          printable_field(text_member(tenant, "createdAt"))};
 }
 
 Task<int> tenant_create_command(const GlobalOptions& global, const TenantOptions& options) {
@@ -142,7 +104,7 @@ Result<json::value> changed(const json::value& before, const TenantOptions& opti
   json::object policy = object_member(before, "policy");
   json::object quota = object_member(before, "quota");
   for (const std::string& member : options.unset) {
-    HAKO_TRYV(take_out(member, policy, quota));
+    HAKO_TRYV(take_out(member, policy, &quota, "hako tenant show NAME --json"));
   }
   overlay(policy, policy::to_json(narrowing));
   overlay(quota, policy::to_json(options.quota));
@@ -209,8 +171,51 @@ std::vector<std::string> policy_lines(const json::value& answer) {
   return lines;
 }
 
+json::object object_member(const json::value& object, std::string_view name) {
+  const auto* fields = object.if_object();
+  const json::value* member = fields ? fields->if_contains(name) : nullptr;
+  return member && member->is_object() ? member->get_object() : json::object();
+}
+
+Result<void> take_out(const std::string& member, json::object& policy, json::object* quota,
+                      std::string_view show) {
+  size_t dot = member.find('.');
+  std::string part = member.substr(0, dot);
+  json::object* from = part == "policy" ? &policy : part == "quota" ? quota : nullptr;
+  if (from && dot != std::string::npos && from->erase(member.substr(dot + 1)) > 0) return ok();
+  return Error(ErrorCode::invalid_argument,
+               "'" + printable_field(member) + "' is not set: `" + std::string(show) +
+                   "` shows what is, as policy.X" + (quota ? " and quota.X" : ""));
+}
+
+Task<int> print_list(const GlobalOptions& global, std::string target, const char* name,
+                     std::vector<std::string> heading,
+                     std::function<std::vector<std::string>(const json::value&)> row) {
+  auto access = find_api(global);
+  if (!access) co_return fail(access.error());
+  Api api(access.value());
+  auto answer = co_await api.call(http::Verb::get, std::move(target));
+  if (!answer) co_return fail(answer.error());
+  const auto* fields = answer.value().if_object();
+  const json::value* list = fields ? fields->if_contains(name) : nullptr;
+  json::array all = list && list->is_array() ? list->get_array() : json::array();
+  if (global.json) {
+    json::value whole = std::move(all);
+    print_json(whole);
+    co_return 0;
+  }
+  std::vector<std::vector<std::string>> rows;
+  rows.push_back(std::move(heading));
+  for (const json::value& one : all) rows.push_back(row(one));
+  print(format_table(rows));
+  co_return 0;
+}
+
 int list_tenants(const GlobalOptions& global) {
-  return run_to_end([&] { return tenant_list_command(global); });
+  return run_to_end([&] {
+    std::vector<std::string> heading{"NAME", "STATE", "MADE"};
+    return print_list(global, "/v1/tenants", "tenants", std::move(heading), tenant_row);
+  });
 }
 
 int create_tenant(const GlobalOptions& global, const TenantOptions& options) {

@@ -85,6 +85,8 @@ struct Config {
   int64_t audit_keep_segments = 0;  ///< [audit] keep_segments; 0: all
   std::chrono::days audit_keep{0};   ///< [audit] keep_days; 0: for ever
   std::chrono::seconds audit_sign_every{10};  ///< [audit] sign_every_s
+  /// [audit] tenant_mib_per_day: of one tenant's records of what changed nothing; 0: any
+  int64_t audit_tenant_mib_per_day = 1024;
   /// [audit] command_lines: "full", or only the "program" of commands that are started.
   std::string audit_command_lines = "full";
 

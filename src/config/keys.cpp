@@ -166,6 +166,7 @@ std::vector<Key> all_keys() {
       number("audit", "keep_segments", &C::audit_keep_segments, 0, 1 << 20),
       number("audit", "keep_days", &C::audit_keep, 0, 100 * 366),
       number("audit", "sign_every_s", &C::audit_sign_every, 1, 3600),
+      number("audit", "tenant_mib_per_day", &C::audit_tenant_mib_per_day, 0, 1 << 20),
       text("audit", "command_lines", &C::audit_command_lines, is_command_lines,
            "\"full\" or \"program\""),
   };

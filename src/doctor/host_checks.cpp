@@ -154,6 +154,13 @@ Check check_huge_pages(const Sources& sources) {
     return warned("huge_pages", title,
                   "always: a box that touches a byte may take 2 MiB, so fewer boxes fit",
                   "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled");
+  // The memory of templates is a file of this kind.
+  auto shared = read_text(sources, "/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+  std::string of_files = shared ? chosen(*shared) : "never";
+  if (of_files == "always" || of_files == "force")
+    return warned("huge_pages", title,
+                  of_files + " for memory that is shared: templates become larger than they are",
+                  "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled");
   return passed("huge_pages", title, choice);
 }
 
@@ -223,6 +230,10 @@ Check check_limits(const config::Config& config, const Sources& sources) {
   if (most && *most < config.max_boxes * 10 + 4096)
     return warned("limits", title, "process numbers end at " + std::to_string(*most),
                   "sysctl kernel.pid_max=4194304");
+  auto threads = read_number(sources, "/proc/sys/kernel/threads-max");
+  if (threads && *threads < config.max_boxes * 10 + 4096)
+    return warned("limits", title, "at most " + std::to_string(*threads) + " threads",
+                  "sysctl kernel.threads-max=" + std::to_string(config.max_boxes * 10 + 4096));
   return passed("limits", title, std::to_string(files.rlim_max) + " open files");
 }
 

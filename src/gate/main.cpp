@@ -1,6 +1,5 @@
 // hako-gate: the only process that exchanges bytes with guests.
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,14 +42,6 @@ std::vector<DnsServer> resolvers_of(const config::Config& config) {
   return servers;
 }
 
-/// Every connection of every box is a descriptor here, twice.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 Task<void> wait_for_signal(asio::signal_set& signals) {
   co_await signals.async_wait(asio::use_awaitable);
 }
@@ -68,6 +59,8 @@ Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Ser
   if (!config.gate_certificate.empty())
     welcome = [&tls](http::Stream stream) { return tls.welcome(std::move(stream)); };
   http::ServerLimits limits;
+  // Each is two, and the other half of them is for what boxes connect to.
+  limits.connections = http::connections_within_descriptors(4);
   tasks.spawn("proxy", http::serve(std::move(listener), handler, limits, welcome));
   co_await wait_for_signal(signals);
   log_info("stopping");
@@ -79,6 +72,7 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   bool named = !config_path.empty();
   HAKO_TRY(auto config, config::load(named ? config_path : config::default_path(), named));
   start_logging("gate", log_level_from(config.log_level));
+  // Every connection of every box is a descriptor here, twice.
   raise_descriptor_limit();
   HAKO_TRY(auto listener, listening_socket(config, listen_fd));
   auto resolvers = resolvers_of(config);

@@ -18,8 +18,11 @@ constexpr int kDialTries = 5;
 
 http::Response connect_problem(const http::RequestHead& head, const wire::BoxPort& target,
                                const Error& error) {
-  if (error.code() == ErrorCode::resource_exhausted)
-    return problem(head, target, 429, error.message());
+  if (error.code() == ErrorCode::resource_exhausted) {
+    auto busy = problem(head, target, 429, error.message());
+    busy.fields.set(http::Field::retry_after, "1");
+    return busy;
+  }
   // Slow is not the same as closed, which clients take for the end of the sandbox.
   if (error.code() == ErrorCode::timed_out)
     return problem(head, target, 504, "The sandbox did not take the connection in time", true);
@@ -199,6 +202,7 @@ Task<void> Proxy::pass_on(http::Exchange& exchange, http::RequestHead head, Mach
     judgement = judge_now();
     if (!judgement.passes())
       co_return co_await refuse(exchange, head, *machine, target, judgement);
+    exchange.vouch();
     auto inside = let_in(head, *machine, target.port, judgement);
     if (judgement.by) connection.value().go_on_by(*judgement.by);
     if (daemon && !access) access.emplace(log_, machine, head);
@@ -234,7 +238,10 @@ Task<void> Proxy::pass_to_api(http::Exchange& exchange, http::RequestHead head) 
   auto stream = co_await http::connect_unix(api_.socket_path, kApiPatience);
   if (stream) {
     http::Client api(std::move(stream).value());
-    auto outcome = co_await http::relay(exchange, std::move(head), api);
+    http::HeadEdit note = [&exchange](http::ResponseHead& answer) {
+      if (answer.fields.erase(http::kKnownCaller) > 0) exchange.vouch();
+    };
+    auto outcome = co_await http::relay(exchange, std::move(head), api, note);
     if (outcome != http::RelayOutcome::refused) co_return;
   }
   auto response = http::error_response(503, "the API is not available at the moment; try again");

@@ -26,9 +26,10 @@ bool has_no_body(unsigned status) {
 
 }  // namespace
 
-Connection::Connection(Stream stream, const ServerLimits& limits)
+Connection::Connection(Stream stream, const ServerLimits& limits, Seats::Seat* seat)
     : stream_(std::move(stream)),
       limits_(limits),
+      seat_(seat),
       watchdog_(stream_),
       inbound_(limits.header_bytes) {}
 
@@ -68,6 +69,7 @@ Task<void> Connection::run(const Handler& handler) {
   watchdog_.allow(wait_for_first);
   while (co_await next_request()) {
     watchdog_.relax();
+    if (seat_) seat_->set_busy(true);
     std::exception_ptr fault;
     try {
       co_await handler(*this);
@@ -85,6 +87,7 @@ Task<void> Connection::run(const Handler& handler) {
     else if (fault || stage_ == Stage::streaming)
       abort();
     if (!co_await finish_exchange()) co_return;
+    if (seat_) seat_->set_busy(false);
     watchdog_.allow(limits_.idle);
   }
 }
@@ -347,6 +350,10 @@ void Connection::abort() {
   broken_ = true;
   if (stage_ == Stage::waiting) stage_ = Stage::done;
   reset_connection(stream_);
+}
+
+void Connection::vouch() {
+  if (seat_) seat_->vouch();
 }
 
 Task<void> Connection::closed_by_client() {

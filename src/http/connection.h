@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "http/inbound.h"
+#include "http/seats.h"
 #include "http/server.h"
 
 namespace hako::http::detail {
@@ -14,7 +15,8 @@ namespace hako::http::detail {
 /// beyond what the head itself needs.
 class Connection final : public Exchange {
  public:
-  Connection(Stream stream, const ServerLimits& limits);
+  /// `seat`, if there is one, outlives this.
+  Connection(Stream stream, const ServerLimits& limits, Seats::Seat* seat = nullptr);
 
   /// Serves until the connection ends or is taken away.
   Task<void> run(const Handler& handler);
@@ -34,6 +36,7 @@ class Connection final : public Exchange {
   Task<Result<void>> end() override;
   void abort() override;
   bool responded() const override { return stage_ != Stage::waiting; }
+  void vouch() override;
   Task<void> closed_by_client() override;
   Raw take_connection() override;
 
@@ -60,6 +63,7 @@ class Connection final : public Exchange {
 
   Stream stream_;
   const ServerLimits limits_;
+  Seats::Seat* seat_;
   Watchdog watchdog_;
   Inbound<true> inbound_;
   RequestHead head_;

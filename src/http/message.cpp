@@ -77,6 +77,8 @@ unsigned status_of(ErrorCode code) {
       return 409;
     case ErrorCode::resource_exhausted:
       return 429;
+    case ErrorCode::no_capacity:
+      return 503;
     case ErrorCode::no_space:
       return 507;
     case ErrorCode::too_large:
@@ -96,16 +98,17 @@ unsigned status_of(ErrorCode code) {
   return 500;
 }
 
-Response error_response(unsigned status, std::string_view message) {
+Response error_response(unsigned status, std::string_view message, std::string_view name) {
   boost::json::object body;
   body["code"] = status;
   // It may quote what a client has sent, which may be any bytes.
   body["message"] = valid_utf8(std::string(message));
+  if (!name.empty()) body["error_code"] = name;
   return Response::json(status, body);
 }
 
-Response error_response(const Error& error) {
-  return error_response(status_of(error.code()), error.message());
+Response error_response(const Error& error, std::string_view name) {
+  return error_response(status_of(error.code()), error.message(), name);
 }
 
 }  // namespace hako::http

@@ -47,8 +47,8 @@ struct Response {
   unsigned status = 204;
   Fields fields;
   std::string body;
-  /// Where this is set, what it returns follows behind the body, piece by piece, up to an empty one.
-  /// Only for servers that look for it: Exchange::respond() does not.
+  /// Where this is set, what it returns follows behind the body, piece by piece, up to an empty
+  /// one. Only for servers that look for it: Exchange::respond() does not.
   std::function<Task<Result<std::string>>()> more;
 
   static Response json(unsigned status, const boost::json::value& value);
@@ -58,8 +58,13 @@ struct Response {
 
 /// The HTTP status that stands for an error code.
 unsigned status_of(ErrorCode code);
-/// {"code":<status>,"message":...}: the error body of the REST surfaces.
-Response error_response(unsigned status, std::string_view message);
-Response error_response(const Error& error);
+/// {"code":<status>,"message":...}: the error body of the REST surfaces. `name` becomes
+/// "error_code", for programs; empty: none.
+Response error_response(unsigned status, std::string_view message, std::string_view name = {});
+Response error_response(const Error& error, std::string_view name = {});
+
+/// A field by which the API tells the gate, and nobody else, that it knows whose request it
+/// answers.
+inline constexpr const char* kKnownCaller = "X-Hako-Known";
 
 }  // namespace hako::http

@@ -205,6 +205,8 @@ class Relay {
     detail::append_field(head, "Upgrade", protocol);
     head.append("\r\n");
     auto [guest, from_guest] = upstream_.take_connection();
+    // What upgrades was let in by whatever serves it.
+    exchange_.vouch();
     auto client = exchange_.take_connection();
     // The guest's first bytes may have come with its head: they go behind the head.
     head.append(from_guest);

@@ -3,12 +3,15 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include "base/log.h"
 #include "http/connection.h"
@@ -18,11 +21,13 @@ namespace {
 
 /// Lets new connections wait for a moment when the process has no descriptor left for them.
 constexpr auto kExhaustedPause = std::chrono::milliseconds(50);
+/// How often that is said.
+constexpr auto kExhaustedSaid = std::chrono::seconds(10);
 
 void turn_away(Fd connection) {
   constexpr std::string_view kBusy =
       "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-      "Content-Length: 45\r\nConnection: close\r\n\r\n"
+      "Content-Length: 45\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
       "{\"code\":503,\"message\":\"too many connections\"}";
   static_assert(kBusy.size() - kBusy.find("\r\n\r\n") - 4 == 45);
   (void)!::send(connection.get(), kBusy.data(), kBusy.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -51,11 +56,19 @@ bool is_exhaustion(int os_error) {
   return os_error == EMFILE || os_error == ENFILE || os_error == ENOBUFS || os_error == ENOMEM;
 }
 
-Task<void> welcome_and_serve(Stream stream, const Handler& handler, const ServerLimits& limits,
+using detail::Seats;
+
+Task<void> welcome_and_serve(std::shared_ptr<Seats::Seat> seat, Stream stream,
+                             const Handler& handler, const ServerLimits& limits,
                              const Welcome& welcome) {
-  auto welcoming = welcome(std::move(stream));
-  auto welcomed = co_await with_deadline(limits.header_time, std::move(welcoming));
-  if (welcomed) co_await serve_connection(std::move(welcomed).value(), handler, limits);
+  if (welcome) {
+    auto welcoming = welcome(std::move(stream));
+    auto welcomed = co_await with_deadline(limits.header_time, std::move(welcoming));
+    if (!welcomed) co_return;
+    stream = std::move(welcomed).value();
+  }
+  detail::Connection connection(std::move(stream), limits, seat.get());
+  co_await connection.run(handler);
 }
 
 Task<void> accept_all(Fd listener, const Handler& handler, const ServerLimits& limits,
@@ -63,24 +76,39 @@ Task<void> accept_all(Fd listener, const Handler& handler, const ServerLimits& l
   auto executor = co_await asio::this_coro::executor;
   int fd = listener.get();
   asio::posix::stream_descriptor ready(executor, listener.release());
+  Seats seats;
+  std::optional<std::chrono::steady_clock::time_point> said;
   for (;;) {
     int accepted = ::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     int os_error = errno;
     if (accepted >= 0) {
       Fd connection(accepted);
-      if (connections.size() >= limits.connections) {
+      bool full = false;
+      if (seats.taken() >= limits.connections) {
+        full = !seats.free_one();
+        // Lets it end before the next one comes: of a burst none else would, until all had come.
+        co_await asio::post(executor, asio::use_awaitable);
+      }
+      // Those that had to give way and have not ended yet hold descriptors all the same.
+      full = full || connections.size() >= limits.connections + limits.connections / 8 + 1;
+      if (full) {
         turn_away(std::move(connection));
         continue;
       }
       watch_for_dead_peer(connection.get());
       auto stream = make_stream(executor, std::move(connection));
-      auto serving = welcome ? welcome_and_serve(std::move(stream), handler, limits, welcome)
-                             : serve_connection(std::move(stream), handler, limits);
-      connections.spawn("connection", std::move(serving));
+      auto seat = std::make_shared<Seats::Seat>(seats);
+      auto serving = welcome_and_serve(seat, std::move(stream), handler, limits, welcome);
+      seat->is_of(connections.spawn("connection", std::move(serving)));
     } else if (os_error == EAGAIN) {
       co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     } else if (is_exhaustion(os_error)) {
-      log_warn("accept_exhausted", {{"error", Error::from_errno(os_error, "accept").message()}});
+      auto now = std::chrono::steady_clock::now();
+      if (!said || now - *said >= kExhaustedSaid) {
+        log_warn("accept_exhausted", {{"error", Error::from_errno(os_error, "accept").message()}});
+        said = now;
+      }
+      (void)seats.free_one();
       co_await sleep_for(kExhaustedPause);
     } else if (!is_passing(os_error)) {
       throw boost::system::system_error(os_error, boost::system::system_category(), "accept");
@@ -89,6 +117,13 @@ Task<void> accept_all(Fd listener, const Handler& handler, const ServerLimits& l
 }
 
 }  // namespace
+
+size_t connections_within_descriptors(size_t each) {
+  constexpr size_t kAtLeast = 64;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kAtLeast;
+  return std::clamp<size_t>(limit.rlim_cur / 2 / each, kAtLeast, ServerLimits().connections);
+}
 
 Task<void> serve_connection(Stream stream, Handler handler, ServerLimits limits) {
   detail::Connection connection(std::move(stream), limits);

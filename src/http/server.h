@@ -15,8 +15,15 @@ struct ServerLimits {
   std::chrono::seconds idle{620};        ///< between requests
   std::chrono::seconds header_time{30};  ///< from the first byte of a head to its last
   std::chrono::seconds stall{600};       ///< one read or write of a body without any progress
-  size_t connections = 4096;             ///< further ones get 503 and are closed
+  /// A further one takes the place of a connection that can be spared: of one for which no handler
+  /// has vouched, or which waits for its next request. Where there is none, it gets 503 and is
+  /// closed.
+  size_t connections = 4096;
 };
+
+/// So many connections that each may take `each` descriptors, as half of what this process may
+/// have, and no more than ServerLimits has by itself.
+size_t connections_within_descriptors(size_t each);
 
 /// One request and the response to it. Valid only inside the handler.
 class Exchange {
@@ -50,6 +57,9 @@ class Exchange {
   /// Breaks the connection with a reset: the client must not take what it got for whole.
   virtual void abort() = 0;
   virtual bool responded() const = 0;  ///< a status has been sent
+  /// Whoever is at the other end has shown who they are, or uses what only few know: the connection
+  /// gives way to no newcomer while it has a request. For good.
+  virtual void vouch() = 0;
 
   /// Completes when the client has closed or reset its connection (for handlers that wait a long
   /// time without writing). Only after the body was read. Cancel: safe.

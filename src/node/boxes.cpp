@@ -1,6 +1,7 @@
 #include "node/boxes.h"
 
 #include "base/async/both.h"
+#include "base/async/lasting.h"
 #include "base/log.h"
 #include "node/host_room.h"
 
@@ -55,6 +56,8 @@ std::string_view to_string(EndReason reason) {
       return "expired";
     case EndReason::died:
       return "died";
+    case EndReason::out_of_memory:
+      return "out_of_memory";
     case EndReason::paused:
       return "paused";
   }
@@ -73,8 +76,10 @@ Boxes::Boxes(Context& context, Templates& templates, Bases& bases, Checkpoints& 
       tasks_(context.executor) {}
 
 void Boxes::start() {
-  tasks_.spawn("end boxes in time", enforce_ends());
-  tasks_.spawn("watch health", watch_health());
+  auto ends = [this] { return enforce_ends(); };
+  tasks_.spawn("end boxes in time", lasting("end boxes in time", ends));
+  auto health = [this] { return watch_health(); };
+  tasks_.spawn("watch health", lasting("watch health", health));
 }
 
 Task<void> Boxes::stop() {
@@ -91,26 +96,18 @@ Result<void> Boxes::check_disk() const {
   const config::Config& config = context_.config;
   HAKO_TRY(auto disk, free_disk_mib(config.state_dir));
   if (disk < config.min_free_disk_mib)
-    return Error(ErrorCode::no_space,
-                 "only " + std::to_string(disk) +
-                     " MiB of disk are free on this node; creates stop below " +
-                     std::to_string(config.min_free_disk_mib));
+    return Error(ErrorCode::no_space, "only " + std::to_string(disk) +
+                                          " MiB of disk are free on this node; nothing is saved below " +
+                                          std::to_string(config.min_free_disk_mib));
   return ok();
 }
 
 Result<void> Boxes::check_room() const {
   const config::Config& config = context_.config;
   if (boxes_.size() + creating_.size() >= static_cast<size_t>(config.max_boxes))
-    return Error(ErrorCode::resource_exhausted,
+    return Error(ErrorCode::no_capacity,
                  "this node runs its " + std::to_string(config.max_boxes) + " boxes already");
-  HAKO_TRYV(check_disk());
-  HAKO_TRY(auto memory, available_memory_mib());
-  if (memory < config.min_free_memory_mib)
-    return Error(ErrorCode::resource_exhausted,
-                 "only " + std::to_string(memory) +
-                     " MiB of memory are available on this node; creates stop below " +
-                     std::to_string(config.min_free_memory_mib));
-  return ok();
+  return check_host_room(config);
 }
 
 Task<Result<Boxes::Created>> Boxes::create(CreateBox request) {
@@ -286,6 +283,13 @@ Task<Result<void>> Boxes::destroy_to_end(std::string id, EndReason reason, std::
     co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
   found->second.ending = true;
   auto vm = found->second.vm;
+  if (reason == EndReason::died) {
+    auto why = co_await vm->out_of_memory();
+    if (why) {
+      reason = EndReason::out_of_memory;
+      detail = std::move(*why);
+    }
+  }
   co_await vm->destroy();
   boxes_.erase(id);
   log_info("box_ended", {{"box", id}, {"reason", to_string(reason)}, {"detail", detail}});
@@ -300,13 +304,13 @@ Result<void> Boxes::check_tenant(const std::string& id, const std::string& tenan
   return ok();
 }
 
-Result<void> Boxes::set_end(const std::string& id, WallTime ends, std::optional<OnEnd> on_end) {
+Result<void> Boxes::set_end(const std::string& id, WallTime ends, OnEnd on_end) {
   Box* box = find(id);
   if (!box) return Error(ErrorCode::not_found, "box " + id + " does not exist");
   box->failed_pauses = 0;
   return box->vm->update_record([&](VmRecord& record) {
     record.ends = ends;
-    if (on_end) record.on_end = *on_end;
+    record.on_end = std::move(on_end);
   });
 }
 

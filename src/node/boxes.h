@@ -44,8 +44,8 @@ class Boxes {
     VmRecord record;
     bool from_pool = false;
   };
-  /// Errors: not_found (template), invalid_argument, already_exists, resource_exhausted (boxes,
-  /// slots, memory), no_space, timed_out, unavailable.
+  /// Errors: not_found (template), invalid_argument, already_exists, no_capacity (boxes, slots,
+  /// memory, disk), no_space, timed_out, unavailable.
   Task<Result<Created>> create(CreateBox request);
   Task<Result<void>> destroy(std::string box, EndReason reason, std::string detail);
   /// ok if the box is `tenant`'s; otherwise not_found, in the words of a box that does not exist.

@@ -1,19 +1,10 @@
 #include "node/host_room.h"
 
-#include <sys/statvfs.h>
-
-#include <cerrno>
 #include <charconv>
 
 #include "base/fd.h"
 
 namespace hako::node {
-
-Result<int64_t> free_disk_mib(const std::string& path) {
-  struct statvfs info {};
-  if (::statvfs(path.c_str(), &info) < 0) return Error::from_errno(errno, "statvfs " + path);
-  return static_cast<int64_t>(info.f_bavail * info.f_frsize >> 20);
-}
 
 Result<int64_t> available_memory_mib() {
   HAKO_TRY(auto text, read_file("/proc/meminfo"));
@@ -25,6 +16,24 @@ Result<int64_t> available_memory_mib() {
   int64_t kib = 0;
   std::from_chars(text.data() + position, text.data() + text.size(), kib);
   return kib / 1024;
+}
+
+Result<void> check_host_room(const config::Config& config) {
+  HAKO_TRY(int64_t disk, free_disk_mib(config.state_dir));
+  if (disk < config.min_free_disk_mib) {
+    return Error(ErrorCode::no_capacity,
+                 "only " + std::to_string(disk) +
+                     " MiB of disk are free on this node; creates stop below " +
+                     std::to_string(config.min_free_disk_mib));
+  }
+  HAKO_TRY(int64_t memory, available_memory_mib());
+  if (memory < config.min_free_memory_mib) {
+    return Error(ErrorCode::no_capacity,
+                 "only " + std::to_string(memory) +
+                     " MiB of memory are available on this node; creates stop below " +
+                     std::to_string(config.min_free_memory_mib));
+  }
+  return ok();
 }
 
 }  // namespace hako::node

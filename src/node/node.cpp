@@ -1,7 +1,6 @@
 #include "node/node.h"
 
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,14 +81,6 @@ Result<Locks> lock_out_others(const config::Config& config) {
   std::string base = std::to_string(config.vmm_uid_base);
   HAKO_TRY(locks.uids, lock_file("/run/hako-uids-" + base + ".lock", "VMM uids from " + base));
   return locks;
-}
-
-/// Each box costs the node five descriptors. VMMs get a bound of their own from their jail.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 engine::AccelMode accel_mode(const std::string& name) {
@@ -262,6 +253,7 @@ class Node {
       ErrorCode code = tried.error().code();
       // These say nothing about KVM.
       bool other = code == ErrorCode::no_space || code == ErrorCode::resource_exhausted ||
+                   code == ErrorCode::no_capacity ||
                    code == ErrorCode::not_found || !gate_.connected();
       if (other) co_return tried.error().with_context("try KVM with a guest");
       // Without the end of the console, which the log has.
@@ -321,6 +313,7 @@ Task<Result<NodeEnd>> run_node(const config::Config& config) {
   if (::geteuid() != 0)
     co_return Error(ErrorCode::permission_denied,
                     "the node must run as root: it makes namespaces and jails");
+  // Each box costs five. VMMs get a bound of their own from their jail.
   raise_descriptor_limit();
   HAKO_CO_TRYV(make_folders(config));
   HAKO_CO_TRY(auto lock, lock_out_others(config));

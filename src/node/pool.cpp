@@ -1,6 +1,8 @@
 #include "node/pool.h"
 
+#include "base/async/lasting.h"
 #include "base/log.h"
+#include "node/host_room.h"
 
 namespace hako::node {
 namespace {
@@ -37,7 +39,7 @@ WarmPool::WarmPool(Context& context, Activity& activity, RecentUse& uses,
       // A small pool that kept some would have little to give.
       kept_(std::min(static_cast<size_t>(context.config.pool_kept), size / 2)),
       tasks_(context.executor) {
-  tasks_.spawn("keep pool full", keep_full());
+  tasks_.spawn("keep pool full", lasting("keep pool full", [this] { return keep_full(); }));
 }
 
 std::unique_ptr<Vm> WarmPool::take(const std::string& tenant) {
@@ -87,17 +89,21 @@ Task<void> WarmPool::keep_full() {
       std::function<bool()> urgent = [this] { return awaited_ || ready_.size() < kept_; };
       co_await activity_.wait_until_quiet(std::move(urgent));
       auto made = co_await run_to_end(make_one());
-      if (!made) {
+      bool full = !made && made.error().code() == ErrorCode::no_capacity;
+      // It may stay full for long.
+      if (!made && !(full && full_)) {
         log_error("pool_clone_failed",
                   {{"template", snapshot_->template_name}, {"error", made.error().message()}});
-        co_await sleep_for(kRetry);
       }
+      full_ = full;
+      if (!made) co_await sleep_for(kRetry);
     }
     if (ready_.size() >= size_) co_await taken_.wait();
   }
 }
 
 Task<Result<void>> WarmPool::make_one() {
+  HAKO_CO_TRYV(check_host_room(context_.config));
   auto cloned = co_await Vm::clone(context_, snapshot_);
   if (!cloned) co_return cloned.error();
   auto vm = std::move(cloned).value();

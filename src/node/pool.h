@@ -65,6 +65,7 @@ class WarmPool {
   size_t kept_;
   std::deque<std::unique_ptr<Vm>> ready_;
   Condition taken_, made_;
+  bool full_ = false;     ///< the last clone was not made, as the host has no room
   bool awaited_ = false;  ///< somebody waits for the next one
   TaskGroup tasks_;
 };

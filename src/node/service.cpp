@@ -35,6 +35,9 @@ Task<Result<rpc::Payload>> fit_for_users(Task<Result<rpc::Payload>> asked) {
   auto answer = co_await std::move(asked);
   if (answer || answer.error().os_error() == 0) co_return std::move(answer);
   ErrorCode code = answer.error().code();
+  // Out of memory or descriptors: others may end.
+  if (code == ErrorCode::resource_exhausted)
+    co_return Error(ErrorCode::no_capacity, "this node is out of memory or open files");
   bool known = code == ErrorCode::no_space || code == ErrorCode::unavailable ||
                code == ErrorCode::timed_out;
   co_return Error(known ? code : ErrorCode::internal, answer.error().message());

@@ -44,7 +44,7 @@ Task<Result<network::Slot>> SlotPool::make() {
   int number = 0;
   while (used_.contains(number)) ++number;
   if (number >= most_)
-    co_return Error(ErrorCode::resource_exhausted,
+    co_return Error(ErrorCode::no_capacity,
                     "all " + std::to_string(most_) + " network slots of this node are in use");
   used_.insert(number);
   changing_.insert(number);
@@ -96,7 +96,7 @@ Task<void> SlotPool::keep_ready() {
     while (ready_.size() < wanted_ready_) {
       auto slot = co_await make();
       if (!slot) {
-        if (slot.error().code() != ErrorCode::resource_exhausted)
+        if (slot.error().code() != ErrorCode::no_capacity)
           log_error("slot_not_made", {{"error", slot.error().message()}});
         co_await sleep_for(std::chrono::seconds(2));
         break;

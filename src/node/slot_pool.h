@@ -22,7 +22,7 @@ class SlotPool {
   void start(const std::set<int>& taken);
   Task<void> stop();
 
-  /// resource_exhausted when all are in use.
+  /// no_capacity when all are in use.
   Task<Result<network::Slot>> acquire();
   /// Opens the slot of an adopted machine. Its number must have been in `taken`.
   Result<network::Slot> open(int number);

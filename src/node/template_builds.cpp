@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "node/host_room.h"
 
 namespace hako::node {
 namespace {
@@ -27,6 +28,7 @@ Task<Result<TemplateBuilds::Begun>> TemplateBuilds::begin(Begin request) {
     co_return Error(ErrorCode::not_found, "template '" + request.from + "' does not exist");
   if (builds_.contains(request.build))
     co_return Error(ErrorCode::already_exists, "build " + request.build + " exists");
+  HAKO_CO_TRYV(check_host_room(context_.config));
   if (builds_.size() >= kMostBuilds)
     co_return Error(ErrorCode::resource_exhausted, "other templates are being built; try again");
   auto build = std::make_shared<Build>();

@@ -29,7 +29,8 @@ class TemplateBuilds {
     engine::MachineSize size;
     size_t cached_steps = 0;  ///< how many of `layers` are on its disk already
   };
-  /// Boots the machine. Errors: not_found, already_exists, resource_exhausted, timed_out.
+  /// Boots the machine. Errors: not_found, already_exists, resource_exhausted,
+  /// no_capacity, timed_out.
   Task<Result<Begun>> begin(Begin request);
   /// Keeps the disk as it is now under `key`. not_found.
   Task<Result<void>> keep_layer(std::string build, std::string key);

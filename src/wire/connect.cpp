@@ -15,7 +15,7 @@ struct CodeRow {
 };
 
 // Where two of our codes share a Connect name, the first row is what the name reads back as.
-constexpr std::array<CodeRow, 15> kCodes{{
+constexpr std::array<CodeRow, 16> kCodes{{
     {ErrorCode::invalid_argument, "invalid_argument", 400},
     {ErrorCode::unauthenticated, "unauthenticated", 401},
     {ErrorCode::permission_denied, "permission_denied", 403},
@@ -28,6 +28,7 @@ constexpr std::array<CodeRow, 15> kCodes{{
     {ErrorCode::timed_out, "deadline_exceeded", 504},
     {ErrorCode::cancelled, "canceled", 499},
     {ErrorCode::unavailable, "unavailable", 503},
+    {ErrorCode::no_capacity, "unavailable", 503},
     {ErrorCode::corrupted, "data_loss", 500},
     {ErrorCode::unsupported, "unimplemented", 501},
     {ErrorCode::internal, "internal", 500},

@@ -325,7 +325,7 @@ class HostTest(unittest.TestCase):
                 except OSError:
                     pass
             status, _, body = hako.request("POST", "/v2/sandboxes", {"templateID": "base"})
-            self.assertIn(status, (507, 503), body)
+            self.assertEqual(status, 503, body)
             self.assertEqual(hako.vm_folders(), [])
             self.assertEqual(hako.vmm_processes(), [])
             os.unlink(os.path.join(hako.state, "fill"))
@@ -354,9 +354,11 @@ class HostTest(unittest.TestCase):
                     file.write(b"x" * (1 << 20))
                     file.flush()
             self.assertGreater(free_mib(), 0, "it is not full yet")
-            status, _, body = hako.request("POST", "/v2/sandboxes", {"templateID": "base"})
-            self.assertIn(status, (507, 503), body)
+            status, fields, body = hako.request("POST", "/v2/sandboxes", {"templateID": "base"})
+            self.assertEqual(status, 503, body)
             self.assertIn("disk", body["message"])
+            self.assertEqual(body["error_code"], "sandbox_capacity_unavailable")
+            self.assertGreater(int(fields["Retry-After"]), 0)
             self.assertEqual(hako.vm_folders(), [])
             os.unlink(fill)
             hako.destroy(hako.create())

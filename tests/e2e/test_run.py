@@ -193,13 +193,20 @@ class RunTest(unittest.TestCase):
     def test_doctor(self):
         done = self.hako.cli("doctor", "--json", check=False)
         report = json.loads(done.stdout)
-        self.assertEqual(done.returncode, 0 if report["ok"] else 1)
+        worst = 1 if report["failures"] else 3 if report["warnings"] else 0
+        self.assertEqual(done.returncode, worst)
+        self.assertEqual(report["ok"], worst != 1)
         self.assertIn(report["isolation"], ("hardware", "emulated", "none"))
         self.assertTrue(report["checks"])
         for check in report["checks"]:
             self.assertIn(check["status"], ("ok", "warn", "fail", "skip"), check)
-            if check["status"] == "fail":
+            self.assertTrue(check["reads"] and check["wants"], check)
+            if check["status"] in ("fail", "warn"):
                 self.assertTrue(check["fix"], check)
+        # A real machine with a box in it.
+        found = {check["id"]: check for check in report["checks"]}
+        self.assertEqual(found["egress"]["status"], "ok", found["egress"])
+        self.assertRegex(found["egress"]["detail"], r"whole in all of \d+")
 
     def test_command_that_does_not_exist(self):
         done = self.hako.cli("run", "--", "no-such-command", check=False)

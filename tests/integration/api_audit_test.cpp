@@ -5,8 +5,10 @@
 #include <fstream>
 
 #include "audit/line.h"
+#include "audit/log.h"
 #include "audit/segments.h"
 #include "audit/verify.h"
+#include "base/clock.h"
 #include "support/api_lab.h"
 #include "support/run_task.h"
 
@@ -261,6 +263,146 @@ TEST_F(ApiAuditTest, AFloodOfNobodyIsCounted) {
     EXPECT_EQ(counted + int64_t(single), 200);
     EXPECT_GT(counted, 0);
   });
+}
+
+TEST_F(ApiAuditTest, TimesThatCannotBeAreNotTakenAsTold) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string id = co_await lab.create();
+    int64_t now = to_unix_ms(WallClock::now());
+    auto tell = [&](std::string box, int64_t time_ms) {
+      json::object record{{"time_ms", time_ms},     {"kind", "port"}, {"action", "reach"},
+                          {"verdict", "allowed"}, {"what", "80"}};
+      lab.node.tell_access(std::move(box), json::array{std::move(record)});
+    };
+    int64_t future = now + 3'600'000, before_it_was = now - 3'600'000, late = now - 60'000;
+    tell(id, future);
+    tell(id, before_it_was);
+    tell(id, now);
+    tell("istranger", late);  // nobody knows since when there is that
+    json::array told;
+    for (int i = 0; i < 100 && told.size() < 4; ++i) {
+      told = co_await search(lab, "action=port.reach");
+    }
+    CO_ASSERT_TRUE(told.size() == 4);
+    auto time_of = [&](size_t i) { return to_unix_ms(*from_rfc3339(text_of(told[i], "time"))); };
+    auto detail = [&](size_t i, const char* name) { return text_of(told[i].at("details"), name); };
+    for (size_t i : {2u, 3u}) {  // the newest comes first
+      EXPECT_LT(std::abs(time_of(i) - now), 60'000) << i;
+    }
+    EXPECT_EQ(detail(3, "told_ms"), std::to_string(future));
+    EXPECT_EQ(detail(2, "told_ms"), std::to_string(before_it_was));
+    EXPECT_EQ(time_of(1), now);
+    EXPECT_EQ(detail(1, "told_ms"), "");
+    EXPECT_EQ(detail(1, "arrived"), "");
+    EXPECT_EQ(time_of(0), late);
+    EXPECT_NE(detail(0, "arrived"), "");
+  });
+}
+
+/// How many calls and records there are of each, and how many more were left out.
+Task<void> flood(ApiLab& lab, bool bounded) {
+  std::string id = co_await lab.create();
+  constexpr int kMany = 400;
+  for (int i = 0; i < kMany; ++i) (void)co_await lab.ask(Verb::get, "/v1/links");
+  json::array records;
+  for (int i = 0; i < kMany; ++i) {
+    records.push_back(json::object{{"time_ms", to_unix_ms(WallClock::now())},
+                                   {"kind", "dns"},
+                                   {"name", std::to_string(i) + std::string(200, 'a')},
+                                   {"verdict", "denied"},
+                                   {"rule", "r"},
+                                   {"reason", "no"}});
+  }
+  lab.node.tell_egress(id, records);
+  (void)co_await lab.create();
+  auto sum = [&](std::string action) -> Task<int64_t> {
+    auto single = co_await search(lab, "action=" + action);
+    int64_t all = int64_t(single.size());
+    if (bounded) EXPECT_LT(all, kMany) << action;
+    for (const auto& record : co_await search(lab, "action=audit.left_out&text=" + action)) {
+      EXPECT_EQ(text_of(record, "tenant"), "default");
+      all += std::stoll(text_of(record.at("details"), "count"));
+    }
+    co_return all;
+  };
+  for (std::string action : {"link.list", "egress.dns"}) {
+    int64_t all = 0;
+    for (int i = 0; i < 200 && all < kMany; ++i) {
+      all = co_await sum(action);
+      if (all < kMany) co_await sleep_for(std::chrono::milliseconds(50));
+    }
+    EXPECT_EQ(all, kMany) << action;
+  }
+  // What changes something is never left out.
+  EXPECT_EQ((co_await search(lab, "action=sandbox.create")).size(), 2u);
+  EXPECT_EQ((co_await search(lab, "action=audit.left_out")).empty(), !bounded);
+}
+
+TEST_F(ApiAuditTest, OneTenantDoesNotFillIt) {
+  lab_.config.audit_tenant_mib_per_day = 1;
+  lab_.config.calls_per_second = 0;
+  with_api([](ApiLab& lab) { return flood(lab, true); });
+}
+
+TEST_F(ApiAuditTest, WithoutTheBoundOneTenantWould) {
+  lab_.config.audit_tenant_mib_per_day = 0;
+  lab_.config.calls_per_second = 0;
+  with_api([](ApiLab& lab) { return flood(lab, false); });
+}
+
+/// Some segments of an earlier time, with the keys that the API will use.
+void write_old_segments(const config::Config& config) {
+  std::filesystem::create_directories(config.audit_dir());
+  audit::LogOptions options;
+  options.directory = config.audit_dir();
+  options.key_file = config.audit_key();
+  options.segment_bytes = 2000;
+  auto log = audit::Log::open(options);
+  ASSERT_TRUE(log) << log.error().message();
+  asio::io_context loop;
+  auto write = [](audit::Log& log) -> Task<void> {
+    for (int i = 0; i < 40; ++i) {
+      audit::Record record;
+      record.action = "test.old";
+      record.outcome = "ok";
+      (void)co_await log.append(std::move(record));
+    }
+  };
+  run_on(loop, write(*log.value()));
+  log.value()->close();
+  ASSERT_GT(audit::list_segments(options.directory).value().size(), 3u);
+}
+
+TEST_F(ApiAuditTest, WhatWasDoneToOldSegmentsIsFoundInTheBackground) {
+  write_old_segments(lab_.config);
+  std::string path = audit::segment_path(lab_.config.audit_dir(), 1);
+  std::string text = read_file(path, 64 << 20).value();
+  text[text.find("test.old")] = 'T';
+  std::ofstream(path) << text;
+  // It starts all the same: what is written from now on can be relied on.
+  with_api([](ApiLab& lab) -> Task<void> {
+    json::array told;
+    for (int i = 0; i < 200 && told.empty(); ++i) {
+      told = co_await search(lab, "action=audit.damaged");
+      if (told.empty()) co_await sleep_for(std::chrono::milliseconds(25));
+    }
+    CO_ASSERT_TRUE(told.size() == 1);
+    EXPECT_EQ(text_of(told[0].at("details"), "segment"), audit::segment_name(1));
+    EXPECT_EQ(text_of(told[0].at("details"), "line"), "2");
+    EXPECT_EQ(text_of(told[0], "outcome"), "failed");
+  });
+}
+
+TEST_F(ApiAuditTest, NothingIsSaidOfOldSegmentsThatAreWell) {
+  write_old_segments(lab_.config);
+  with_api([](ApiLab& lab) -> Task<void> {
+    // It is looked at beside the calls; the end waits for it, or breaks it off.
+    for (int i = 0; i < 20; ++i) (void)co_await lab.ask(Verb::get, "/v1/links");
+    EXPECT_TRUE((co_await search(lab, "action=audit.damaged")).empty());
+  });
+  auto key = audit::public_key_from(read_file(lab_.config.audit_key() + ".pub").value());
+  auto verdict = audit::verify_log(lab_.config.audit_dir(), key.value());
+  EXPECT_FALSE(verdict.value().problem);
 }
 
 TEST_F(ApiAuditTest, PagesAndFollowing) {

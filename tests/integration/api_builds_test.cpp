@@ -126,6 +126,25 @@ Task<bool> begun(ApiLab& lab, size_t count) {
   co_return co_await ApiLab::eventually(std::move(holds));
 }
 
+TEST_F(ApiBuildsTest, UploadsStopBeforeTheDiskIsFull) {
+  for (bool full : {true, false}) {
+    ApiLab lab;
+    lab.config.min_free_disk_mib = full ? int64_t{1} << 40 : 0;
+    auto body = [&lab, full]() -> Task<void> {
+      co_await lab.start();
+      auto owner = co_await new_tenant(lab);
+      auto app = co_await register_template(lab, owner.secret, R"({"name":"app"})");
+      auto path = co_await upload_path(lab, owner.secret, app.id);
+      auto sent = co_await lab.ask_with_key(Verb::put, path, "content", "");
+      EXPECT_EQ(sent.status, full ? 503u : 200u) << sent.message();
+      EXPECT_EQ(sent.fields.count("Retry-After"), full ? 1u : 0u);
+      EXPECT_EQ(co_await is_uploaded(lab, app.id), !full);
+      co_await lab.stop();
+    };
+    run_on(lab.loop, body());
+  }
+}
+
 TEST_F(ApiBuildsTest, AnUploadsPathGoesWithItsKey) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto owner = co_await new_tenant(lab);

@@ -144,6 +144,25 @@ TEST_F(CliTenantsTest, AKeyIsAllThatGoesToStandardOutput) {
     expect_part(shown.out, "policy          actions = sandbox.create,sandbox.read");
     EXPECT_EQ(shown.out.find("e2b_"), shown.out.npos);
 
+    // What is not named stays.
+    auto changed = co_await cli.hako("key set " + id + " --name 'a viewer' --role viewer",
+                                     owner.word());
+    EXPECT_EQ(changed.status, 0) << changed.err;
+    expect_part(changed.out, "role            viewer");
+    expect_part(changed.out, "name            a viewer");
+    expect_part(changed.out, "policy          actions = sandbox.create,sandbox.read");
+    changed = co_await cli.hako(
+        "key set " + id + " --unset policy.actions --boxes 3 --role member --json", owner.word());
+    EXPECT_EQ(changed.status, 0) << changed.err;
+    auto policy = json::parse(changed.out).at("policy").as_object();
+    EXPECT_FALSE(policy.contains("actions"));
+    EXPECT_EQ(policy.at("agent"), "build");
+    EXPECT_EQ(policy.at("boxes"), 3);
+    changed = co_await cli.hako("key set " + id + " --unset quota.boxes", owner.word());
+    EXPECT_EQ(changed.status, 1);
+    expect_part(changed.err, "hako key show");
+    EXPECT_EQ((co_await cli.hako("key set nothing --name x", owner.word())).status, 1);
+
     auto rotated = co_await cli.hako("key rotate " + id + " --grace 1h", owner.word());
     EXPECT_TRUE(api::is_api_key(rotated.word())) << rotated.err;
     EXPECT_EQ((co_await cli.hako("ps", key)).status, 0);

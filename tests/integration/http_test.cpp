@@ -2,7 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <csignal>
+
 #include "support/http_lab.h"
+#include "support/in_child.h"
 
 namespace hako::http {
 namespace {
@@ -204,6 +209,25 @@ class LimitedHttpTest : public HttpTest {
     EXPECT_EQ(text, "");
   }
 
+  Task<void> a_welcome_that_takes_too_long_is_cut() {
+    TaskGroup servers(co_await asio::this_coro::executor);
+    auto listener = listen_tcp("127.0.0.1", 0);
+    uint16_t port = local_port(listener.value());
+    Handler handler = [this](Exchange& exchange) { return handle(exchange); };
+    // As of a handshake that never goes on.
+    Welcome welcome = [](Stream stream) -> Task<Result<Stream>> {
+      char byte;
+      boost::system::error_code error;
+      co_await asio::async_read(stream, asio::buffer(&byte, 1),
+                                asio::redirect_error(asio::use_awaitable, error));
+      if (error) co_return Error(ErrorCode::unavailable, "gone");
+      co_return std::move(stream);
+    };
+    servers.spawn("server", serve(std::move(listener).value(), handler, limits_, welcome));
+    EXPECT_EQ(co_await talk(port, ""), "");
+    co_await servers.stop();
+  }
+
   Task<void> readers_that_stop_are_cut() {
     Client client = co_await this->client(origin_port_);
     CO_ASSERT_TRUE(co_await client.start(get("/big?mib=64")));
@@ -216,24 +240,179 @@ class LimitedHttpTest : public HttpTest {
     }
   }
 
-  Task<void> surplus_connections_are_turned_away() {
-    Client one = co_await this->client(origin_port_);
-    Client two = co_await this->client(origin_port_);
-    CO_ASSERT_TRUE(co_await one.exchange(get("/echo")));
-    CO_ASSERT_TRUE(co_await two.exchange(get("/echo")));
-    EXPECT_THAT(co_await talk(origin_port_, ""), StartsWith("HTTP/1.1 503"));
-    EXPECT_TRUE(co_await one.exchange(get("/echo")));
-  }
 };
 
+TEST_F(LimitedHttpTest, a_welcome_that_takes_too_long_is_cut) {
+  run(a_welcome_that_takes_too_long_is_cut());
+}
 TEST_F(LimitedHttpTest, slow_clients_are_dropped) {
   run(slow_clients_are_dropped());
 }
 TEST_F(LimitedHttpTest, readers_that_stop_are_cut) {
   run(readers_that_stop_are_cut());
 }
-TEST_F(LimitedHttpTest, surplus_connections_are_turned_away) {
-  run(surplus_connections_are_turned_away());
+
+/// A server that has room for few connections.
+class FullHttpTest : public HttpTest {
+ protected:
+  FullHttpTest() { limits_.connections = 2; }
+
+  static Request known(std::string target) {
+    Request request = get(std::move(target));
+    request.fields.set("X-Known", "yes");
+    return request;
+  }
+  Task<Stream> silent() {
+    auto connected = co_await connect_tcp("127.0.0.1", origin_port_, 5s);
+    co_return std::move(connected).value();
+  }
+  /// One that the server works for.
+  Task<Client> waiting(Request request) {
+    Client client = co_await this->client(origin_port_);
+    int before = requests_;
+    (void)co_await client.begin(std::move(request));
+    while (requests_ == before) co_await sleep_for(1ms);
+    co_return client;
+  }
+
+  Task<void> a_newcomer_takes_the_place_of_the_stranger_who_came_first() {
+    Stream first = co_await silent();
+    Stream second = co_await silent();
+    Client third = co_await this->client(origin_port_);
+    auto answer = co_await third.exchange(get("/echo"));
+    CO_ASSERT_TRUE(answer);
+    EXPECT_EQ(answer.value().status, 200u);
+    EXPECT_EQ(co_await rest_of(first), "");  // cut
+    // The second has been spared.
+    std::string request = "GET /echo HTTP/1.1\r\nConnection: close\r\n\r\n";
+    co_await asio::async_write(second, asio::buffer(request), asio::use_awaitable);
+    EXPECT_THAT(co_await rest_of(second), EndsWith("GET:"));
+  }
+
+  Task<void> those_whom_nobody_knows_give_way_even_while_they_are_served() {
+    Client one = co_await waiting(get("/wait"));
+    Client two = co_await waiting(known("/wait"));
+    Client three = co_await this->client(origin_port_);
+    EXPECT_TRUE(co_await three.exchange(known("/echo")));
+    while (!one.stale()) co_await sleep_for(1ms);
+    EXPECT_FALSE(two.stale());
+  }
+
+  Task<void> whoever_is_known_and_served_gives_way_to_nobody() {
+    Client one = co_await waiting(known("/wait"));
+    Client two = co_await waiting(known("/wait"));
+    auto refused = co_await talk(origin_port_, "GET /echo HTTP/1.1\r\n\r\n");
+    EXPECT_THAT(refused, StartsWith("HTTP/1.1 503"));
+    EXPECT_THAT(refused, HasSubstr("\r\nRetry-After: 1\r\n"));
+    EXPECT_FALSE(one.stale());
+    EXPECT_FALSE(two.stale());
+  }
+
+  Task<void> whoever_is_known_and_idle_gives_way_last() {
+    Client one = co_await this->client(origin_port_);
+    CO_ASSERT_TRUE(co_await one.exchange(known("/echo")));
+    Client two = co_await waiting(get("/hang"));
+    Client three = co_await waiting(known("/wait"));  // in the place of two
+    EXPECT_FALSE(one.stale());
+    Client four = co_await waiting(known("/wait"));  // in that of one
+    while (!one.stale()) co_await sleep_for(1ms);
+    EXPECT_FALSE(three.stale());
+  }
+
+  /// As many as the server takes, and then some, each with another habit.
+  Task<void> strangers_shut_out_nobody() {
+    Client old = co_await waiting(known("/wait"));
+    std::vector<Stream> strangers;
+    for (int i = 0; i < 300; ++i) {
+      Stream stranger = co_await silent();
+      std::string start = i % 3 == 0 ? "" : i % 3 == 1 ? "GET /ec" : "GET /hang HTTP/1.1\r\n\r\n";
+      boost::system::error_code ignored;
+      co_await asio::async_write(stranger, asio::buffer(start),
+                                 asio::redirect_error(asio::use_awaitable, ignored));
+      strangers.push_back(std::move(stranger));
+      if (i % 50 != 49) continue;
+      Client one = co_await this->client(origin_port_);
+      auto answer = co_await one.exchange(known("/echo"));
+      EXPECT_TRUE(answer) << "after " << i;
+      CO_ASSERT_TRUE(answer);
+      EXPECT_EQ(answer.value().status, 200u);
+    }
+    EXPECT_FALSE(old.stale());
+  }
+};
+
+TEST_F(FullHttpTest, a_newcomer_takes_the_place_of_the_stranger_who_came_first) {
+  run(a_newcomer_takes_the_place_of_the_stranger_who_came_first());
+}
+TEST_F(FullHttpTest, those_whom_nobody_knows_give_way_even_while_they_are_served) {
+  run(those_whom_nobody_knows_give_way_even_while_they_are_served());
+}
+TEST_F(FullHttpTest, whoever_is_known_and_served_gives_way_to_nobody) {
+  run(whoever_is_known_and_served_gives_way_to_nobody());
+}
+TEST_F(FullHttpTest, whoever_is_known_and_idle_gives_way_last) {
+  run(whoever_is_known_and_idle_gives_way_last());
+}
+TEST_F(FullHttpTest, strangers_shut_out_nobody) {
+  limits_.connections = 64;
+  run(strangers_shut_out_nobody());
+}
+
+/// A server in a process of its own, which may have few descriptors.
+int serve_with_descriptors(Fd listener, rlim_t most) {
+  rlimit limit{most, most};
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  asio::io_context loop;
+  Handler handler = [](Exchange& exchange) -> Task<void> {
+    auto response = Response::text(200, "here");
+    (void)co_await exchange.respond(std::move(response));
+  };
+  asio::co_spawn(loop, serve(std::move(listener), handler), asio::detached);
+  loop.run_for(60s);
+  return 0;
+}
+
+TEST(Descriptors, WhenNoneIsLeftAStrangerGivesWay) {
+  auto listener = listen_tcp("127.0.0.1", 0);
+  ASSERT_TRUE(listener);
+  uint16_t port = local_port(listener.value());
+  pid_t server = ::fork();
+  if (server == 0) ::_exit(serve_with_descriptors(std::move(listener).value(), 40));
+  listener.value().reset();
+  asio::io_context loop;
+  auto body = [](uint16_t port) -> Task<void> {
+    std::vector<Stream> strangers;
+    for (int i = 0; i < 200; ++i) {
+      auto connected = co_await connect_tcp("127.0.0.1", port, 5s);
+      CO_ASSERT_TRUE(connected);
+      strangers.push_back(std::move(connected).value());
+    }
+    auto connected = co_await connect_tcp("127.0.0.1", port, 5s);
+    CO_ASSERT_TRUE(connected);
+    Client client(std::move(connected).value());
+    Request request;
+    request.target = "/";
+    auto answer = co_await client.exchange(std::move(request));
+    EXPECT_TRUE(answer) << "shut out by those who say nothing";
+    CO_ASSERT_TRUE(answer);
+    EXPECT_EQ(answer.value().body, "here");
+  };
+  test::run_on(loop, body(port), 50s);
+  ::kill(server, SIGKILL);
+  ::waitpid(server, nullptr, 0);
+}
+
+TEST(Descriptors, BoundTheConnections) {
+  auto within = [](rlim_t most) {
+    return [most] {
+      rlimit limit{most, most};
+      ::setrlimit(RLIMIT_NOFILE, &limit);
+      return int(connections_within_descriptors(4) / 16);
+    };
+  };
+  EXPECT_EQ(hako::testing_support::in_child(within(1024)), 128 / 16);
+  EXPECT_EQ(hako::testing_support::in_child(within(20)), 64 / 16);
+  EXPECT_LE(connections_within_descriptors(1), ServerLimits().connections);
 }
 
 HTTP_TEST(stopping_cuts_every_connection) {

@@ -300,12 +300,26 @@ TEST(Render, AnOpenSandboxHasNoToken) {
 
 TEST(Errors, TheCodeInTheBodyIsTheStatus) {
   for (auto code : {ErrorCode::invalid_argument, ErrorCode::not_found, ErrorCode::unavailable,
-                    ErrorCode::resource_exhausted, ErrorCode::unsupported, ErrorCode::internal}) {
+                    ErrorCode::resource_exhausted, ErrorCode::no_capacity, ErrorCode::unsupported,
+                    ErrorCode::internal}) {
     auto response = response_for(Error(code, "x"));
     EXPECT_EQ(json::parse(response.body).at("code").to_number<unsigned>(), response.status);
-    bool again = code == ErrorCode::unavailable || code == ErrorCode::resource_exhausted;
+    bool again = code == ErrorCode::unavailable || code == ErrorCode::resource_exhausted ||
+                 code == ErrorCode::no_capacity;
     EXPECT_EQ(response.fields.count("Retry-After"), again ? 1u : 0u);
   }
+}
+
+TEST(Errors, AFullMachineIsSaidInTheWordsThatClientsKnow) {
+  auto response = response_for(Error(ErrorCode::no_capacity, "x"));
+  EXPECT_EQ(response.status, 503u);
+  EXPECT_EQ(response.fields["Retry-After"], "10");
+  EXPECT_EQ(json::parse(response.body).at("error_code"), "sandbox_capacity_unavailable");
+  // That of the server's own disk is no fault of the request.
+  Error full = error_for_user(Error(ErrorCode::no_space, "write x: no space"), "test");
+  EXPECT_EQ(response_for(full).status, 503u);
+  auto other = response_for(Error(ErrorCode::unavailable, "x"));
+  EXPECT_FALSE(json::parse(other.body).as_object().contains("error_code"));
 }
 
 TEST(Errors, UsersAreNotToldOurInsides) {

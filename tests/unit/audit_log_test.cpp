@@ -3,13 +3,32 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <boost/json.hpp>
+#include <cerrno>
 #include <csignal>
 #include <set>
 
 #include "support/audit_lab.h"
 #include "support/in_child.h"
+
+namespace {
+/// How many of the next calls of fdatasync(2) fail, as those of a broken disk do.
+std::atomic<int> failing_syncs = 0;
+}  // namespace
+
+/// In the place of the C library's.
+extern "C" int fdatasync(int fd) {
+  if (failing_syncs > 0) {
+    --failing_syncs;
+    errno = EIO;
+    return -1;
+  }
+  return int(::syscall(SYS_fdatasync, fd));
+}
 
 namespace hako::audit {
 namespace {
@@ -387,6 +406,127 @@ int more_than_can_be_kept() {
 
 TEST(AuditLog, WhatCannotBeKeptIsCounted) {
   EXPECT_EQ(hako::testing_support::in_child(more_than_can_be_kept), 0);
+}
+
+ino_t file_number(const std::string& path) {
+  struct stat info {};
+  EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
+  return info.st_ino;
+}
+
+bool becomes_ready(Log& log, bool ready) {
+  for (int i = 0; i < 2000 && bool(log.ready()) != ready; ++i) std::this_thread::sleep_for(5ms);
+  return bool(log.ready()) == ready;
+}
+
+TEST(AuditLog, AfterAFailedSyncAllIsWrittenToANewFile) {
+  AuditLab lab;
+  auto options = lab.options();
+  options.sync_every = 20ms;
+  auto log = Log::open(options);
+  ASSERT_TRUE(log);
+  std::string path = segment_path(lab.directory(), 1);
+  ino_t before = file_number(path);
+  failing_syncs = 1;
+  ASSERT_TRUE(lab.append(*log.value(), some_record(0)));
+  // The next sync would succeed, whatever has become of what was written.
+  for (int i = 0; i < 2000 && file_number(path) == before; ++i) std::this_thread::sleep_for(5ms);
+  EXPECT_NE(file_number(path), before);
+  EXPECT_TRUE(becomes_ready(*log.value(), true));
+  ASSERT_TRUE(lab.append(*log.value(), some_record(1)));
+  log.value()->close();
+  auto lines = lab.lines();
+  ASSERT_EQ(lines.size(), 4u);  // a head, two, a head
+  EXPECT_EQ(member(lines[1], "sandbox"), "i0");
+  EXPECT_EQ(member(lines[2], "sandbox"), "i1");
+  EXPECT_FALSE(lab.verify().value().problem);
+}
+
+TEST(AuditLog, WhatAFailedSyncHasLostIsNotGlossedOver) {
+  AuditLab lab;
+  auto options = lab.options();
+  options.sync_every = 20ms;
+  auto log = Log::open(options);
+  ASSERT_TRUE(log);
+  std::string head = log.value()->head();
+  ASSERT_TRUE(lab.append(*log.value(), some_record(0)));
+  for (int i = 0; i < 5; ++i) std::this_thread::sleep_for(20ms);  // it is on the disk
+  ASSERT_TRUE(lab.append(*log.value(), some_record(1)));
+  // The kernel has let go of the last record: its bytes are zeros now.
+  std::string path = segment_path(lab.directory(), 1);
+  std::string text = lab.text(1);
+  failing_syncs = 1;
+  {
+    Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    std::string zeros(100, '\0');
+    ASSERT_EQ(::pwrite(file.get(), zeros.data(), zeros.size(), off_t(text.size() - 100)), 100);
+  }
+  // Whichever of the two records' syncs it was that failed.
+  log.value()->append_later(some_record(2));
+  ASSERT_TRUE(becomes_ready(*log.value(), false));
+  for (int i = 0; i < 3; ++i) {
+    auto refused = lab.append(*log.value(), some_record(3));
+    ASSERT_FALSE(refused) << "it goes on as if nothing had been lost";
+    EXPECT_EQ(refused.error().code(), ErrorCode::corrupted);
+    EXPECT_FALSE(log.value()->ready());
+  }
+  EXPECT_EQ(log.value()->head(), head) << "a head was published that is not on the disk";
+  log.value()->close();
+  EXPECT_FALSE(Log::open(lab.options())) << "what is left must be looked at by an operator";
+}
+
+TEST(AuditLog, AFailedSyncAtTheEndOfASegmentIsMadeGood) {
+  AuditLab lab;
+  auto options = lab.options();
+  options.segment_bytes = 1500;
+  options.sync_every = 1h;
+  auto log = Log::open(options);
+  ASSERT_TRUE(log);
+  std::string path = segment_path(lab.directory(), 1);
+  ino_t before = file_number(path);
+  while (lab.text(1).size() < 1500) ASSERT_TRUE(lab.append(*log.value(), some_record(1)));
+  failing_syncs = 1;
+  auto refused = lab.append(*log.value(), some_record(2));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(lab.segments().size(), 1u) << "a new one was begun behind what may be lost";
+  ASSERT_TRUE(lab.append(*log.value(), some_record(3)));
+  EXPECT_NE(file_number(path), before);
+  EXPECT_EQ(lab.segments().size(), 2u);
+  log.value()->close();
+  EXPECT_FALSE(lab.verify().value().problem);
+}
+
+/// What a link in the place of one of the log's files leads to is neither read nor written.
+TEST(AuditLog, LinksAreNotFollowed) {
+  namespace fs = std::filesystem;
+  auto refused = [](const AuditLab& lab) {
+    auto log = Log::open(lab.options());
+    if (log) return std::string("it was opened");
+    EXPECT_EQ(log.error().code(), ErrorCode::failed_precondition) << log.error().message();
+    return log.error().message();
+  };
+  for (std::string name : {"audit/head.json", "audit/audit-0000000000000001.jsonl", "audit/lock",
+                           "key", "audit"}) {
+    AuditLab lab;
+    { ASSERT_TRUE(Log::open(lab.options())); }
+    // All is as it was, but for the link: followed, it would do.
+    fs::rename(lab.folder() + "/" + name, lab.folder() + "/elsewhere");
+    fs::create_symlink(lab.folder() + "/elsewhere", lab.folder() + "/" + name);
+    EXPECT_NE(refused(lab).find("not followed"), std::string::npos) << name;
+    if (name == "audit") EXPECT_FALSE(seal_off(lab.directory() + "/"));
+    fs::remove(lab.folder() + "/" + name);
+    fs::rename(lab.folder() + "/elsewhere", lab.folder() + "/" + name);
+    EXPECT_TRUE(Log::open(lab.options())) << name;
+  }
+}
+
+TEST(AuditLog, APipeInThePlaceOfAFileHoldsNobodyUp) {
+  AuditLab lab;
+  { ASSERT_TRUE(Log::open(lab.options())); }
+  std::filesystem::remove(head_path(lab.directory()));
+  ASSERT_EQ(::mkfifo(head_path(lab.directory()).c_str(), 0600), 0);
+  EXPECT_FALSE(Log::open(lab.options()));
+  EXPECT_FALSE(lab.verify());
 }
 
 }  // namespace

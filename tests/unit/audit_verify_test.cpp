@@ -370,6 +370,46 @@ TEST_F(AuditVerify, AHeadFileThatIsForged) {
   EXPECT_EQ(lab_.verify(expected).error().code(), ErrorCode::invalid_argument);
 }
 
+TEST_F(AuditVerify, UpToARecordWhileMoreIsWritten) {
+  Expectation expected;
+  expected.up_to = record_of(2);
+  EXPECT_FALSE(lab_.verify(expected).value().problem) << describe(lab_.verify(expected).value());
+  EXPECT_EQ(lab_.verify(expected).value().last_sequence, expected.up_to);
+  // Behind it anything may stand, and the head may name what comes only later.
+  auto lines = lines_;
+  lines[4] = "not written yet";
+  lab_.put(middle_, lines);
+  EXPECT_FALSE(lab_.verify(expected).value().problem) << describe(lab_.verify(expected).value());
+  EXPECT_TRUE(lab_.verify().value().problem);
+  // Before it, nothing.
+  lines = lines_;
+  lines[1][lines[1].find("sandbox")] = 'S';
+  lab_.put(middle_, lines);
+  EXPECT_TRUE(lab_.verify(expected).value().problem);
+  lab_.restore();
+  expected.up_to = last_ + 1;
+  ASSERT_TRUE(lab_.verify(expected).value().problem);
+  EXPECT_EQ(lab_.verify(expected).value().problem->flaw, Flaw::truncated);
+  std::atomic<bool> stop = true;
+  expected.stop = &stop;
+  EXPECT_EQ(lab_.verify(expected).error().code(), ErrorCode::cancelled);
+}
+
+TEST_F(AuditVerify, LinksAreNotFollowed) {
+  namespace fs = std::filesystem;
+  for (const std::string& path : {lab_.directory(), segment_path(lab_.directory(), middle_),
+                                  head_path(lab_.directory())}) {
+    fs::rename(path, lab_.folder() + "/elsewhere");
+    fs::create_symlink(lab_.folder() + "/elsewhere", path);
+    auto verdict = lab_.verify();
+    ASSERT_FALSE(verdict) << path;
+    EXPECT_EQ(verdict.error().code(), ErrorCode::failed_precondition) << path;
+    fs::remove(path);
+    fs::rename(lab_.folder() + "/elsewhere", path);
+    EXPECT_FALSE(lab_.verify().value().problem);
+  }
+}
+
 TEST_F(AuditVerify, WhatIsNoLog) {
   AuditLab empty;
   std::filesystem::create_directory(empty.directory());

@@ -8,7 +8,9 @@
 #include <boost/json.hpp>
 
 #include <fstream>
+#include <set>
 
+#include "base/fd.h"
 #include "support/certificates.h"
 
 namespace hako::doctor {
@@ -40,7 +42,8 @@ class Machine : public ::testing::Test {
     put("/proc/sys/kernel/pid_max", "4194304\n");
     put("/proc/sys/user/max_user_namespaces", "96000\n");
     put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
-    put("/proc/self/mountinfo", "26 25 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+    put("/proc/self/mountinfo",
+        "26 25 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,favordynmods\n");
     put("/sys/devices/system/cpu/smt/active", "0\n");
     put("/sys/devices/system/cpu/vulnerabilities/meltdown", "Not affected\n");
     put("/sys/devices/system/cpu/vulnerabilities/spectre_v2", "Mitigation: IBRS\n");
@@ -48,6 +51,25 @@ class Machine : public ::testing::Test {
     put("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
     put("/sys/module/kvm_amd/parameters/nested", "0\n");
     put("/dev/net/tun", "");
+    put("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size [advise] never\n");
+    put("/proc/cpuinfo",
+        "processor\t: 0\nvendor_id\t: GenuineIntel\nmicrocode\t: 0xd0003b9\nflags\t\t: fpu sse\n"
+        "processor\t: 1\nvendor_id\t: GenuineIntel\nmicrocode\t: 0xd0003b9\nflags\t\t: fpu sse\n");
+    put("/sys/devices/system/cpu/vulnerabilities/itlb_multihit",
+        "KVM: Mitigation: Split huge pages\n");
+    put("/sys/module/kvm/parameters/nx_huge_pages", "Y\n");
+    put("/sys/module/kvm/parameters/min_timer_period_us", "200\n");
+    put("/proc/sys/kernel/printk", "4\t4\t1\t7\n");
+    put("/sys/devices/system/edac/mc/mc0/ue_count", "0\n");
+    put("/proc/sys/kernel/core_pattern", "core\n");
+    put("/proc/sys/kernel/seccomp/actions_avail",
+        "kill_process kill_thread trap errno log allow\n");
+    put("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n");
+    put("/etc/subuid", "alice:100000:65536\n");
+    sources_.slot_walls = [](const std::string&) -> Result<SlotWalls> { return SlotWalls{3, {}}; };
+    config_.run_dir = root_ + "/run";
+    config_.qemu = "/usr/bin/true";
+    config_.skopeo = "/usr/bin/true";
     for (const char* name : {"hako", "hakod", "hako-gate"}) put(std::string("/bin/") + name, "x");
     sources_.program_directory = root_ + "/bin";
   }
@@ -72,7 +94,11 @@ TEST_F(Machine, AGoodOneIsWell) {
         check_smt(sources_), check_vulnerabilities(sources_), check_ksm(sources_),
         check_swap(sources_), check_huge_pages(sources_), check_nested(sources_),
         check_userfaultfd(sources_), check_mounts(sources_), check_programs(sources_),
-        check_user_namespaces(sources_),
+        check_user_namespaces(sources_), check_microcode(sources_), check_nx_huge_pages(sources_),
+        check_kvm_timer(sources_), check_console(sources_), check_memory_errors(sources_),
+        check_core_dumps(sources_), check_cgroup_moves(sources_, true), check_seccomp(sources_),
+        check_uids(config_, sources_), check_egress_walls(config_, sources_),
+        check_skopeo(config_, sources_), check_limits(config_, sources_),
         check_qemu(config_, sources_), check_memory(config_, sources_),
         check_kvm(config_, {.usable = true})}) {
     EXPECT_EQ(check.status, Status::ok) << check.id << ": " << check.detail;
@@ -133,6 +159,105 @@ TEST_F(Machine, EachWeaknessIsSeen) {
   config_.min_free_disk_mib = int64_t{1} << 40;
   expect(check_disk(config_), Status::fail, "MiB free");
   expect(check_image(config_), Status::fail, "");
+}
+
+TEST_F(Machine, EachExposureIsSeen) {
+  auto expect = [](const Check& check, Status status, std::string_view words) {
+    EXPECT_EQ(check.status, status) << check.id << ": " << check.detail;
+    EXPECT_NE(check.detail.find(words), std::string::npos) << check.id << ": " << check.detail;
+    EXPECT_EQ(check.fix.empty(), status == Status::skip) << check.id;
+  };
+  std::string cpu = "vendor_id : AuthenticAMD\nmicrocode : ";
+  put("/proc/cpuinfo", cpu + "0x1\n" + cpu + "0x2\n");
+  expect(check_microcode(sources_), Status::warn, "half-way");
+  EXPECT_NE(check_microcode(sources_).fix.find("amd64-microcode"), std::string::npos);
+  put("/proc/cpuinfo", cpu + "0x0\n");
+  expect(check_microcode(sources_), Status::warn, "none");
+  put("/proc/cpuinfo", cpu + "0x0\nflags : fpu hypervisor sse\n");
+  expect(check_microcode(sources_), Status::skip, "virtual machine");
+  put("/sys/module/kvm/parameters/nx_huge_pages", "N\n");
+  expect(check_nx_huge_pages(sources_), Status::warn, "machine check");
+  put("/sys/devices/system/cpu/vulnerabilities/itlb_multihit", "Not affected\n");
+  EXPECT_EQ(check_nx_huge_pages(sources_).status, Status::ok);
+  put("/sys/module/kvm/parameters/min_timer_period_us", "0\n");
+  expect(check_kvm_timer(sources_), Status::warn, "0 microseconds");
+  put("/proc/sys/kernel/printk", "7\t4\t1\t7\n");
+  expect(check_console(sources_), Status::warn, "level 6");
+  put("/sys/devices/system/edac/mc/mc1/ue_count", "2\n");
+  expect(check_memory_errors(sources_), Status::warn, "2 errors");
+  remove("/sys/devices/system/edac");
+  expect(check_memory_errors(sources_), Status::skip, "Rowhammer");
+  put("/proc/sys/kernel/core_pattern", "|/usr/share/apport/apport -p%p\n");
+  expect(check_core_dumps(sources_), Status::warn, "/usr/share/apport/apport, which");
+  put("/proc/self/mountinfo", "26 25 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+  expect(check_cgroup_moves(sources_, true), Status::warn, "slower");
+  EXPECT_EQ(check_cgroup_moves(sources_, true).fix, "mount -o remount,favordynmods /sys/fs/cgroup");
+  expect(check_cgroup_moves(sources_, false), Status::skip, "KVM");
+  put("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "[always] advise never\n");
+  expect(check_huge_pages(sources_), Status::warn, "shared");
+  put("/proc/sys/kernel/threads-max", "1000\n");
+  expect(check_limits(config_, sources_), Status::warn, "1000 threads");
+}
+
+TEST_F(Machine, EachWeakWallIsSeen) {
+  auto expect = [](const Check& check, Status status, std::string_view words) {
+    EXPECT_EQ(check.status, status) << check.id << ": " << check.detail;
+    EXPECT_NE(check.detail.find(words), std::string::npos) << check.id << ": " << check.detail;
+    EXPECT_NE(check.fix, "") << check.id;
+  };
+  put("/proc/sys/kernel/seccomp/actions_avail", "kill_thread trap errno\n");
+  expect(check_seccomp(sources_), Status::fail, "kill_process");
+  remove("/proc/sys/kernel/seccomp");
+  expect(check_seccomp(sources_), Status::fail, "not in this kernel");
+  // The last of alice's range is the first of ours.
+  put("/etc/subuid", "alice:" + std::to_string(config_.vmm_uid_base - 99) + ":100\n");
+  expect(check_uids(config_, sources_), Status::warn, "alice");
+  put("/etc/subuid", "alice:" + std::to_string(config_.vmm_uid_base - 100) + ":100\nrubbish\n");
+  EXPECT_EQ(check_uids(config_, sources_).status, Status::ok);
+  put("/etc/passwd", "eve:x:" + std::to_string(config_.gate_uid) + ":1::/:/bin/sh\n");
+  expect(check_uids(config_, sources_), Status::warn, "eve");
+  sources_.slot_walls = [](const std::string&) -> Result<SlotWalls> {
+    return SlotWalls{3, {"slot-1 passes packets on"}};
+  };
+  expect(check_egress_walls(config_, sources_), Status::fail, "slot-1 passes packets on");
+  sources_.user = 1000;
+  EXPECT_EQ(check_egress_walls(config_, sources_).status, Status::skip);
+  config_.registries = {"registry.test"};
+  sources_.version_of = [](const std::string&) -> Result<std::string> {
+    return Error(ErrorCode::not_found, "no such file");
+  };
+  expect(check_skopeo(config_, sources_), Status::warn, "no such file");
+}
+
+TEST_F(Machine, FoldersThatOthersCanChangeAreSeen) {
+  // Everything above them is root's, or may be changed by everybody, but is sticky.
+  fs::create_directories(config_.state_dir + "/node");
+  Check closed = check_paths(config_, sources_);
+  EXPECT_EQ(closed.status, Status::ok) << closed.detail;
+  ::chmod(config_.state_dir.c_str(), 0777);
+  Check open = check_paths(config_, sources_);
+  EXPECT_EQ(open.status, Status::warn);
+  EXPECT_NE(open.detail.find(config_.state_dir), std::string::npos) << open.detail;
+  EXPECT_NE(open.fix, "");
+  ::chmod(config_.state_dir.c_str(), 01777);
+  EXPECT_EQ(check_paths(config_, sources_).status, Status::ok);
+  // A folder above it counts as much.
+  ::chmod(root_.c_str(), 0772);
+  EXPECT_EQ(check_paths(config_, sources_).status, Status::warn);
+}
+
+TEST_F(Machine, EachCheckSaysWhereItLooksAndIsInTheDocs) {
+  auto page = read_file(HAKO_DOCS "/doctor.md");
+  ASSERT_TRUE(page) << page.error().message();
+  Report report = examine(config_, sources_);
+  EXPECT_GE(report.checks.size(), 30u);
+  std::set<std::string> ids;
+  for (const Check& check : report.checks) {
+    EXPECT_TRUE(ids.insert(check.id).second) << check.id << " is there twice";
+    EXPECT_NE(check.reads, "") << check.id;
+    EXPECT_NE(check.wants, "") << check.id;
+    EXPECT_NE(page.value().find("| `" + check.id + "` |"), std::string::npos) << check.id;
+  }
 }
 
 TEST_F(Machine, QemuIsThereAndRecent) {
@@ -216,7 +341,7 @@ TEST(Rendering, FailuresHaveALineThatBeginsWithFix) {
   report.isolation = "hardware";
   report.isolation_text = "Told plainly.";
   report.checks = {{"a", "First", Status::ok, "good", ""},
-                   {"b", "Second", Status::warn, "so so", "do this"},
+                   {"b", "Second", Status::warn, "so so", "do this", "/here", "0"},
                    {"c", "Third", Status::fail, "bad", "do that"},
                    {"d", "Fourth", Status::skip, "unknown", ""}};
   EXPECT_EQ(to_text(report),
@@ -224,16 +349,36 @@ TEST(Rendering, FailuresHaveALineThatBeginsWithFix) {
             "Told plainly.\n\n"
             "ok   First: good\n"
             "warn Second: so so\n"
-            "     better: do this\n"
+            "     looked at: /here; wanted: 0\n"
+            "FIX: do this\n"
             "fail Third: bad\n"
             "FIX: do that\n"
             "skip Fourth: unknown\n"
-            "\nhako cannot run here yet: see the lines that begin with FIX.\n");
+            "\nhako cannot run here yet: 1 checks say fail, with what to do in the line FIX "
+            "below.\n");
   EXPECT_TRUE(report.failed());
+  EXPECT_EQ(exit_status(report), 1);
+  report.checks.erase(report.checks.begin() + 2);
+  EXPECT_EQ(exit_status(report), 3);
+  EXPECT_NE(to_text(report).find("hako can run here; 1 checks say warn"), std::string::npos);
+  report.checks.erase(report.checks.begin() + 1);
+  EXPECT_EQ(exit_status(report), 0);
+  EXPECT_TRUE(to_text(report).ends_with("\nhako can run here.\n"));
+}
+
+TEST(Rendering, AsJson) {
+  Report report;
+  report.checks = {{"a", "First", Status::ok, "good", ""},
+                   {"b", "Second", Status::warn, "so so", "do this", "/here", "0"},
+                   {"c", "Third", Status::fail, "bad", "do that"}};
   auto value = boost::json::parse(to_json(report));
   EXPECT_FALSE(value.at("ok").as_bool());
   EXPECT_EQ(value.at("checks").at(2).at("status"), "fail");
   EXPECT_EQ(value.at("checks").at(2).at("fix"), "do that");
+  EXPECT_EQ(value.at("checks").at(1).at("reads"), "/here");
+  EXPECT_EQ(value.at("checks").at(1).at("wants"), "0");
+  EXPECT_EQ(value.at("failures").as_int64(), 1);
+  EXPECT_EQ(value.at("warnings").as_int64(), 1);
 }
 
 }  // namespace

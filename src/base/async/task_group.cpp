@@ -20,8 +20,8 @@ bool is_cancellation(const std::exception_ptr& fault) {
 
 }  // namespace
 
-void TaskGroup::spawn(std::string name, Task<void> task) {
-  if (stopping_) return;
+TaskGroup::Handle TaskGroup::spawn(std::string name, Task<void> task) {
+  if (stopping_) return {};
   auto running = std::make_shared<Running>();
   running->name = std::move(name);
   state_->running.push_back(running);
@@ -38,6 +38,11 @@ void TaskGroup::spawn(std::string name, Task<void> task) {
   };
   asio::co_spawn(executor_, std::move(task),
                  asio::bind_cancellation_slot(running->cancel.slot(), std::move(finished)));
+  return Handle(running);
+}
+
+void TaskGroup::Handle::cancel() {
+  if (auto task = task_.lock()) task->cancel.emit(asio::cancellation_type::terminal);
 }
 
 void TaskGroup::cancel() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <list>
+#include <memory>
 #include <string>
 
 #include "base/async/task.h"
@@ -17,9 +18,12 @@ class TaskGroup {
   TaskGroup(const TaskGroup&) = delete;
   TaskGroup& operator=(const TaskGroup&) = delete;
 
+  /// One task of a group, which it may outlive.
+  class Handle;
+
   /// Starts `task`. An exception that leaves it is logged under `name` and ends only this task.
-  /// After stop() has begun the task is dropped unstarted.
-  void spawn(std::string name, Task<void> task);
+  /// After stop() has begun the task is dropped unstarted. The handle need not be kept.
+  Handle spawn(std::string name, Task<void> task);
   /// Cancels all tasks and waits for them to end. New tasks are refused from now on. Not cancelled
   /// itself. In a coroutine that may have been cancelled, shield_from_cancellation() first: else
   /// this throws before it has done anything.
@@ -44,6 +48,18 @@ class TaskGroup {
   asio::any_io_executor executor_;
   std::shared_ptr<State> state_ = std::make_shared<State>();
   bool stopping_ = false;
+};
+
+class TaskGroup::Handle {
+ public:
+  Handle() = default;
+  /// Asks the task to end without waiting. Nothing if it has ended.
+  void cancel();
+
+ private:
+  friend class TaskGroup;
+  explicit Handle(std::weak_ptr<Running> task) : task_(std::move(task)) {}
+  std::weak_ptr<Running> task_;
 };
 
 }  // namespace hako
