@@ -12,6 +12,10 @@ function(hako_defaults target)
     BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION
     BOOST_ASIO_NO_DEPRECATED BOOST_ASIO_DISABLE_BOOST_COROUTINE
     SPDLOG_COMPILED_LIB SPDLOG_FMT_EXTERNAL)
+  get_target_property(type ${target} TYPE)
+  if(HAKO_SANITIZE AND type STREQUAL "EXECUTABLE")
+    target_link_libraries(${target} PRIVATE hako_sanitizer_runtime)
+  endif()
 endfunction()
 
 function(hako_link target)
@@ -73,5 +77,6 @@ function(hako_test name)
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
+  math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * ${HAKO_PATIENCE}")
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()

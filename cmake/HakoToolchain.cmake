@@ -34,16 +34,39 @@ if(HAKO_FUZZ)
   # Without this libFuzzer does not see which inputs lead somewhere new. Clang 14 cannot check the
   # types of functions that are coroutines.
   add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function
-    -fno-omit-frame-pointer)
+    -fno-sanitize-recover=all -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS)
   add_link_options(-fsanitize=fuzzer-no-link,address,undefined)
 elseif(HAKO_SANITIZE)
-  add_compile_options(-fsanitize=${HAKO_SANITIZE} -fno-omit-frame-pointer)
+  # A finding ends the program: one that goes on is one that nobody reads.
+  add_compile_options(-fsanitize=${HAKO_SANITIZE} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer -D_GLIBCXX_ASSERTIONS)
+  if(HAKO_SANITIZE MATCHES "undefined")
+    # Checks at every use of a pointer make up most of the code, and triple the time to compile it.
+    # What they would find traps anyway (null) or is AddressSanitizer's (sizes).
+    add_compile_options(-fno-sanitize=null,alignment,vptr,object-size,pointer-overflow)
+  endif()
+  if(HAKO_SANITIZE MATCHES "thread")
+    # Asio has fences beside its locks; ThreadSanitizer does not see them, and needs only the locks.
+    add_compile_options(-Wno-tsan)
+  endif()
   add_link_options(-fsanitize=${HAKO_SANITIZE})
+  add_library(hako_sanitizer_runtime OBJECT
+    "${CMAKE_SOURCE_DIR}/tests/support/sanitizer_runtime.cpp")
+  # The sanitizers call some of it before they are ready to look into anything.
+  target_compile_options(hako_sanitizer_runtime PRIVATE -fno-sanitize=all)
+  target_compile_definitions(hako_sanitizer_runtime PRIVATE
+    HAKO_SANITIZER_REPORT="${CMAKE_BINARY_DIR}/sanitizer-report.txt")
 else()
   add_compile_options(-fstack-protector-strong)
   if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
     add_compile_options(-D_FORTIFY_SOURCE=2)  # needs optimisation
   endif()
+endif()
+
+# How many times as long as usual tests may take.
+set(HAKO_PATIENCE 1)
+if(HAKO_SANITIZE)
+  set(HAKO_PATIENCE 6)
 endif()
 
 find_package(PkgConfig REQUIRED)

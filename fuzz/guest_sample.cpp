@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "api/metrics.h"
+#include "api/sample.h"
 
 namespace {
 

@@ -97,11 +97,14 @@ build_jobs() {
     print fit < 1 ? 1 : (fit < jobs ? fit : jobs) }' /proc/meminfo
 }
 
-# configure OPTION...: the release build tree, with these cache settings.
+# The preset that configure and build are for; its tree is build/$hako_preset.
+hako_preset=release
+
+# configure OPTION...: the build tree, with these cache settings.
 configure() {
-  local log=$hako_root/build/configure.log
+  local log=$hako_root/build/configure-$hako_preset.log
   mkdir -p -- "${log%/*}"
-  (cd -- "$hako_root" && cmake --preset release "$@" >"$log" 2>&1) || {
+  (cd -- "$hako_root" && cmake --preset "$hako_preset" "$@" >"$log" 2>&1) || {
     tail -n 30 -- "$log" >&2
     die "cmake failed (the end of its output is above)"
   }
@@ -109,7 +112,7 @@ configure() {
 
 # build TARGET...
 build() {
-  with_progress cmake --build "$hako_root/build/release" -j "$(build_jobs)" --target "$@" ||
+  with_progress cmake --build "$hako_root/build/$hako_preset" -j "$(build_jobs)" --target "$@" ||
     die "the build failed"
 }
 

@@ -149,6 +149,11 @@ std::optional<std::vector<std::string>> FieldReader::text_list(std::string_view 
            "must be a string of at most " + std::to_string(longest) + " bytes");
       return std::nullopt;
     }
+    if (view(*text).find('\0') != std::string_view::npos) {
+      fail(std::string(name) + "[" + std::to_string(texts.size()) + "]",
+           "must not hold a NUL character");
+      return std::nullopt;
+    }
     texts.emplace_back(view(*text));
   }
   return texts;

@@ -7,7 +7,7 @@ namespace hako::api {
 namespace json = boost::json;
 namespace {
 
-constexpr size_t kLongestWord = 256;
+constexpr size_t kLongestManifestWord = 256;
 /// Sums of so many of these do not overflow: a manifest of 8 MiB holds fewer than 2^20 layers.
 constexpr int64_t kLargestLayer = int64_t(1) << 42;
 
@@ -16,12 +16,12 @@ Result<ImageManifest> find_ours(const json::array& list) {
     const json::object* entry = each.if_object();
     if (!entry) continue;
     FieldReader reader(*entry);
-    std::string digest = reader.text("digest", kLongestWord).value_or("");
+    std::string digest = reader.text("digest", kLongestManifestWord).value_or("");
     const json::object* platform = reader.object("platform");
     if (!platform || !is_image_digest(digest)) continue;
     FieldReader inner(*platform);
-    if (inner.text("os", kLongestWord) != "linux") continue;
-    if (inner.text("architecture", kLongestWord) != "amd64") continue;
+    if (inner.text("os", kLongestManifestWord) != "linux") continue;
+    if (inner.text("architecture", kLongestManifestWord) != "amd64") continue;
     ImageManifest manifest;
     manifest.follow = std::move(digest);
     return manifest;

@@ -1,33 +1,19 @@
 // How much of its machine each sandbox uses, as its own daemon says.
 #pragma once
 
-#include <boost/json.hpp>
-
 #include <deque>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "api/sample.h"
 #include "base/async/task_group.h"
 #include "base/async/turn_queue.h"
 #include "config/config.h"
 #include "store/async_store.h"
 
 namespace hako::api {
-
-/// One look at a sandbox. Sizes in bytes; the time is this server's.
-struct Sample {
-  int64_t time_ms = 0;
-  int64_t cpu_count = 0;
-  double cpu_used_pct = 0;  ///< of all CPUs together, 0 to 100
-  int64_t mem_used = 0, mem_total = 0, mem_cache = 0;
-  int64_t disk_used = 0, disk_total = 0;
-};
-
-/// What the daemon answered to GET /metrics: hostile text. corrupted when it is not that.
-Result<Sample> parse_sample(std::string_view body, int64_t now_ms);
-boost::json::object sample_json(const Sample& sample);
 
 /// Keeps the last samples of each sandbox, in memory only. Thread: one executor.
 class Metrics {

@@ -14,7 +14,7 @@ namespace {
 /// Of before there were others: its disks keep their names.
 constexpr std::string_view kFirstTenant = "default";
 
-constexpr size_t kMostSteps = 256;
+constexpr size_t kMostRecipeSteps = 256;
 constexpr size_t kMostArguments = 512;
 constexpr size_t kLongestArgument = 64 << 10;
 constexpr size_t kLongestSource = 512;
@@ -127,8 +127,8 @@ Result<Recipe> parse_recipe(std::string_view body) {
   if (!recipe.from_template.empty() && !recipe.from_image.empty())
     reader.fail("fromImage", "and fromTemplate exclude each other");
   const json::array* steps = reader.array("steps");
-  if (steps && steps->size() > kMostSteps) {
-    reader.fail("steps", "must have at most " + std::to_string(kMostSteps) + " entries");
+  if (steps && steps->size() > kMostRecipeSteps) {
+    reader.fail("steps", "must have at most " + std::to_string(kMostRecipeSteps) + " entries");
     steps = nullptr;
   }
   for (size_t i = 0; steps && i < steps->size(); ++i) {

@@ -53,7 +53,6 @@ class LineReader {
   std::string buffer_;
   size_t begin_ = 0;  ///< of what has not been given out
   int64_t offset_;    ///< in the file, of the same
-  bool ended_ = false;
 };
 
 }  // namespace hako::audit

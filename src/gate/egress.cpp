@@ -68,7 +68,7 @@ void Egress::set_policy(const std::string& machine, std::string box,
   box_of(machine).set_policy(std::move(box), std::move(policy));
 }
 
-void Egress::remove(const std::string& machine) {
+void Egress::remove(std::string machine) {
   auto found = boxes_.find(machine);
   if (found == boxes_.end()) return;
   BoxRef box = std::move(found->second);

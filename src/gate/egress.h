@@ -18,7 +18,7 @@ class Egress {
   /// not allow have been reset when it returns.
   void set_policy(const std::string& machine, std::string box, policy::EgressPolicy policy);
   /// Resets all that is open, and takes no more.
-  void remove(const std::string& machine);
+  void remove(std::string machine);  // by value: it may name the entry that goes
 
   /// Sends records and resets what is idle, until cancelled; then ends everything.
   Task<void> run();

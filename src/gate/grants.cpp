@@ -14,9 +14,9 @@ namespace {
 
 constexpr size_t kShortestToken = 8;
 constexpr size_t kLongestToken = 128;
-constexpr size_t kLongestKey = 64;
+constexpr size_t kLongestGrantKey = 64;
 constexpr size_t kLongestPath = 4096;
-constexpr size_t kLongestUser = 256;
+constexpr size_t kLongestGrantUser = 256;
 constexpr size_t kLongestSignature = 64;
 
 constexpr std::string_view kTokenHeader = "X-Access-Token";
@@ -61,7 +61,7 @@ Result<Grant> parse_grant(const boost::json::value& value) {
   grant.token = std::move(*token);
   HAKO_TRY(auto key, wire::string_member(fields, "key"));
   grant.key = key.value_or("");
-  if (grant.key.size() > kLongestKey || !is_printable(grant.key)) return wrong("key is none");
+  if (grant.key.size() > kLongestGrantKey || !is_printable(grant.key)) return wrong("key is none");
   HAKO_TRY(grant.actions, parse_actions(fields));
   HAKO_TRY(auto expires, wire::int_member(fields, "expires_ms"));
   if (expires) grant.expires = from_unix_ms(*expires);
@@ -215,7 +215,7 @@ std::optional<SignedRequest> SignedRequest::of(const http::RequestHead& head) {
   std::string path = head.parameter("path").value_or("");
   std::string user = head.parameter("username").value_or("");
   // Many tokens may be tried: what none can have signed must not cost that.
-  if (path.size() > kLongestPath || user.size() > kLongestUser ||
+  if (path.size() > kLongestPath || user.size() > kLongestGrantUser ||
       signature->size() > kLongestSignature)
     return std::nullopt;
   SignedRequest request;

@@ -124,6 +124,7 @@ RangeKind parse_range(std::string_view header, uint64_t size, Range& range) {
   if (!first) {
     if (dash != 0) return RangeKind::whole;
     if (*last == 0) return RangeKind::unsatisfiable;
+    if (size == 0) return RangeKind::whole;  // of nothing there is no part to name
     range.length = std::min(*last, size);
     range.first = size - range.length;
     return RangeKind::part;

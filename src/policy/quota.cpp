@@ -4,6 +4,8 @@
 #include <array>
 #include <string>
 
+#include "policy/target_match.h"
+
 namespace hako::policy {
 namespace json = boost::json;
 namespace {
@@ -33,7 +35,7 @@ Result<Quota> quota_from(const json::object& object) {
     auto member = std::find_if(kMembers.begin(), kMembers.end(),
                                [&](const Member& each) { return text == each.name; });
     if (member == kMembers.end()) {
-      return Error(ErrorCode::invalid_argument, "quota: nobody here knows \"" + text + "\"");
+      return Error(ErrorCode::invalid_argument, "quota: nobody here knows " + in_quotes(text));
     }
     if (value.is_null()) continue;
     const int64_t* number = value.if_int64();

@@ -14,8 +14,8 @@ constexpr std::string_view kDockerHub = "docker.io";
 constexpr const char* kDockerHubHosts[] = {"registry-1.docker.io", "auth.docker.io",
                                            "production.cloudflare.docker.com",
                                            "production.cloudfront.docker.com",
-                                           "docker-images-prod.6aa30f8b08e16409b46e0173d6de2f56"
-                                           ".r2.cloudflarestorage.com"};
+                                           ("docker-images-prod.6aa30f8b08e16409b46e0173d6de2f56"
+                                            ".r2.cloudflarestorage.com")};
 
 struct Endpoint {
   std::string_view host;

@@ -58,14 +58,14 @@ std::optional<asio_ip::address> address_from(std::string_view text) {
 }
 
 /// The parts of a target's text.
-struct Parts {
+struct TargetParts {
   std::string_view host;    ///< without brackets
   std::string_view prefix;  ///< with its '/', or nothing
   std::string_view ports;   ///< with its ':', or nothing
 };
 
-std::optional<Parts> split(std::string_view text) {
-  Parts parts;
+std::optional<TargetParts> take_target_apart(std::string_view text) {
+  TargetParts parts;
   std::string_view rest;
   if (text.starts_with('[')) {
     size_t end = text.find(']');
@@ -131,7 +131,7 @@ Result<void> read_name(std::string_view text, std::string_view host, Target& tar
 }  // namespace
 
 Result<Target> parse_target(std::string_view text) {
-  auto parts = text.size() <= kLongestTarget ? split(text) : std::nullopt;
+  auto parts = text.size() <= kLongestTarget ? take_target_apart(text) : std::nullopt;
   if (!parts) return wrong_target(text, kNoTarget);
   Target target;
   if (auto address = address_from(parts->host)) {
