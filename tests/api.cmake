@@ -47,3 +47,5 @@ hako_test(api_limits_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_limits_test.cpp)
 hako_test(api_principal_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_principal_test.cpp)
+hako_test(api_either_test LABELS unit DEPENDS base
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_either_test.cpp)

@@ -14,8 +14,9 @@
 #include "api/either.h"
 #include "api/server.h"
 #include "api/template_builder.h"
-#include "api/tokens.h"
 #include "api/token_keys.h"
+#include "api/tokens.h"
+#include "base/async/lasting.h"
 #include "base/async/turn_queue.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -112,8 +113,8 @@ class Api {
       if (stored) stored = co_await egress_.take_over_old_tokens();
       if (stored) stored = co_await catalog_.fail_unfinished();
       if (stored) {
-        tasks.spawn("node link", node_.run());
-        tasks.spawn("reconcile", reconcile_now_and_then());
+        tasks.spawn("node link", lasting("node link", [this] { return node_.run(); }));
+        tasks.spawn("reconcile", lasting("reconcile", [this] { return reconcile_now_and_then(); }));
         tasks.spawn("certificate", certificate_.watch(options_.certificate_look));
         tasks.spawn("metrics", metrics_.run());
         tasks.spawn("audit", trail_.run());

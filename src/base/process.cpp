@@ -30,7 +30,10 @@ std::string ExitStatus::describe() const {
 Process::Process(asio::any_io_executor executor, pid_t pid, Fd pidfd, bool is_child)
     : pid_(pid),
       is_child_(is_child),
-      pidfd_(std::make_unique<asio::posix::stream_descriptor>(executor, pidfd.release())) {
+      pidfd_(std::make_unique<asio::posix::stream_descriptor>(executor)) {
+  pidfd_->assign(pidfd.get());
+  // Only now: a loop that does not take it throws, and it would be lost.
+  (void)pidfd.release();
   if (auto time = process_start_time(pid)) start_time_ = time.value();
 }
 
@@ -270,6 +273,24 @@ Result<void> outcome(const ChildFailure& failure, size_t bytes) {
   return Error::from_errno(failure.os_error, what);
 }
 
+Result<Process> watch(asio::any_io_executor executor, Child& child) {
+  try {
+    Process process(executor, child.pid, std::move(child.pidfd), true);
+    // Without it nobody would find the process again after a restart of ours. One that has ended, if
+    // only just, needs not be found.
+    auto began = process.start_time() == 0 ? process_start_time(child.pid) : process.start_time();
+    if (!began && began.error().code() != ErrorCode::not_found)
+      return Error(ErrorCode::unavailable,
+                   "read when process " + std::to_string(child.pid) + " began");
+    return Result<Process>(std::move(process));
+  } catch (const boost::system::system_error& refused) {
+    ::kill(child.pid, SIGKILL);
+    while (::waitpid(child.pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return Error::from_errno(refused.code().value(), "watch process");
+  }
+}
+
 }  // namespace
 
 Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, ChildSetup setup) {
@@ -279,9 +300,9 @@ Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, C
   do {
     n = ::read(child.failures.get(), &failure, sizeof failure);
   } while (n < 0 && errno == EINTR);
-  Process process(executor, child.pid, std::move(child.pidfd), true);
   auto started = outcome(failure, n < 0 ? 0 : static_cast<size_t>(n));
-  // The failed child is reaped with `process`.
+  // A child that failed is reaped with its process.
+  auto process = watch(executor, child);
   if (!started) return started.error().with_context(spec.path);
   return process;
 }
@@ -289,10 +310,15 @@ Result<Process> spawn(asio::any_io_executor executor, const ProcessSpec& spec, C
 Result<Process> start_spawning(asio::any_io_executor executor, const ProcessSpec& spec,
                                ChildSetup setup) {
   HAKO_TRY(auto child, fork_child(spec, setup));
-  Process process(executor, child.pid, std::move(child.pidfd), true);
-  process.failures_ =
-      std::make_unique<asio::posix::stream_descriptor>(executor, child.failures.release());
-  return process;
+  HAKO_TRY(auto process, watch(executor, child));
+  try {
+    process.failures_ =
+        std::make_unique<asio::posix::stream_descriptor>(executor, child.failures.get());
+    child.failures.release();
+  } catch (const boost::system::system_error& refused) {
+    return Error::from_errno(refused.code().value(), "watch a process's start");
+  }
+  return Result<Process>(std::move(process));
 }
 
 Task<Result<void>> Process::started() {

@@ -10,6 +10,7 @@
 #include <csignal>
 
 #include "base/log.h"
+#include "base/unfinished.h"
 
 namespace hako::cli {
 namespace {
@@ -19,7 +20,7 @@ constexpr std::chrono::seconds kGrace{20};
 constexpr std::chrono::milliseconds kFirstDelay{500};
 constexpr std::chrono::seconds kLongestDelay{10};
 /// A role that ran this long was well: its next end is a new story.
-constexpr std::chrono::seconds kWell{60};
+constexpr std::chrono::seconds kWell{10};
 
 /// The roles get no more of our environment than they need.
 std::vector<std::string> role_environment() {
@@ -158,6 +159,7 @@ Task<Result<void>> Supervisor::run() {
   HAKO_CO_TRY(lock_, open_file(config_.run_dir + "/up.lock", O_RDWR | O_CREAT, 0600));
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) < 0)
     co_return Error(ErrorCode::already_exists, "hako is running already on this machine");
+  remove_unfinished(state_path(config_));
   HAKO_CO_TRYV(co_await end_leftovers());
   for (const RoleState& role : state_.roles) {
     HAKO_CO_TRYV(bound_log(log_path(config_, role.name), kLogLimit));

@@ -52,7 +52,10 @@ double question_burst(const policy::EgressLimits& limits) {
 
 SharedSocket share(asio::any_io_executor executor, Fd socket) {
   if (!socket) return nullptr;
-  return std::make_shared<asio::posix::stream_descriptor>(executor, socket.release());
+  auto shared = std::make_shared<asio::posix::stream_descriptor>(executor);
+  shared->assign(socket.get());
+  (void)socket.release();  // only now: what is not taken must be closed
+  return shared;
 }
 
 void close_socket(SharedSocket& socket) {

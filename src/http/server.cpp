@@ -58,6 +58,16 @@ bool is_exhaustion(int os_error) {
 
 using detail::Seats;
 
+/// Nothing where the loop is too short of memory for another connection, which is then closed.
+std::optional<Stream> stream_of(const asio::any_io_executor& executor, Fd connection) {
+  try {
+    return make_stream(executor, std::move(connection));
+  } catch (const boost::system::system_error& refused) {
+    log_warn("connection_not_taken", {{"error", refused.code().message()}});
+    return std::nullopt;
+  }
+}
+
 Task<void> welcome_and_serve(std::shared_ptr<Seats::Seat> seat, Stream stream,
                              const Handler& handler, const ServerLimits& limits,
                              const Welcome& welcome) {
@@ -96,9 +106,10 @@ Task<void> accept_all(Fd listener, const Handler& handler, const ServerLimits& l
         continue;
       }
       watch_for_dead_peer(connection.get());
-      auto stream = make_stream(executor, std::move(connection));
+      auto stream = stream_of(executor, std::move(connection));
+      if (!stream) continue;
       auto seat = std::make_shared<Seats::Seat>(seats);
-      auto serving = welcome_and_serve(seat, std::move(stream), handler, limits, welcome);
+      auto serving = welcome_and_serve(seat, std::move(*stream), handler, limits, welcome);
       seat->is_of(connections.spawn("connection", std::move(serving)));
     } else if (os_error == EAGAIN) {
       co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);

@@ -40,7 +40,11 @@ Stream make_stream(asio::any_io_executor executor, Fd connected) {
     int on = 1;
     ::setsockopt(connected.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
-  return Stream(executor, asio::generic::stream_protocol(family, protocol), connected.release());
+  Stream stream(executor);
+  stream.assign(asio::generic::stream_protocol(family, protocol), connected.get());
+  // Only now: a loop that does not take it throws, and it would be lost.
+  (void)connected.release();
+  return stream;
 }
 
 Task<void> finish_sending(Stream& stream) {

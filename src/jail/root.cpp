@@ -49,7 +49,10 @@ struct Tree {
 
 Result<std::optional<Tree>> take_tree(const Shown& shown) {
   std::error_code failure;
-  if (!fs::exists(shown.path, failure)) return std::optional<Tree>();
+  bool exists = fs::exists(shown.path, failure);
+  // Not to be taken for missing: what is made without it is kept.
+  if (failure) return Error::from_errno(failure.value(), "look for " + shown.path);
+  if (!exists) return std::optional<Tree>();
   fs::path path(shown.path);
   fs::path parent = fs::canonical(path.parent_path(), failure);
   if (failure) return Error::from_errno(failure.value(), "find " + shown.path);
@@ -86,7 +89,10 @@ Result<void> copy_top_links(const std::string& root) {
   for (const char* name : {"bin", "sbin", "lib", "lib32", "lib64", "libx32"}) {
     std::error_code failure;
     auto link = fs::read_symlink(std::string("/") + name, failure);
-    if (failure) continue;
+    bool no_link =
+        failure == std::errc::invalid_argument || failure == std::errc::no_such_file_or_directory;
+    if (no_link) continue;
+    if (failure) return Error::from_errno(failure.value(), std::string("read /") + name);
     HAKO_TRYV(mounted(::symlink(link.c_str(), (root + "/" + name).c_str()),
                       std::string("make /") + name));
   }

@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,25 +16,36 @@ namespace {
 
 constexpr size_t kLongestList = 64 << 10;
 
+/// Whether the file has as much there.
+Result<bool> read_at(const Fd& file, void* to, size_t size, off_t at) {
+  ssize_t n = ::pread(file.get(), to, size, at);
+  if (n < 0) return Error::from_errno(errno, "read a VMM's program");
+  return n == static_cast<ssize_t>(size);
+}
+
 /// The loader that a program names; empty for one without (a static one, a script).
 Result<std::string> loader_of(const std::string& program) {
   HAKO_TRY(auto file, open_file(program, O_RDONLY));
   Elf64_Ehdr header{};
-  if (::pread(file.get(), &header, sizeof header, 0) != ssize_t(sizeof header)) return "";
+  HAKO_TRY(bool long_enough, read_at(file, &header, sizeof header, 0));
+  if (!long_enough) return "";
   if (std::string_view(reinterpret_cast<char*>(header.e_ident), SELFMAG) != ELFMAG) return "";
   for (int i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr part{};
     off_t at = static_cast<off_t>(header.e_phoff) + i * static_cast<off_t>(sizeof part);
-    if (::pread(file.get(), &part, sizeof part, at) != ssize_t(sizeof part)) return "";
+    HAKO_TRY(bool there, read_at(file, &part, sizeof part, at));
+    if (!there) return "";
     if (part.p_type != PT_INTERP) continue;
     std::string path(std::min<size_t>(part.p_filesz, PATH_MAX), '\0');
-    if (::pread(file.get(), path.data(), path.size(), static_cast<off_t>(part.p_offset)) < 1)
-      return "";
+    auto at_path = static_cast<off_t>(part.p_offset);
+    HAKO_TRY(bool whole, read_at(file, path.data(), path.size(), at_path));
+    if (!whole) return "";
     return path.substr(0, path.find('\0'));
   }
   return "";
 }
 
+/// Error also if it does not end well: what it said may then not be all.
 Result<std::string> output_of(asio::any_io_executor executor, const ProcessSpec& asked) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) < 0) return Error::from_errno(errno, "pipe");
@@ -47,9 +59,17 @@ Result<std::string> output_of(asio::any_io_executor executor, const ProcessSpec&
   for (ssize_t n; text.size() < kLongestList;) {
     n = ::read(reading.get(), buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
+    if (n < 0) return Error::from_errno(errno, "read what " + spec.path + " says");
+    if (n == 0) break;
     text.append(buffer, static_cast<size_t>(n));
   }
+  reading.reset();
+  siginfo_t ended{};
+  while (::waitid(P_PID, static_cast<id_t>(process.pid()), &ended, WEXITED | WNOWAIT) < 0 &&
+         errno == EINTR) {
+  }
+  if (ended.si_code != CLD_EXITED || ended.si_status != 0)
+    return Error(ErrorCode::unavailable, spec.path + " fails: " + text);
   return text;
 }
 
@@ -77,6 +97,9 @@ Result<std::vector<Shown>> files_of_vmm(asio::any_io_executor executor, const st
     HAKO_TRY(auto list,
              output_of(executor, {loader, {loader, "--list", program}, {"LC_ALL=C"}, {}}));
     auto paths = paths_in(list);
+    // The loader thinks it ends well with that, too.
+    if (list.find("=> not found") != std::string::npos)
+      return Error(ErrorCode::failed_precondition, program + " lacks libraries: " + list);
     if (paths.empty())
       return Error(ErrorCode::failed_precondition, loader + " lists no libraries of " + program);
     for (auto& path : paths) shown.push_back({path, Shown::As::program});

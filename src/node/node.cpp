@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <filesystem>
 
+#include "base/async/lasting.h"
 #include "base/encoding.h"
 #include "base/log.h"
 #include "config/listening.h"
@@ -16,6 +17,7 @@
 #include "jail/jail.h"
 #include "node/certificate.h"
 #include "node/kvm_trial.h"
+#include "node/machine_limits.h"
 #include "node/reconcile.h"
 #include "node/service.h"
 #include "node/stray_watch.h"
@@ -143,13 +145,13 @@ class Node {
  public:
   Node(const config::Config& config, asio::any_io_executor executor,
        std::unique_ptr<engine::Engine> engine, image::Image image, Fd empty_netns,
-       std::string trial)
+       std::string trial, std::optional<std::string> checkpoint_key)
       : config_(config),
         blocking_(kBlockingThreads),
         engine_(std::move(engine)),
         empty_netns_(std::move(empty_netns)),
-        slots_(executor, blocking_, config.run_dir + "/netns", config.max_boxes + kSpareSlots,
-               kSlotsReady),
+        slots_(executor, blocking_, config.run_dir + "/netns", slot_limits(config),
+               config.max_boxes + kSpareSlots, kSlotsReady),
         gate_([this](const std::string& machine,
                      int count) { return boxes_.open_sockets(machine, count); },
               [this](RecordKind kind, BoxRecords records) {
@@ -170,7 +172,9 @@ class Node {
         service_(context_, boxes_, templates_, checkpoints_),
         strays_(context_),
         trial_(std::move(trial)),
-        tasks_(executor) {}
+        tasks_(executor) {
+    context_.checkpoint_key = std::move(checkpoint_key);
+  }
 
   Task<Result<NodeEnd>> run(Leftovers leftovers) {
     HAKO_CO_TRYV(templates_.load());
@@ -189,16 +193,19 @@ class Node {
     // What the boxes stand on is known now, and stays.
     co_await checkpoints_.load();
     boxes_.start();
-    tasks_.spawn("watch for strays", strays_.run());
-    tasks_.spawn("watch certificate", certificate_.watch());
+    tasks_.spawn("watch for strays", lasting("watch for strays", [this] { return strays_.run(); }));
+    tasks_.spawn("watch certificate",
+                 lasting("watch certificate", [this] { return certificate_.watch(); }));
     std::function<Task<void>(Fd, uid_t)> serve_api = [this](Fd connection, uid_t) {
       return service_.serve(std::move(connection));
     };
     std::function<Task<void>(Fd, uid_t)> serve_gate = [this](Fd connection, uid_t) {
       return gate_.serve(std::move(connection));
     };
-    tasks_.spawn("serve gate", rpc::accept_peers(std::move(gate_socket), {config_.gate_uid},
-                                                 std::move(serve_gate)));
+    // Nobody reaches a node that does not listen; started again it finds its boxes.
+    auto to_gate =
+        rpc::accept_peers(std::move(gate_socket), {config_.gate_uid}, std::move(serve_gate));
+    tasks_.spawn("serve gate", vital("serve gate", std::move(to_gate)));
     if (!trial_.empty()) {
       bool cancelled = co_await wait_for_gate();
       Result<bool> proved = true;
@@ -210,11 +217,13 @@ class Node {
         co_return cancelled ? NodeEnd::stopped : NodeEnd::start_again;
       }
     }
-    tasks_.spawn("serve api",
-                 rpc::accept_peers(std::move(api_socket), {config_.api_uid}, std::move(serve_api)));
+    auto to_api = rpc::accept_peers(std::move(api_socket), {config_.api_uid}, std::move(serve_api));
+    tasks_.spawn("serve api", vital("serve api", std::move(to_api)));
     // Built templates get a pool once they are used; see Boxes::create().
     const std::string& first = config_.default_template;
-    tasks_.spawn("open pool of " + first, boxes_.keep_pool_open(first));
+    tasks_.spawn("open pool of " + first, lasting("open pool of " + first, [this, first] {
+                   return boxes_.keep_pool_open(first);
+                 }));
     log_info("node_started", {{"isolation", engine::to_string(engine_->fingerprint().isolation)},
                               {"reason", engine_->accel_reason()},
                               {"adopted", boxes_.list().size()}});
@@ -341,10 +350,11 @@ Task<Result<NodeEnd>> run_node(const config::Config& config) {
   auto reachable = policy::may_listen(gate);
   if (!reachable.allowed)
     co_return Error(ErrorCode::permission_denied, "[gate] address: " + reachable.explanation());
+  HAKO_CO_TRY(auto checkpoint_key, read_checkpoint_key(config.checkpoint_key_file));
   HAKO_CO_TRY(auto netns, network::empty_namespace(config.run_dir + "/netns/empty"));
   HAKO_CO_TRY(auto leftovers, sweep(config, true));
   Node node(config, executor, std::move(engine), std::move(image), std::move(netns),
-            std::move(trial));
+            std::move(trial), std::move(checkpoint_key));
   co_return co_await node.run(std::move(leftovers));
 }
 

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "base/unfinished.h"
 #include "node/shares.h"
 #include "node/traces.h"
 
@@ -11,20 +12,24 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool runs(const engine::MachineRecord& vmm) {
+Result<bool> runs(const engine::MachineRecord& vmm) {
   if (vmm.pid <= 0) return false;
   auto start = process_start_time(vmm.pid);
+  if (!start && start.error().code() != ErrorCode::not_found) return start.error();
   return start && start.value() == vmm.start_time;
 }
 
 /// The boxes among the machines that were written down, if their VMM still runs.
-std::vector<VmRecord> living_boxes(const std::string& vm_dir, const Traces& traces) {
+Result<std::vector<VmRecord>> living_boxes(const std::string& vm_dir, const Traces& traces) {
   std::vector<VmRecord> boxes;
   for (const std::string& folder : traces.folders) {
     auto text = read_file(vm_dir + "/" + folder + "/record.json");
-    auto record = text ? parse_record(text.value()) : Result<VmRecord>(text.error());
-    if (record && record.value().state == VmState::box && runs(record.value().vmm))
-      boxes.push_back(std::move(record).value());
+    if (!text && text.error().code() != ErrorCode::not_found) return text.error();
+    if (!text) continue;
+    auto record = parse_record(text.value());
+    if (!record || record.value().state != VmState::box) continue;
+    HAKO_TRY(bool running, runs(record.value().vmm));
+    if (running) boxes.push_back(std::move(record).value());
   }
   // Where a box had moved to another machine, the one that it left may still have been there.
   std::set<std::string> left;
@@ -37,15 +42,18 @@ std::vector<VmRecord> living_boxes(const std::string& vm_dir, const Traces& trac
 
 Result<Leftovers> sweep(const config::Config& config, bool keep_boxes) {
   std::string vm_dir = config.state_dir + "/node/vms";
-  Traces traces = find_traces(config);
+  HAKO_TRY(auto traces, find_traces(config));
   Leftovers left;
-  if (keep_boxes) left.boxes = living_boxes(vm_dir, traces);
+  if (keep_boxes) {
+    HAKO_TRY(left.boxes, living_boxes(vm_dir, traces));
+  }
   std::set<pid_t> kept_pids;
   std::set<std::string> kept_machines;
   for (const VmRecord& box : left.boxes) {
     kept_pids.insert(box.vmm.pid);
     kept_machines.insert(box.machine);
     left.slots.insert(box.slot);
+    remove_unfinished(vm_dir + "/" + box.machine + "/record.json");
   }
 
   int killed = 0;

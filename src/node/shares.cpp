@@ -99,6 +99,31 @@ void Shares::leave(const std::string& machine) {
   if (!removed) warn("share_not_removed", machine, removed.error());
 }
 
+int Shares::sweep(const std::set<std::string>& machines) {
+  std::lock_guard lock(mutex_);
+  if (!tree_) return 0;
+  int removed = 0;
+  std::set<std::string> suspects;
+  // Once is not enough: `machines` are those of a moment ago.
+  auto remove = [&](const std::string& group) {
+    suspects.insert(group);
+    if (!suspects_.contains(group) || !tree_->remove(group)) return;
+    suspects.erase(group);
+    ++removed;
+  };
+  for (const std::string& tenant : tree_->below("")) {
+    if (!tenant.starts_with(kTenantPrefix)) continue;
+    for (const std::string& box : tree_->below(tenant)) {
+      if (!box.starts_with(kBoxPrefix)) continue;
+      std::string machine = box.substr(sizeof kBoxPrefix - 1);
+      if (!machines.contains(machine)) remove(tenant + "/" + box);
+    }
+    if (tree_->below(tenant).empty() && tree_->remove(tenant)) ++removed;
+  }
+  suspects_ = std::move(suspects);
+  return removed;
+}
+
 void Shares::close() {
   std::lock_guard lock(mutex_);
   if (!tree_) return;

@@ -29,6 +29,9 @@ class Shares {
   void move(const std::string& machine, const std::string& tenant, pid_t pid);
   /// The VMM has ended. Removes its group, and with the tenant's last one the tenant's.
   void leave(const std::string& machine);
+  /// Removes the groups of machines that are not among `machines`, this time and the time before,
+  /// as far as they hold no processes, and counts them.
+  int sweep(const std::set<std::string>& machines);
   /// Removes what holds no processes.
   void close();
 
@@ -39,6 +42,7 @@ class Shares {
   std::mutex mutex_;
   std::optional<jail::CgroupTree> tree_;
   std::map<std::string, std::string> tenants_;  ///< of machines that have a group
+  std::set<std::string> suspects_;  ///< groups that were nobody's when it was last swept
 };
 
 /// Removes the groups that earlier runs left, all but those of `kept` machines, and counts them.

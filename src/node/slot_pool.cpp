@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/async/lasting.h"
 #include "base/log.h"
 
 namespace hako::node {
@@ -16,7 +17,7 @@ SlotPool::SlotPool(asio::any_io_executor executor, asio::thread_pool& blocking,
 
 void SlotPool::start(const std::set<int>& taken) {
   used_ = taken;
-  tasks_.spawn("keep slots ready", keep_ready());
+  tasks_.spawn("keep slots ready", lasting("keep slots ready", [this] { return keep_ready(); }));
 }
 
 Task<void> SlotPool::stop() {

@@ -55,17 +55,29 @@ Task<void> StrayWatch::run() {
   for (;;) {
     co_await sleep_for(kLookEvery);
     co_await look();
+    co_await sweep_shares_of_nobody();
   }
 }
 
+Task<void> StrayWatch::sweep_shares_of_nobody() {
+  std::set<std::string> machines;
+  for (const auto& [machine, vm] : context_.machines) machines.insert(machine);
+  auto work = [&shares = context_.shares, machines = std::move(machines)] {
+    return shares.sweep(machines);
+  };
+  int removed = co_await run_blocking(context_.blocking, work);
+  if (removed > 0) log_warn("strays_removed", {{"shares", removed}});
+}
+
 Task<void> StrayWatch::look() {
-  auto see = [&config = context_.config] {
-    Traces traces = find_traces(config);
+  auto see = [&config = context_.config]() -> Result<Traces> {
+    HAKO_TRY(auto traces, find_traces(config));
     std::erase_if(traces.unfinished, [](const std::string& path) { return !is_abandoned(path); });
     return traces;
   };
-  Traces traces = co_await run_blocking(context_.blocking, see);
-  Traces ownerless = without_owner(std::move(traces));
+  auto traces = co_await run_blocking(context_.blocking, see);
+  if (!traces) co_return;  // the next look may be luckier
+  Traces ownerless = without_owner(std::move(traces).value());
   Traces strays = in_both(ownerless, suspects_);
   suspects_ = std::move(ownerless);
   if (!empty(strays)) co_await remove(std::move(strays));

@@ -42,32 +42,36 @@ std::optional<int> slot_of(const config::Config& config, pid_t pid) {
   return static_cast<int>(uid - config.vmm_uid_base);
 }
 
-std::set<std::string> names_in(const std::string& folder) {
+/// None where there is no such folder.
+Result<std::set<std::string>> names_in(const std::string& folder) {
   std::set<std::string> names;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error))
-    names.insert(entry.path().filename());
+  fs::directory_iterator entry(folder, error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error))
+    names.insert(entry->path().filename());
+  if (error && error != std::errc::no_such_file_or_directory)
+    return Error::from_errno(error.value(), "list " + folder);
   return names;
 }
 
 }  // namespace
 
-Traces find_traces(const config::Config& config) {
+Result<Traces> find_traces(const config::Config& config) {
   Traces traces;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator("/proc", error)) {
-    std::string name = entry.path().filename();
+  HAKO_TRY(auto processes, names_in("/proc"));
+  for (const std::string& name : processes) {
     pid_t pid = 0;
     auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), pid);
     if (problem != std::errc() || end != name.data() + name.size()) continue;
     if (auto slot = slot_of(config, pid)) traces.processes.push_back({pid, *slot});
   }
-  traces.folders = names_in(config.state_dir + "/node/vms");
-  traces.sockets = names_in(config.run_dir + "/vmm");
-  if (auto slots = network::list_slots(config.run_dir + "/netns")) traces.slots = slots.value();
+  HAKO_TRY(traces.folders, names_in(config.state_dir + "/node/vms"));
+  HAKO_TRY(traces.sockets, names_in(config.run_dir + "/vmm"));
+  HAKO_TRY(traces.slots, network::list_slots(config.run_dir + "/netns"));
   for (const char* folder : {"snapshots", "templates", "roots", "layers", "checkpoints", "bases"}) {
     std::string path = config.state_dir + "/node/" + folder;
-    for (const std::string& name : names_in(path))
+    HAKO_TRY(auto names, names_in(path));
+    for (const std::string& name : names)
       if (name.starts_with(".")) traces.unfinished.push_back(path + "/" + name);
   }
   return traces;

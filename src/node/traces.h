@@ -26,7 +26,9 @@ struct Traces {
   /// Of makings that were cut short, below <state>/node; paths. Whole ones have no dot in front.
   std::vector<std::string> unfinished;
 };
-Traces find_traces(const config::Config& config);
+/// Error: that of the first place that could not be looked at. What cannot be seen is not known to
+/// be gone.
+Result<Traces> find_traces(const config::Config& config);
 
 /// Whether this process, by now, runs under the uid of that slot.
 bool is_vmm(const config::Config& config, const VmmProcess& process);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "jail/jail.h"
+#include "node/machine_limits.h"
 
 namespace hako::node {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 /// Sockets the gate gets with each machine: one for our own calls, and a few for the first users.
 constexpr int kFirstSockets = 4;
 constexpr int kAdoptAgain = 5;
+constexpr auto kAdoptPause = std::chrono::milliseconds(200);
 constexpr auto kIdentifyTime = std::chrono::seconds(10);
 
 Result<Fd> copy_disk(int source, const std::string& to) {
@@ -79,7 +81,8 @@ Task<Result<std::unique_ptr<Vm>>> Vm::prepare(Context& context, VmRecord record,
     std::filesystem::create_directory(raw->folder(), error);
     if (error) return Error::from_errno(error.value(), "create " + raw->folder());
     HAKO_TRYV(raw->write_record());
-    raw->doors_ = raw->context_.shares.enter(raw->record_.machine, raw->record_.tenant);
+    raw->doors_ = raw->context_.shares.enter(raw->record_.machine, raw->record_.tenant,
+                                             raw->record_.size);
     return copy_disk(disk, raw->folder() + "/scratch.raw");
   };
   auto scratch = co_await run_blocking(context.blocking, work);
@@ -101,6 +104,7 @@ Result<engine::MachineDevices> Vm::devices(int rootfs, Fd& own_rootfs, Fd& tap) 
   devices.scratch = scratch_.get();
   devices.tap = tap.get();
   devices.mac = network::kGuestMac;
+  devices.disk_rate = disk_rate(context_.config);
   jail::VmmJail jail;
   jail.uid = context_.config.vmm_uid_base + static_cast<uint32_t>(slot_.number);
   jail.gid = jail.uid;
@@ -260,29 +264,31 @@ Task<Result<std::unique_ptr<Vm>>> Vm::adopt(Context& context, VmRecord record) {
   std::unique_ptr<Vm> vm(new Vm(context, std::move(record)));
   vm->slot_.number = vm->record_.slot;
   vm->stands_still_ = true;
-  Result<void> done = ok();
-  // A VMM on a busy host may be slow to answer; that is no reason to lose its box.
-  auto machine = co_await context.engine.adopt(vm->record_.vmm);
+  Result<void> done = co_await vm->find_again();
+  // A busy host may let a VMM answer late, or be short of something for a moment: no reason to lose
+  // a box. That its VMM has ended is one.
   for (int again = 0; again < kAdoptAgain; ++again) {
-    if (machine || machine.error().code() != ErrorCode::timed_out) break;
-    machine = co_await context.engine.adopt(vm->record_.vmm);
-  }
-  if (machine)
-    vm->machine_ = std::move(machine).value();
-  else
-    done = machine.error();
-  if (done) {
-    auto slot = context.slots.open(vm->record_.slot);
-    if (slot)
-      vm->slot_ = std::move(slot).value();
-    else
-      done = slot.error();
+    if (done || done.error().code() == ErrorCode::not_found) break;
+    co_await sleep_for(kAdoptPause);
+    done = co_await vm->find_again();
   }
   if (!done) {
     co_await vm->destroy();
     co_return done.error().with_context("find machine " + vm->record_.machine + " again");
   }
   co_return std::move(vm);
+}
+
+Task<Result<void>> Vm::find_again() {
+  if (!machine_) {
+    auto machine = co_await context_.engine.adopt(record_.vmm);
+    if (!machine) co_return machine.error();
+    machine_ = std::move(machine).value();
+  }
+  auto slot = context_.slots.open(record_.slot);
+  if (!slot) co_return slot.error();
+  slot_ = std::move(slot).value();
+  co_return ok();
 }
 
 Task<Result<void>> Vm::announce() {
@@ -323,10 +329,15 @@ Task<void> Vm::take_share() {
   auto turn = co_await sharing_.take();
   if (!machine_) co_return;
   auto work = [this] {
-    context_.shares.move(record_.machine, record_.tenant, record_.vmm.pid);
+    context_.shares.move(record_.machine, record_.tenant, record_.vmm.pid, record_.size);
     return true;
   };
   co_await run_blocking(context_.blocking, work);
+}
+
+Task<std::optional<std::string>> Vm::out_of_memory() {
+  auto work = [this] { return context_.shares.out_of_memory(record_.machine); };
+  co_return co_await run_blocking(context_.blocking, work);
 }
 
 Task<void> Vm::destroy() {
@@ -366,6 +377,12 @@ Task<Result<BoxState>> Vm::stop_and_take_state(bool memory) {
   // Before anything stands still: this may have to wait for the file system.
   HAKO_CO_TRY(state.disk, unnamed_file(context_.checkpoint_dir()));
   HAKO_CO_TRY(auto scratch, open_file(folder() + "/scratch.raw", O_RDONLY));
+  // Else the VMM would wait for the disk when it is to stop.
+  auto flush = [&scratch]() -> Result<void> {
+    if (::fdatasync(scratch.get()) < 0) return Error::from_errno(errno, "sync a scratch disk");
+    return ok();
+  };
+  HAKO_CO_TRYV(co_await run_blocking(context_.blocking, flush));
   stands_still_ = true;
   HAKO_CO_TRYV(co_await context_.gate.freeze(record_.machine));
   engine::PausedWork copy = [&]() -> Result<void> {
@@ -386,7 +403,9 @@ Task<Result<BoxState>> Vm::stop_and_take_state(bool memory) {
 
 Task<Result<void>> Vm::go_on() {
   HAKO_CO_TRYV(co_await machine_->resume());
-  HAKO_CO_TRYV(co_await context_.gate.thaw(record_.machine));
+  auto thawed = co_await context_.gate.thaw(record_.machine);
+  // A guest from before there was this has stopped nothing.
+  if (!thawed && thawed.error().code() != ErrorCode::unsupported) co_return thawed.error();
   stands_still_ = false;
   co_return ok();
 }

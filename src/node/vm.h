@@ -95,6 +95,8 @@ class Vm {
                                                  Bases::Base base, const engine::Checkpoint* over,
                                                  int disk);
   static Task<Result<std::unique_ptr<Vm>>> prepare(Context& context, VmRecord record, int disk);
+  /// What an earlier run left of this machine: its VMM, its slot.
+  Task<Result<void>> find_again();
   Result<engine::MachineDevices> devices(int rootfs, Fd& own_rootfs, Fd& tap);
   std::string folder() const { return context_.vm_dir() + "/" + record_.machine; }
   Result<void> write_record();

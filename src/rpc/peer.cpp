@@ -114,7 +114,8 @@ struct Peer::Impl {
       : executor(executor), socket(executor), tasks(executor) {
     int flags = ::fcntl(connection.get(), F_GETFL);
     ::fcntl(connection.get(), F_SETFL, flags | O_NONBLOCK);
-    socket.assign(connection.release());
+    socket.assign(connection.get());
+    (void)connection.release();  // only now: what is not taken must be closed
   }
 
   void close();

@@ -20,6 +20,8 @@ FAULTS = [
     ("mount", "EPERM"), ("umount2", "EBUSY"), ("unlink", "EBUSY"), ("unlinkat", "EBUSY"),
     ("pidfd_open", "EMFILE"), ("pidfd_send_signal", "EPERM"), ("memfd_create", "EMFILE"),
     ("mmap", "ENOMEM"), ("epoll_ctl", "ENOMEM"), ("fcntl", "EMFILE"), ("dup2", "EMFILE"),
+    ("fsync", "EIO"), ("fdatasync", "ENOSPC"), ("read", "EIO"), ("pread64", "EIO"),
+    ("getdents64", "EIO"), ("accept4", "EMFILE"), ("recvfrom", "ECONNRESET"), ("epoll_wait", "EINTR"),
     ("setresuid", "EAGAIN"), ("setresgid", "EAGAIN"), ("prctl", "EINVAL"), ("chroot", "EPERM"),
     ("pivot_root", "EPERM"), ("setrlimit", "EPERM"), ("prlimit64", "EPERM"), ("capset", "EPERM"),
 ]
@@ -65,20 +67,32 @@ class Strace:
             return file.read()
 
 
-def count_calls(pid, action):
-    """How often each call was made, by the task that made it most, while `action` ran."""
+def count_calls(pid, action, without=()):
+    """How often each call was made, by the task that made it most, while `action` ran. `without`:
+    tasks that are not looked at."""
     with Strace(pid) as trace:
         action()
         time.sleep(0.3)
     counts = collections.Counter()
     for line in trace.text().splitlines():
         match = re.match(r"(\d+)\s+(?:<\.\.\. )?([a-z0-9_]+)[( ]", line)
-        if match and "resumed" not in line:
+        if match and "resumed" not in line and int(match.group(1)) not in without:
             counts[match.group(1), match.group(2)] += 1
     most = collections.Counter()
     for (_, call), number in counts.items():
         most[call] = max(most[call], number)
     return most
+
+
+def choose(counts, random, number):
+    """`number` places out of all that `counts` has, as (call, error, nth): of each fault the first,
+    and then any. And how many places there are."""
+    places = [(call, error, nth) for call, error in FAULTS for nth in range(1, counts[call] + 1)]
+    first = [place for place in places if place[2] == 1]
+    rest = [place for place in places if place[2] != 1]
+    if number < len(first):
+        return random.sample(first, number), len(places)
+    return first + random.sample(rest, min(len(rest), number - len(first))), len(places)
 
 
 def injected(pid, call, error, nth):

@@ -3,13 +3,17 @@
 Judged from outside: from the kernel, the disk and the database, not from what hako says of itself.
 """
 
+import collections
+import hashlib
 import json
 import os
 import sqlite3
 import subprocess
+import time
 
+# A box is ended within a second of its time; a node that is away looks again when it is back.
+LATE_SECONDS = 15
 SPARE_SLOTS = 4  # namespaces that the node keeps ready (kSlotsReady in src/node/node.cpp)
-ROLES = ("node", "gate", "api")
 
 
 def _records(hako):
@@ -23,6 +27,14 @@ def _records(hako):
         except (OSError, ValueError):
             found[folder] = None
     return found
+
+
+def box_of(hako, pid):
+    """The box that has this VMM, by the node's records; nothing if it is nobody's."""
+    for record in _records(hako).values():
+        if record and record["pid"] == pid and record["box"]:
+            return record["box"]
+    return None
 
 
 def _own_pids(hako):
@@ -95,31 +107,37 @@ def _unfinished(hako):
     for folder in ("snapshots", "templates", "roots", "layers"):
         path = os.path.join(hako.state, "node", folder)
         found += [os.path.join(folder, n) for n in os.listdir(path) if n.startswith(".")]
-    for path, _, names in os.walk(hako.state):
-        found += [os.path.join(path, n) for n in names if n.endswith(".tmp") or ".tmp." in n]
+    for top in (hako.state, hako.run_dir):
+        for path, _, names in os.walk(top):
+            found += [os.path.join(path, n) for n in names if n.endswith(".tmp") or ".tmp-" in n]
     return found
 
 
-def _cgroups(hako):
-    """Control groups of this hako that hold no process and are no one's, over all hierarchies."""
-    marks = {os.path.basename(hako.run_dir)}
+def cgroup_trees(hako):
+    """This hako's folder in each hierarchy of control groups, as src/node/shares.cpp names it."""
+    name = hashlib.sha256(os.path.realpath(hako.run_dir).encode()).hexdigest()[:16]
+    with open("/proc/self/mountinfo") as file:
+        mounts = [line.split()[4] for line in file
+                  if line.split(" - ")[1].split()[0] in ("cgroup", "cgroup2")]
+    trees = [os.path.join(mount, "hako", name) for mount in mounts]
+    return [tree for tree in trees if os.path.isdir(tree)]
+
+
+def _cgroups(hako, machines):
+    """Control groups of machines that are not there, and of tenants that have none."""
     found = []
-    for root, folders, _ in os.walk("/sys/fs/cgroup"):
-        for folder in list(folders):
-            path = os.path.join(root, folder)
-            if not any(mark in path for mark in marks):
-                continue
-            if folder.startswith("box-") and not _holds_processes(path):
-                found.append(path)
+    for tree in cgroup_trees(hako):
+        for tenant in _groups_in(tree, "tenant-"):
+            boxes = _groups_in(tenant, "box-")
+            found += [b for b in boxes if os.path.basename(b)[len("box-"):] not in machines]
+            if not boxes:
+                found.append(tenant)
     return found
 
 
-def _holds_processes(path):
-    try:
-        with open(os.path.join(path, "cgroup.procs")) as file:
-            return bool(file.read().strip())
-    except OSError:
-        return False
+def _groups_in(path, prefix):
+    return [entry.path for entry in os.scandir(path)
+            if entry.is_dir() and entry.name.startswith(prefix)]
 
 
 def orphans(hako):
@@ -153,7 +171,12 @@ def orphans(hako):
             lines.append(f"tap: slot {slot} has {links_in(hako, slot)}")
     lines += [f"mount: {mount}" for mount in _other_mounts(hako)]
     lines += [f"file: {name}" for name in _unfinished(hako)]
-    lines += [f"cgroup: {path}" for path in _cgroups(hako)]
+    lines += [f"cgroup: {path}" for path in _cgroups(hako, records)]
+    for folder, record in records.items():
+        if record and record["state"] == "box":
+            late = time.time() - record["ends_ms"] / 1000
+            if late > LATE_SECONDS:
+                lines.append(f"life: box {record['box']} of {folder} is {late:.0f} s late to end")
     pooled = [f for f, r in records.items() if r and r["state"] == "pooled"]
     if len(pooled) > hako.pool:
         lines.append(f"clone: {len(pooled)} are pooled, and the pool has {hako.pool} places")
@@ -164,6 +187,21 @@ def orphans(hako):
         elif state != "running":
             lines.append(f"row: sandbox {row} is {state} for ever")
     lines += [f"box: {box} has no row" for box in boxes - set(_sandbox_rows(hako))]
+    return lines
+
+
+def remains(hako):
+    """One line for each thing that is left of a hako which has been stopped with `hako down`, beside
+    its files of state."""
+    lines = [f"process: {pid} {words}" for pid, words in _processes_of(hako).items()]
+    lines += [f"process: VMM {pid}" for pid in hako.vmm_processes()]
+    lines += [f"folder: {name}" for name in hako.vm_folders()]
+    lines += [f"socket: {name}" for name in hako.control_sockets()]
+    with open("/proc/self/mountinfo") as file:
+        mounts = [line.split()[4] for line in file]
+    lines += [f"mount: {m}" for m in mounts if m.startswith((hako.run_dir + "/", hako.state + "/"))]
+    lines += [f"cgroup: {path}" for path in cgroup_trees(hako)]
+    lines += [f"file: {name}" for name in _unfinished(hako)]
     return lines
 
 
@@ -182,5 +220,14 @@ def _descends_from(pid, ancestors):
 
 
 def open_descriptors(hako, role):
-    """How many descriptors a role holds."""
-    return len(os.listdir(f"/proc/{hako.role(role)}/fd"))
+    """What a role holds open: descriptors by kind, as what they lead to has other numbers each
+    time."""
+    kinds = collections.Counter()
+    folder = f"/proc/{hako.role(role)}/fd"
+    for name in os.listdir(folder):
+        try:
+            target = os.readlink(os.path.join(folder, name))
+        except OSError:
+            continue
+        kinds[target.split(":")[0] if not target.startswith("/") else target.split("/")[1]] += 1
+    return kinds

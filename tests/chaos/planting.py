@@ -7,13 +7,17 @@ import sqlite3
 import subprocess
 import time
 
+from inventory import cgroup_trees
+
 
 class Planted:
-    """Plants on entry what `orphans()` must find and hako must remove; removes it on exit."""
+    """Plants what `orphans()` must find and hako must remove. What is never hako's own to remove it
+    takes away on exit."""
 
     def __init__(self, hako):
         self.hako = hako
         self.process = None
+        self.mount = os.path.join(hako.run_dir, "planted")
         self.folder = "m399-planted00"
         self.slot = 398
 
@@ -26,6 +30,7 @@ class Planted:
             "namespace": self._namespace(),
             "file": self._file(),
             "row": self._row(),
+            "cgroup": self._cgroup(),
         }
 
     def _process(self):
@@ -63,6 +68,42 @@ class Planted:
         os.utime(path, (old, old))
         return ".planted"
 
+    def _cgroup(self):
+        name = "box-m394-planted00"
+        trees = cgroup_trees(self.hako)
+        assert trees, "this hako has no control groups"
+        for tree in trees:
+            os.makedirs(os.path.join(tree, "tenant-planted", name))
+        return name
+
+    def what_nobody_else_makes(self):
+        """Kind -> word, of what hako itself cannot leave: a mount elsewhere than for its
+        namespaces, and a namespace with one link too many."""
+        os.mkdir(self.mount)
+        subprocess.run(["mount", "-t", "tmpfs", "planted", self.mount], check=True)
+        mounts = self.hako.slot_mounts()
+        subprocess.run(["nsenter", f"--net={mounts[0]}", "ip", "tuntap", "add", "planted", "mode",
+                        "tap"], check=True)
+        return {"mount": self.mount, "tap": "planted"}
+
+    def take_away_what_nobody_else_makes(self):
+        if os.path.ismount(self.mount):
+            subprocess.run(["umount", self.mount], check=True)
+            os.rmdir(self.mount)
+        for mount in self.hako.slot_mounts():
+            subprocess.run(["nsenter", f"--net={mount}", "ip", "link", "del", "planted"],
+                           check=False, stderr=subprocess.DEVNULL)
+
+    def extra_clone(self, machine):
+        """One clone more than the pool has places: that of a machine which is there already."""
+        return self._copy_record(machine, machine="m393-planted00", slot=393)
+
+    def late_box(self, machine):
+        """A box that should have ended an hour ago."""
+        return self._copy_record(machine, machine="m392-planted00", slot=392, state="box",
+                                 box="iplantedlate0000000",
+                                 ends_ms=int((time.time() - 3600) * 1000))
+
     def _row(self):
         """A sandbox of which the node knows nothing."""
         with sqlite3.connect(f"{self.hako.state}/api/hako.db") as database:
@@ -86,10 +127,14 @@ class Planted:
 
     def dead_record(self, machine):
         """A record of a machine whose VMM is no more and was never watched."""
-        source = os.path.join(self.hako.state, "node", "vms", machine, "record.json")
+        return self._copy_record(machine, machine="m395-planted00", slot=395,
+                                 box="iplanteddead0000000", pid=999999)
+
+    def _copy_record(self, of, **changes):
+        source = os.path.join(self.hako.state, "node", "vms", of, "record.json")
         with open(source) as file:
             record = json.load(file)
-        record.update(machine="m395-planted00", slot=395, box="iplanteddead0000000", pid=999999)
+        record.update(changes)
         folder = os.path.join(self.hako.state, "node", "vms", record["machine"])
         os.mkdir(folder)
         with open(os.path.join(folder, "record.json"), "w") as file:
@@ -100,6 +145,7 @@ class Planted:
         return self
 
     def __exit__(self, *_):
+        self.take_away_what_nobody_else_makes()
         if self.process:
             self.process.kill()
             self.process.wait()

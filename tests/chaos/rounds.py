@@ -5,20 +5,22 @@ its own VMM is killed. What is promised is there with its file after everything 
 what is not promised may be there or not, and nothing at all is without an owner.
 """
 
+import collections
 import concurrent.futures
 import json
-import os
 import random
-import signal
-import threading
 import time
 import urllib.error
 
-from inventory import orphans
+from inventory import box_of, orphans
+from violence import (LAUNCH_SECONDS, ROLES, Hunt, can_inject, failing_call, full_disk, kill,
+                      kill_everything, kill_role, later)
 
 # A box without a row may be one that is being made: the api gives it a minute, and looks once in
 # each.
 SETTLE_SECONDS = 180
+# A role that was killed is away for a moment; users come a little later then.
+PATIENCE_SECONDS = 3
 
 
 class Broken(AssertionError):
@@ -36,33 +38,53 @@ class Chaos:
         self.most_boxes = most_boxes
         self.promised = {}  # box -> the text in its file
         self.ended = set()  # those whose end was acknowledged
-        self.done = {}  # what was done, how often
+        self.done = collections.Counter()  # what was done, how often
+        self.met = collections.Counter()  # what came of it
+        self.seconds = collections.Counter()  # what took how long
         self.number = 0
 
-    def run(self, rounds, check_every=10):
+    def run(self, rounds, check_every=25):
+        actions = self._actions()
+        first = time.monotonic()
         for self.number in range(1, rounds + 1):
-            name, action = self.random.choice(self._actions())
-            self.done[name] = self.done.get(name, 0) + 1
+            name, action = self.random.choice(actions)
+            self.done[name] += 1
+            began = time.monotonic()
             action()
+            self.seconds[name] += time.monotonic() - began
             if self.number % check_every == 0:
                 self.check()
+            if self.number % 100 == 0:
+                print(f"\n{self.number} rounds, {time.monotonic() - first:.0f} s: "
+                      f"{dict(self.met)}", flush=True)
         self.check()
 
     def _actions(self):
-        calm = [("create", self.create), ("create", self.create), ("create", self.create),
-                ("creates at once", self.create_several),
-                ("exec", self.exec), ("exec", self.exec), ("write", self.write),
-                ("destroy", self.destroy), ("destroy", self.destroy),
-                ("short life", self.create_short)]
-        violent = [("kill gate", lambda: self.kill_role("gate")),
-                   ("kill node", lambda: self.kill_role("node")),
-                   ("kill api", lambda: self.kill_role("api")),
+        calm = [("create", self.create)] * 4 + [("creates at once", self.create_several)] * 2 + [
+            ("exec", self.exec), ("exec", self.exec), ("write", self.write), ("write", self.write),
+            ("destroy", self.destroy), ("destroy", self.destroy),
+            ("short life", self.create_short)]
+        violent = [("kill gate", lambda: kill_role(self.hako, "gate")),
+                   ("kill node", lambda: kill_role(self.hako, "node")),
+                   ("kill api", lambda: kill_role(self.hako, "api")),
                    ("kill all roles", self.kill_all_roles),
+                   ("kill everything", lambda: kill_everything(self.hako)),
                    ("kill a role during creates", self.kill_role_during_creates),
                    ("kill a role during destroys", self.kill_role_during_destroys),
                    ("kill VMM", self.kill_vmm),
-                   ("kill VMM in the making", self.kill_young_vmm)]
+                   ("kill a launcher", lambda: self.kill_launch(0)),
+                   ("kill VMM in the making",
+                    lambda: self.kill_launch(self.random.random() * LAUNCH_SECONDS)),
+                   ("kill a role at a launch", self.kill_role_at_launch),
+                   ("disk full", self.fill_disk)]
+        if can_inject():
+            violent.append(("failing call", self.fail_call))
         return calm + violent
+
+    def summary(self):
+        """What was done, what came of it, and what took how long."""
+        return json.dumps({"done": self.done, "met": self.met,
+                           "seconds": {k: round(v, 1) for k, v in self.seconds.items()}})
 
     # What users do. While roles are being killed any of it may fail; it must then not count.
 
@@ -73,8 +95,10 @@ class Chaos:
             return 0, None, None  # no answer
 
     def create(self, timeout=3600):
+        self._await(PATIENCE_SECONDS)
         status, _, sandbox = self._request("POST", "/v2/sandboxes",
                                            {"templateID": "base", "timeout": timeout}, timeout=90)
+        self.met[f"create: {status or 'no answer'}"] += 1
         if status != 201:
             return None
         if timeout >= 3600:
@@ -96,7 +120,8 @@ class Chaos:
     def exec(self):
         box = self._any()
         if box:
-            self.hako.cli("exec", box, "--timeout", "20s", "--", "true", check=False)
+            done = self.hako.cli("exec", box, "--timeout", "20s", "--", "true", check=False)
+            self.met["exec: " + ("done" if done.returncode == 0 else "failed")] += 1
 
     def write(self):
         box = self._any()
@@ -107,8 +132,9 @@ class Chaos:
         before = self.promised[box]
         self.promised[box] = (before, text)
         done = self.hako.cli("exec", box, "--timeout", "20s", "--", "sh", "-c",
-                             f"echo {text} > /home/user/.new && mv /home/user/.new /home/user/mark",
-                             check=False)
+                             f"echo {text} > /home/user/.new && sync /home/user/.new && "
+                             "mv /home/user/.new /home/user/mark", check=False)
+        self.met["write: " + ("done" if done.returncode == 0 else "failed")] += 1
         if done.returncode == 0:
             self.promised[box] = text
 
@@ -117,48 +143,30 @@ class Chaos:
         if not box:
             return
         self.promised.pop(box, None)
-        if self._request("DELETE", f"/sandboxes/{box}")[0] == 204:
+        status = self._request("DELETE", f"/sandboxes/{box}")[0]
+        self.met[f"destroy: {status or 'no answer'}"] += 1
+        if status == 204:
             self.ended.add(box)
 
-    # What must not harm them.
-
-    def _pid(self, role):
-        try:
-            return self.hako.role(role)
-        except (OSError, ValueError, StopIteration):
-            return 0  # it is being started
-
-    def kill_role(self, role):
-        pid = self._pid(role)
-        if pid:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+    # What must not harm them, beside what users do.
 
     def kill_all_roles(self):
-        for role in ("api", "gate", "node"):
-            self.kill_role(role)
+        for role in ROLES:
+            kill_role(self.hako, role)
 
-    def _later(self, action):
+    def _kill_some_role_later(self):
         """At a random moment of what takes some 50 to 500 ms."""
-        timer = threading.Timer(self.random.random() * 0.5, action)
-        timer.start()
-        return timer
+        role = self.random.choice(ROLES)
+        return later(self.random.random() * 0.5, lambda: kill_role(self.hako, role))
 
     def kill_role_during_creates(self):
-        timer = self._later(lambda role=self.random.choice(("node", "gate", "api")):
-                            self.kill_role(role))
-        self.create_several()
-        timer.join()
+        with self._kill_some_role_later():
+            self.create_several()
 
     def kill_role_during_destroys(self):
-        victims = sorted(self.promised)[:3]
-        timer = self._later(lambda role=self.random.choice(("node", "gate", "api")):
-                            self.kill_role(role))
-        for box in victims:
-            self.destroy(box)
-        timer.join()
+        with self._kill_some_role_later():
+            for box in sorted(self.promised)[:3]:
+                self.destroy(box)
 
     def kill_vmm(self):
         box = self._any()
@@ -169,49 +177,67 @@ class Chaos:
         except (AssertionError, OSError, ValueError):
             return  # its record is being written
         self.promised.pop(box)
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
 
-    def kill_young_vmm(self):
-        """The first VMM that appears while a create is going on, whoever it is for."""
-        before = set(self.hako.vmm_processes())
-        made = threading.Event()
+    def kill_launch(self, delay):
+        """The process that the node starts next, so long after its fork, whoever it is for."""
+        hit = []
 
-        def hunt():
-            while not made.is_set():
-                young = set(self.hako.vmm_processes()) - before
-                if young:
-                    try:
-                        os.kill(min(young), signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
-                    return min(young)
-            return 0
+        def end(pid):
+            # Whose it was, if it was anybody's: lost by right, also if it is still acknowledged.
+            hit.append(box_of(self.hako, pid))
+            killed = kill(pid)
+            hit.append(box_of(self.hako, pid))
+            return killed
 
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            hunted = pool.submit(hunt)
-            box = self.create()
-            made.set()
-            victim = hunted.result()
-        # A box that was acknowledged and then killed is lost by right.
-        try:
-            if box and victim and self.hako.record_of(box)["pid"] == victim:
-                self.promised.pop(box, None)
-        except (AssertionError, OSError, ValueError):
+        with Hunt(self.hako, delay, end) as hunt:
+            self.create()
+        self.met["launch: " + ("killed" if hunt.caught else "none seen")] += 1
+        for box in hit:
             self.promised.pop(box, None)
+
+    def kill_role_at_launch(self):
+        role = self.random.choice(("node", "node", "gate", "api"))
+        delay = self.random.random() * LAUNCH_SECONDS
+        with Hunt(self.hako, delay, lambda _: kill_role(self.hako, role)) as hunt:
+            self.create()
+        self.met[f"{role} at a launch: " + ("killed" if hunt.caught else "none seen")] += 1
+
+    def fill_disk(self):
+        left = self.random.choice((0, 4 << 10, 64 << 10, 1 << 20, 16 << 20))
+        role = self.random.choice(("", "", *ROLES))
+        with full_disk(self.hako, left):
+            self.create_several()
+            if role:
+                kill_role(self.hako, role)
+            self.write()
+            self.destroy()
+            self.create()
+
+    def fail_call(self):
+        name, failing = failing_call(self.hako, self.random)
+        with failing:
+            box = self.create()
+            if box:
+                self.destroy(box)
 
     # What must be true.
 
     def check(self):
+        began = time.monotonic()
         self.wait_until_calm()
         for box, text in self.promised.items():
             self._check_kept(box, text)
         for box in self.ended:
             if self._request("GET", f"/sandboxes/{box}")[0] != 404:
                 self._fail(f"box {box} is there after its end was acknowledged")
+        self.met["boxes looked at"] += len(self.promised)
         self.ended.clear()
+        self.seconds["check"] += time.monotonic() - began
         left = self.wait_until_owned()
         if left:
             self._fail("without an owner:\n  " + "\n  ".join(left))
+        self.met["checks"] += 1
 
     def _check_kept(self, box, text):
         status = self._request("GET", f"/sandboxes/{box}")[0]
@@ -235,31 +261,39 @@ class Chaos:
         if (done.stdout.strip() or None) not in flat:
             self._fail(f"box {box} has {done.stdout!r} and not one of {flat}")
 
-    def wait_until_calm(self):
-        """Until the api answers and its node is there."""
-        end = time.monotonic() + SETTLE_SECONDS
+    def _await(self, seconds):
+        """Whether the api answers and its node is there."""
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             status, _, health = self._request("GET", "/health", timeout=5)
             if status == 200 and health["node"] == "connected":
-                if self._request("GET", "/v1/info", timeout=5)[0] == 200:
-                    return
+                return True
+            time.sleep(0.1)
+        return False
+
+    def wait_until_calm(self):
+        end = time.monotonic() + SETTLE_SECONDS
+        while self._await(end - time.monotonic()):
+            if self._request("GET", "/v1/info", timeout=5)[0] == 200:
+                return
             time.sleep(0.2)
         self._fail("hako does not come back")
 
     def wait_until_owned(self):
         """What is still without an owner when hako has had time to look after it."""
-        end = time.monotonic() + SETTLE_SECONDS
+        began = time.monotonic()
         left = ["never looked"]
-        while time.monotonic() < end:
+        while left and time.monotonic() < began + SETTLE_SECONDS:
             try:
                 left = orphans(self.hako)
             except (OSError, ValueError) as fault:
                 left = [f"cannot look: {fault}"]
-            if not left:
-                return []
-            time.sleep(1)
+            if left:
+                self.met["looks that found something on its way"] += 1
+                time.sleep(0.5)
+        self.seconds["wait until owned"] += time.monotonic() - began
         return left
 
     def _fail(self, what):
-        raise Broken(f"seed {self.seed}, round {self.number}: {what}\n{json.dumps(self.done)}\n"
+        raise Broken(f"seed {self.seed}, round {self.number}: {what}\n{self.summary()}\n"
                      + self.hako.logs())

@@ -53,11 +53,15 @@ class Hako:
     """`hako up` with a configuration of its own. Use as a context manager.
 
     `gate`: a program to take for hako-gate. `variables` are added to the environment, and may be
-    changed: they hold from the next start."""
+    changed: they hold from the next start. `disk_mib`: its state is on a file system of its own."""
 
-    def __init__(self, pool=2, settings="", images=IMAGES, prefix=(), gate=None, variables=None):
+    def __init__(self, pool=2, settings="", images=IMAGES, prefix=(), gate=None, variables=None,
+                 disk_mib=None):
         self.uid_base, self._uid_claim = claim_uids()
         self.state = tempfile.mkdtemp(prefix="hako-e2e-", dir="/var/tmp")
+        if disk_mib:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk_mib}m", "hako-e2e",
+                            self.state], check=True)
         self.run_dir = tempfile.mkdtemp(prefix="hako-e2e-", dir="/run")
         os.chmod(self.state, 0o711)
         os.chmod(self.run_dir, 0o711)
@@ -251,7 +255,8 @@ class Hako:
 
     def remove(self):
         with open("/proc/self/mountinfo") as file:
-            mounts = [line.split()[4] for line in file if self.run_dir in line]
+            mounts = [line.split()[4] for line in file
+                      if self.run_dir in line or self.state in line]
         for mount in reversed(mounts):
             subprocess.run(["umount", "-l", mount], check=False)
         shutil.rmtree(self.state, ignore_errors=True)

@@ -129,6 +129,19 @@ TEST_F(SharesTest, ASweepOfNothingKeptLeavesNothing) {
   EXPECT_FALSE(std::filesystem::exists("/sys/fs/cgroup/cpu/" + tree_of(config)));
 }
 
+TEST_F(SharesTest, WhatIsNobodysTwiceGoesWhileTheNodeRuns) {
+  pid_t vmm = born(shares.enter("m1-a", "acme"));
+  EXPECT_TRUE(tree->make("tenant-acme/box-m2-b", {}));
+  EXPECT_TRUE(tree->make("tenant-other/box-m3-c", {}));
+  EXPECT_EQ(shares.sweep({"m1-a"}), 0) << "who is being made may have been missed once";
+  EXPECT_EQ(shares.sweep({"m1-a", "m2-b"}), 2) << "a box, and another tenant with it";
+  EXPECT_EQ(tree->below(""), (Names{"pool", "tenant-acme"}));
+  EXPECT_EQ(tree->below("tenant-acme"), (Names{"box-m1-a", "box-m2-b"}));
+  EXPECT_EQ(shares.sweep({}), 0);
+  EXPECT_EQ(shares.sweep({}), 1) << "one still holds a process";
+  EXPECT_EQ(tree->members("tenant-acme/box-m1-a"), std::vector{vmm});
+}
+
 TEST_F(SharesTest, AnotherHakosGroupsAreLeftAlone) {
   config::Config other;
   other.run_dir = config.run_dir + "-other";

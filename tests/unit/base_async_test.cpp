@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/async/both.h"
+#include "base/async/lasting.h"
 #include "base/async/run_until.h"
 #include "base/async/task_group.h"
 #include "base/async/turn_queue.h"
@@ -374,6 +375,57 @@ TEST(AsyncBoth, TheFirstFailureCancelsTheOther) {
   loop.run_for(10s);
   EXPECT_TRUE(loop.stopped());
   if (fault) std::rethrow_exception(fault);
+}
+
+Task<void> throw_at_first(int& times) {
+  if (++times == 1) throw std::runtime_error("broken");
+  co_return;
+}
+
+TEST_F(AsyncTest, ALastingTaskIsBegunAnewAfterAnException) {
+  int times = 0;
+  run([&]() -> Task<void> {
+    auto task = lasting("test", [&] { return throw_at_first(times); });
+    co_await std::move(task);
+  });
+  EXPECT_EQ(times, 2);
+}
+
+TEST_F(AsyncTest, ALastingTaskEndsWhenItIsCancelled) {
+  bool cancelled = false;
+  run([&]() -> Task<void> {
+    TaskGroup group(io.get_executor());
+    auto task = lasting("test", [&] { return set_when_cancelled(cancelled, 1h); });
+    group.spawn("test", std::move(task));
+    co_await sleep_for(5ms);
+    co_await group.stop();
+  });
+  EXPECT_TRUE(cancelled);
+}
+
+Task<void> break_down() {
+  co_await sleep_for(1ms);
+  throw std::runtime_error("broken");
+}
+
+TEST_F(AsyncTest, TheEndOfAVitalTaskIsThatOfTheProcess) {
+  auto live = [&] {
+    TaskGroup group(io.get_executor());
+    group.spawn("test", vital("test", break_down()));
+    io.run_for(10s);
+  };
+  EXPECT_EXIT(live(), testing::ExitedWithCode(1), "task_failed");
+}
+
+TEST_F(AsyncTest, AVitalTaskMayBeCancelled) {
+  bool cancelled = false;
+  run([&]() -> Task<void> {
+    TaskGroup group(io.get_executor());
+    group.spawn("test", vital("test", set_when_cancelled(cancelled, 1h)));
+    co_await sleep_for(5ms);
+    co_await group.stop();
+  });
+  EXPECT_TRUE(cancelled);
 }
 
 TEST(AsyncTeardown, AbandonedTasksLeaveQuietly) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "base/clock.h"
 #include "base/encoding.h"
@@ -11,6 +12,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/unfinished.h"
 
 namespace hako {
 namespace {
@@ -222,6 +224,19 @@ TEST(Log, NoFieldCanForgeALine) {
   auto parsed = boost::json::parse(line);
   EXPECT_EQ(parsed.at("event").as_string(), "test");
   EXPECT_EQ(parsed.at("level").as_string(), "warn");
+}
+
+TEST(Unfinished, OnlyWhatWasForThatFileGoes) {
+  namespace fs = std::filesystem;
+  fs::path folder = fs::temp_directory_path() / ("hako-unfinished-" + random_hex(6));
+  fs::create_directory(folder);
+  for (const char* name : {"up.json", "up.json.tmp-0123456789ab", "other.json.tmp-0123456789ab"})
+    std::ofstream(folder / name) << "{}";
+  remove_unfinished(folder / "up.json");
+  EXPECT_TRUE(fs::exists(folder / "up.json"));
+  EXPECT_FALSE(fs::exists(folder / "up.json.tmp-0123456789ab"));
+  EXPECT_TRUE(fs::exists(folder / "other.json.tmp-0123456789ab"));
+  fs::remove_all(folder);
 }
 
 }  // namespace

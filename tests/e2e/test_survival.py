@@ -1,0 +1,212 @@
+"""Boxes outlive the programs that made them: new versions, and the end of all of them at once."""
+
+import concurrent.futures
+import os
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "chaos"))
+
+from harness import BIN, Hako  # noqa: E402
+from inventory import orphans, remains  # noqa: E402
+from violence import ROLES, kill_everything, kill_role  # noqa: E402
+
+PROGRAMS = ("hako", "hakod", "hako-gate")
+
+
+def put_version(folder, mark):
+    """Programs that are other files than those of before, put in their places as dpkg does it. What
+    follows an ELF file's last section is not looked at when it runs."""
+    os.makedirs(folder, exist_ok=True)
+    for name in PROGRAMS:
+        new = os.path.join(folder, f".{name}.new")
+        with open(os.path.join(BIN, name), "rb") as old, open(new, "wb") as file:
+            file.write(old.read() + mark)
+        os.chmod(new, 0o755)
+        os.rename(new, os.path.join(folder, name))
+
+
+def runs_version(pid, mark):
+    with open(f"/proc/{pid}/exe", "rb") as file:
+        file.seek(-len(mark), os.SEEK_END)
+        return file.read() == mark
+
+
+def work_in(hako, box):
+    """Leaves a file, and a process that counts on."""
+    hako.exec(box, "sh", "-c",
+              f"echo {box} > /home/user/mark; "
+              "nohup sh -c 'while sleep 1; do echo >> /tmp/beats; done' >/dev/null 2>&1 & "
+              "echo $! > /tmp/pid")
+
+
+class Watched:
+    """A box at work, and whether it is still what it was."""
+
+    def __init__(self, hako, test):
+        self.hako, self.test = hako, test
+        self.box = self._made()
+        work_in(hako, self.box)
+        self.record = hako.record_of(self.box)
+        self.ends = self._ends()
+        self.process = self._ask("cat /tmp/pid")
+        self.beats = self._beats()
+
+    def _made(self):
+        """A busy machine may be too late for one; how boxes are made is not what is asked here."""
+        for _ in range(4):
+            status, _, made = self.hako.request("POST", "/v2/sandboxes",
+                                                {"templateID": "base", "timeout": 3600})
+            if status != 504:
+                break
+        self.test.assertEqual(status, 201, made)
+        return made["sandboxID"]
+
+    def _ask(self, words):
+        return self.hako.exec(self.box, "sh", "-c", words).stdout.strip()
+
+    def _ends(self):
+        status, _, found = self.hako.request("GET", f"/sandboxes/{self.box}")
+        self.test.assertEqual(status, 200, found)
+        return found["endAt"]
+
+    def _beats(self):
+        return int(self._ask("wc -l < /tmp/beats 2>/dev/null || echo 0"))
+
+    def check(self):
+        """Same machine, same file, same process, which has gone on, and the same end."""
+        record = self.hako.record_of(self.box)
+        for kept in ("pid", "machine", "slot", "generation", "ends_ms"):
+            self.test.assertEqual(record[kept], self.record[kept], kept)
+        self.test.assertEqual(self._ask("cat /home/user/mark"), self.box)
+        self.test.assertEqual(self._ask("kill -0 $(cat /tmp/pid) && cat /tmp/pid"), self.process)
+        self.test.assertEqual(self._ends(), self.ends)
+        end = time.monotonic() + 30
+        while (beats := self._beats()) <= self.beats and time.monotonic() < end:
+            time.sleep(0.1)
+        self.test.assertGreater(beats, self.beats, "its process stands still")
+        self.beats = beats
+
+
+class UpgradeTest(unittest.TestCase):
+    def test_to_a_new_version_under_running_boxes(self):
+        with Hako(pool=1) as hako:
+            hako.stop()
+            first = os.path.join(hako.state, "bin")
+            put_version(first, b"first version")
+            hako.program = os.path.join(first, "hako")
+            hako.start()
+            boxes = [Watched(hako, self) for _ in range(3)]
+            short = hako.create(timeout=60)["sandboxID"]
+            ends = hako.record_of(short)["ends_ms"] / 1000
+
+            with self.subTest("in its place, one role after the other"):
+                put_version(first, b"second version")
+                for role in ROLES:
+                    self.assertFalse(runs_version(hako.role(role), b"second version"), role)
+                    kill_role(hako, role)
+                    self.wait_for_role(hako, role, b"second version")
+                for each in boxes:
+                    each.check()
+                new = hako.create()["sandboxID"]
+                self.assertEqual(hako.exec(new, "echo", "new").stdout, "new\n")
+
+            with self.subTest("elsewhere, by a restart"):
+                second = os.path.join(hako.state, "bin-of-another-version")
+                put_version(second, b"third version")
+                hako.cli("down", "--keep-boxes")
+                hako.program = os.path.join(second, "hako")
+                hako.start()
+                for role in ROLES:
+                    self.wait_for_role(hako, role, b"third version")
+                for each in boxes:
+                    each.check()
+                # Their time can still be changed, and what was given before still passes.
+                ended = f"/sandboxes/{boxes[0].box}/timeout"
+                self.assertEqual(hako.request("POST", ended, {"timeout": 1})[0], 204)
+                self.wait_until_gone(hako, boxes[0].box)
+            if time.time() < ends - 1:
+                self.assertEqual(hako.request("GET", f"/sandboxes/{short}")[0], 200)
+            self.wait_until_gone(hako, short)
+            self.assertGreaterEqual(time.time(), ends - 1)
+            hako.stop()
+            self.assertEqual(remains(hako), [])
+
+    def wait_for_role(self, hako, role, version):
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                if runs_version(hako.role(role), version):
+                    break
+            except (OSError, ValueError):
+                pass  # it is being started
+            time.sleep(0.05)
+        else:
+            self.fail(f"{role} does not come back\n{hako.logs()}")
+        while time.monotonic() < end:
+            try:
+                status, _, health = hako.request("GET", "/health", timeout=5)
+                if status == 200 and health["node"] == "connected":
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        self.fail(f"hako does not answer after {role} came back\n{hako.logs()}")
+
+    def wait_until_gone(self, hako, box):
+        end = time.monotonic() + 150
+        while time.monotonic() < end:
+            if all(box != self.box_in(hako, folder) for folder in hako.vm_folders()):
+                return
+            time.sleep(0.2)
+        self.fail(f"{box} has outlived its time\n{hako.logs()}")
+
+    def box_in(self, hako, folder):
+        try:
+            with open(os.path.join(hako.state, "node", "vms", folder, "record.json")) as file:
+                return file.read().partition('"box":"')[2].partition('"')[0]
+        except OSError:
+            return None
+
+
+class EverythingKilledTest(unittest.TestCase):
+    def test_with_twenty_boxes(self):
+        with Hako(pool=2) as hako:
+            # More at once, all at work and emulated, would only be late.
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                boxes = list(pool.map(lambda _: Watched(hako, self), range(20)))
+                kill_everything(hako)
+                list(pool.map(Watched.check, boxes))
+                # Again, with creates and ends under way: what was acknowledged is as it was.
+                busy = [pool.submit(self.try_to, hako, "POST", "/v2/sandboxes",
+                                    {"templateID": "base", "timeout": 3600}) for _ in range(2)]
+                doomed = boxes.pop()
+                busy.append(pool.submit(self.try_to, hako, "DELETE", f"/sandboxes/{doomed.box}"))
+                time.sleep(0.1)
+                kill_everything(hako)
+                answers = [each.result() for each in busy]
+                list(pool.map(Watched.check, boxes))
+            for status, made in answers[:2]:
+                if status == 201:
+                    done = hako.exec(made["sandboxID"], "echo", "alive")
+                    self.assertEqual(done.stdout, "alive\n")
+            if answers[2][0] == 204:
+                self.assertEqual(hako.request("GET", f"/sandboxes/{doomed.box}")[0], 404)
+            end = time.monotonic() + 180
+            while (left := orphans(hako)) and time.monotonic() < end:
+                time.sleep(1)
+            self.assertEqual(left, [])
+            hako.stop()
+            self.assertEqual(remains(hako), [])
+
+    def try_to(self, hako, *request):
+        try:
+            status, _, answer = hako.request(*request)
+        except OSError:
+            return 0, None  # nobody was there to answer
+        return status, answer
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
