@@ -141,8 +141,8 @@ class Api {
   NodeLink::Events node_events() {
     NodeLink::Events events;
     events.connected = [this](NodeInfo info) { return node_connected(std::move(info)); };
-    events.gone = [this](std::string box, std::string reason) {
-      return sandboxes_.forget(std::move(box), std::move(reason));
+    events.gone = [this](std::string box, std::string reason, std::string detail) {
+      return sandboxes_.forget(std::move(box), std::move(reason), std::move(detail));
     };
     events.egress = [this](const std::string& box, const boost::json::array& records) {
       take_egress(box, records);
@@ -157,8 +157,9 @@ class Api {
     Sandboxes::Events events;
     events.made = [this](const store::SandboxRecord& record) { trail_.made(record); };
     events.ended = [this](const std::string& id) { drop(id); };
-    events.gone = [this](const std::string& id, const std::string& reason) {
-      trail_.gone(id, reason);
+    events.gone = [this](const std::string& id, const std::string& reason,
+                         const std::string& detail) {
+      trail_.gone(id, reason, detail);
     };
     return events;
   }

@@ -329,12 +329,16 @@ void AuditTrail::made(const store::SandboxRecord& box) {
   log_->append_later(std::move(record));
 }
 
-void AuditTrail::gone(const std::string& box, const std::string& reason) {
+void AuditTrail::gone(const std::string& box, const std::string& reason,
+                      const std::string& detail) {
   Record record = about(box);
-  bool plain = reason == "expired" || reason == "died" || reason == "destroyed" || reason == "lost";
+  bool plain = reason == "expired" || reason == "died" || reason == "destroyed" ||
+               reason == "lost" || reason == "out_of_memory";
   record.actor = "node";
   record.action = plain ? "box." + reason : "box.lost";
   record.outcome = "ok";
+  // Why it ended when nobody wanted it to.
+  if (reason == "died" || reason == "out_of_memory") record.reason = detail;
   if (!plain) record.reason = reason;
   log_->append_later(std::move(record));
   // What the gate has to tell of it may come later.

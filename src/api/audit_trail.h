@@ -58,7 +58,7 @@ class AuditTrail {
   /// start, and whenever one is made or its label has risen.
   void knows(const store::SandboxRecord& record);
   void made(const store::SandboxRecord& record);
-  void gone(const std::string& box, const std::string& reason);
+  void gone(const std::string& box, const std::string& reason, const std::string& detail);
   void label_raised(const store::SandboxRecord& record, policy::Label from, const Principal& who);
   void egress(const std::string& box, const EgressRecord& record);
   void access(const std::string& box, const AccessRecord& record);

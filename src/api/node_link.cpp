@@ -99,7 +99,11 @@ Task<Result<rpc::Payload>> NodeLink::take_gone(rpc::Payload payload) {
   std::string box = reader.text("box", kLongestName).value_or("");
   std::string reason = reader.text("reason", kLongestName).value_or("");
   HAKO_CO_TRYV(reader.outcome());
-  co_await events_.gone(std::move(box), std::move(reason));
+  // A box has gone whatever is wrong with the rest.
+  const json::value* said = payload.body.if_contains("detail");
+  std::string detail = said && said->is_string() ? std::string(said->get_string()) : "";
+  detail.resize(std::min(detail.size(), kLongestReason));
+  co_await events_.gone(std::move(box), std::move(reason), std::move(detail));
   co_return rpc::Payload();
 }
 

@@ -38,7 +38,7 @@ class NodeLink {
     /// on. Cancelled when the connection ends.
     std::function<Task<void>(NodeInfo)> connected;
     /// A box has ended. In the order in which the node says so.
-    std::function<Task<void>(std::string box, std::string reason)> gone;
+    std::function<Task<void>(std::string box, std::string reason, std::string detail)> gone;
     /// What the gate has decided about connections out of a box; each record is checked by whoever
     /// takes it.
     std::function<void(const std::string& box, const boost::json::array& records)> egress;

@@ -310,10 +310,17 @@ Task<Result<SandboxRecord>> Sandboxes::find(std::string id, Principal who) {
   if (!found) co_return error_for_user(found.error(), "record not read");
   const std::optional<SandboxRecord>& record = found.value();
   if (!record || record->state != SandboxState::running || record->ends_ms <= now_ms()) {
-    co_return not_found(id);
+    co_return not_found(id, who);
   }
-  if (!may_see(who, *record, now_ms())) co_return not_found(id);
+  if (!may_see(who, *record, now_ms())) co_return hako::api::not_found(id);
   co_return *record;
+}
+
+Error Sandboxes::not_found(const std::string& id, const Principal& who) const {
+  Error error = hako::api::not_found(id);
+  const EndedBoxes::Ended* ended = ended_.find(id);
+  if (!ended || !may_see(who, ended->record, now_ms())) return error;
+  return Error(ErrorCode::not_found, error.message() + ": " + ended->why);
 }
 
 Task<Result<void>> Sandboxes::destroy(std::string id, Principal who) {
@@ -322,7 +329,7 @@ Task<Result<void>> Sandboxes::destroy(std::string id, Principal who) {
   if (!destroyed) co_return error_for_user(destroyed.error(), "sandbox not destroyed");
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) co_return error_for_user(removed.error(), "record not removed");
-  if (removed.value()) events_.gone(id, "destroyed");
+  if (removed.value()) events_.gone(id, "destroyed", "");
   clear_traces(id);
   co_return ok();
 }
@@ -363,11 +370,11 @@ Task<Result<void>> Sandboxes::move_end(std::string id, std::string tenant, int64
   auto answer = co_await node_.call("box.set_end", std::move(body), kShortDeadline);
   if (!answer && answer.error().code() == ErrorCode::not_found) {
     co_await forget(id, "unknown to the node");
-    co_return not_found(id);
+    co_return hako::api::not_found(id);
   }
   if (!answer) co_return error_for_user(answer.error(), "end not moved");
   auto stored = co_await store_.set_end(id, ends_ms);
-  if (!stored && stored.error().code() == ErrorCode::not_found) co_return not_found(id);
+  if (!stored && stored.error().code() == ErrorCode::not_found) co_return hako::api::not_found(id);
   if (!stored) co_return error_for_user(stored.error(), "record not written");
   note(id, "end moved to " + to_rfc3339(from_unix_ms(ends_ms)));
   co_return ok();
@@ -386,7 +393,7 @@ Task<Result<std::string>> Sandboxes::console(std::string id, Principal who) {
   HAKO_CO_TRY(auto record, co_await find(id, who));
   json::object body = box_only(id, record.tenant);
   auto answer = co_await node_.call("box.console", std::move(body), kShortDeadline);
-  if (!answer && answer.error().code() == ErrorCode::not_found) co_return not_found(id);
+  if (!answer && answer.error().code() == ErrorCode::not_found) co_return hako::api::not_found(id);
   if (!answer) co_return error_for_user(answer.error(), "console not read");
   const json::value* text = answer.value().if_contains("text");
   if (!text || !text->is_string()) {

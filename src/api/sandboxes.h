@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 
+#include "api/ended_boxes.h"
 #include "api/journal.h"
 #include "api/node_link.h"
 #include "api/principal.h"
@@ -31,8 +32,10 @@ class Sandboxes {
     std::function<void(const store::SandboxRecord& record)> made;
     /// A sandbox is no more, and why, as the node says it; perhaps told twice.
     std::function<void(const std::string& id)> ended;
-    /// The same, once for each.
-    std::function<void(const std::string& id, const std::string& reason)> gone;
+    /// The same, once for each; with more about why where the node had more to say.
+    std::function<void(const std::string& id, const std::string& reason,
+                       const std::string& detail)>
+        gone;
   };
   Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node,
             TenantLimits& limits, Events events)
@@ -45,6 +48,7 @@ class Sandboxes {
   /// resource_exhausted, with the rule and when to try again, if it does not fit into the tenant's
   /// quota, or too many wait. While it waits for its turn at the node, request.client_gone ends it.
   Task<Result<store::SandboxRecord>> create(CreateRequest request, Principal who);
+  /// not_found says why it ended if its machine has ended by itself lately.
   Task<Result<store::SandboxRecord>> find(std::string id, Principal who);
   Task<Result<void>> destroy(std::string id, Principal who);
   /// From now; zero ends it.
@@ -61,7 +65,7 @@ class Sandboxes {
   /// Compares records and boxes, and removes what has no counterpart. Errors are logged.
   Task<void> reconcile();
   /// The node says that a box has ended.
-  Task<void> forget(std::string id, std::string reason);
+  Task<void> forget(std::string id, std::string reason, std::string detail = {});
 
  private:
   Task<Result<store::SandboxRecord>> start(store::SandboxRecord record, CreateRequest request,
@@ -79,6 +83,7 @@ class Sandboxes {
   Task<Result<void>> reconcile_once();
   Task<Result<void>> destroy_box(std::string id, std::string tenant, std::string reason);
   void clear_traces(const std::string& id);
+  Error not_found(const std::string& id, const Principal& who) const;
 
   const config::Config& config_;
   store::AsyncStore& store_;
@@ -86,6 +91,7 @@ class Sandboxes {
   TenantLimits& limits_;
   Events events_;
   Journal journal_;
+  EndedBoxes ended_;
   std::set<std::string> creating_;  ///< records that a running create() looks after
 };
 

@@ -15,10 +15,23 @@ namespace {
 /// A box younger than this may belong to a create that is still under way.
 constexpr int64_t kStrayAgeMs = 60'000;
 
+/// Empty where whoever asks knows, or the box is not known to have ended by itself.
+std::string why_for_user(const std::string& reason, const std::string& detail) {
+  if (reason == "out_of_memory") return "it ended out of memory: " + detail;
+  // What its VMM has said at the end is for the operator.
+  if (reason == "died") return "its machine has ended by itself";
+  return "";
+}
+
 }  // namespace
 
-Task<void> Sandboxes::forget(std::string id, std::string reason) {
+Task<void> Sandboxes::forget(std::string id, std::string reason, std::string detail) {
   clear_traces(id);
+  std::string why = why_for_user(reason, detail);
+  if (!why.empty()) {
+    auto record = co_await store_.find_sandbox(id);
+    if (record && record.value()) ended_.note(std::move(*record.value()), std::move(why));
+  }
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) {
     (void)error_for_user(removed.error(), "record not removed");
@@ -26,8 +39,9 @@ Task<void> Sandboxes::forget(std::string id, std::string reason) {
     json::object fields;
     fields["sandbox"] = id;
     fields["reason"] = reason;
+    if (!detail.empty()) fields["detail"] = detail;
     log_info("sandbox ended", std::move(fields));
-    events_.gone(id, reason);
+    events_.gone(id, reason, detail);
   }
 }
 

@@ -52,6 +52,15 @@ Result<BoxAccess> box_from_answer(const json::value& answer, Endpoint data) {
   return box;
 }
 
+Error missing_box(const std::string& id, const Error& answer) {
+  std::string known = "sandbox " + id + " not found: ";
+  if (answer.message().starts_with(known))
+    return Error(ErrorCode::not_found,
+                 "the box '" + id + "' is no more: " + answer.message().substr(known.size()));
+  return Error(ErrorCode::not_found,
+               "there is no box '" + id + "': it may have ended; `hako ps` lists what runs");
+}
+
 Task<Result<BoxAccess>> find_box(Api& api, std::string id) {
   using namespace asio::experimental::awaitable_operators;
   if (!is_box_id(id))
@@ -61,8 +70,7 @@ Task<Result<BoxAccess>> find_box(Api& api, std::string id) {
   auto data = find_data_endpoint(api.access());
   auto [answer, endpoint] = co_await (std::move(asked) && std::move(data));
   if (!answer && answer.error().code() == ErrorCode::not_found)
-    co_return Error(ErrorCode::not_found,
-                    "there is no box '" + id + "': it may have ended; `hako ps` lists what runs");
+    co_return missing_box(id, answer.error());
   if (!answer) co_return answer.error();
   co_return box_from_answer(answer.value(), std::move(endpoint));
 }

@@ -28,6 +28,8 @@ std::optional<Endpoint> named_gate(const boost::json::value& info, const Endpoin
 /// API. Never fails: asking is an optimisation.
 Task<Endpoint> find_data_endpoint(ApiAccess access);
 
+/// What to tell of a box that the API has answered 404 for; why it ended, where the API has said so.
+Error missing_box(const std::string& id, const Error& answer);
 /// Looks up a running box. not_found in the user's words.
 Task<Result<BoxAccess>> find_box(Api& api, std::string id);
 

@@ -1,6 +1,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/clock.h"
+#include "cli/box.h"
 #include "cli/commands.h"
 #include "cli/duration.h"
 #include "cli/lifecycle.h"
@@ -82,9 +83,7 @@ Task<int> info_command(const GlobalOptions& global, const std::string& id) {
   Api api(access.value());
   auto answer = co_await api.call(http::Verb::get, "/sandboxes/" + id);
   if (!answer && answer.error().code() == ErrorCode::not_found)
-    co_return fail(Error(ErrorCode::not_found, "there is no box '" + id +
-                                                   "': `hako ps` lists "
-                                                   "what runs"));
+    co_return fail(missing_box(id, answer.error()));
   if (!answer) co_return fail(answer.error());
   if (global.json) {
     print_json(answer.value());

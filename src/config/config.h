@@ -73,6 +73,18 @@ struct Config {
   int64_t min_free_disk_mib = 1024;         ///< [limits] min_free_disk_mib: creates stop below it
   int64_t min_free_memory_mib = 512;        ///< [limits] min_free_memory_mib
 
+  // What a box may take of the host, its VMM included (docs/limits.md). 0: no limit.
+  int spare_cpu_percent = 50;     ///< [limits] spare_cpu_percent, of one processor, beyond its CPUs
+  int spare_memory_mib = 256;     ///< [limits] spare_memory_mib, beyond the guest's memory
+  int boxes_memory_percent = 90;  ///< [limits] boxes_memory_percent, of the host's, all boxes together
+  int vmm_threads = 192;          ///< [limits] threads, of one VMM
+  int disk_mib_per_second = 512;  ///< [limits] disk_mib_per_second, reads and writes together
+  int disk_operations_per_second = 20'000;  ///< [limits] disk_operations_per_second, likewise
+  int network_mib_per_second = 1024;  ///< [limits] network_mib_per_second, in each direction
+  int packets_per_second = 100'000;   ///< [limits] packets_per_second that it sends
+  int connects_per_second = 1024;     ///< [limits] connects_per_second that reach the gate at all
+  int names_per_second = 512;         ///< [limits] names_per_second that reach the gate at all
+
   uint32_t api_uid = 640001;       ///< [users] api (uid and gid)
   uint32_t gate_uid = 640002;      ///< [users] gate
   uint32_t vmm_uid_base = 650000;  ///< [users] vmm_base: slot n runs as vmm_base + n

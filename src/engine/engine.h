@@ -38,12 +38,19 @@ struct BootImage {
   std::string cmdline;  ///< extra kernel arguments; the engine adds its own
 };
 
+/// What a VMM holds its guest's disk to, reads and writes together. 0: no limit.
+struct DiskRate {
+  int64_t bytes_per_second = 0;
+  int64_t operations_per_second = 0;
+};
+
 /// Descriptors a machine is started with; the machine takes its own copies.
 struct MachineDevices {
   int rootfs = -1;    ///< read-only raw image, becomes /dev/vda
   int scratch = -1;   ///< read-write raw image, becomes /dev/vdb
   int tap = -1;       ///< opened with IFF_TAP|IFF_NO_PI|IFF_VNET_HDR
   std::string mac;    ///< of the guest's interface
+  DiskRate disk_rate = {};  ///< of scratch
   Launcher launcher;  ///< how this machine's VMM is started; empty: the engine's own launcher
 };
 

@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 constexpr int kRemoveTries = 50;
 constexpr auto kRemoveAgain = std::chrono::milliseconds(10);
 constexpr size_t kLongestName = 255;
+constexpr int64_t kCpuPeriodUs = 100'000;
 
 std::vector<std::string> split(std::string_view text, char between) {
   std::vector<std::string> parts;
@@ -60,6 +61,32 @@ Result<void> make_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0755) < 0 && errno != EEXIST)
     return Error::from_errno(errno, "make control group " + path);
   return ok();
+}
+
+/// A kernel that counts no swap has no file for it, and nothing to keep back.
+bool may_be_missing(std::string_view file) {
+  return file == "memory.swap.max" || file == "memory.memsw.limit_in_bytes";
+}
+
+int64_t number_in(const std::string& path) {
+  auto text = read_file(path);
+  int64_t number = 0;
+  if (text) std::from_chars(text.value().data(), text.value().data() + text.value().size(), number);
+  return number;
+}
+
+/// The value of `name` in a file of lines "name value"; 0 if it is not there.
+int64_t field_in(const std::string& path, const std::string& name) {
+  auto text = read_file(path);
+  if (!text) return 0;
+  for (const std::string& line : split(text.value(), '\n')) {
+    auto words = split(line, ' ');
+    int64_t number = 0;
+    if (words.size() != 2 || words[0] != name) continue;
+    std::from_chars(words[1].data(), words[1].data() + words[1].size(), number);
+    return number;
+  }
+  return 0;
 }
 
 /// On v2 a group has the controllers that the one above it passes on.
@@ -123,7 +150,11 @@ std::vector<CgroupHierarchy> find_hierarchies(
     auto second = split(std::string_view(line).substr(middle + 3), ' ');
     // Blanks in a path stand there as \040; nobody mounts control groups at such a place.
     if (first.size() < 6 || second.size() < 3 || first[4].find('\\') != std::string::npos) continue;
-    if (second[0] == "cgroup") take(first[4], false, split(second[2], ','));
+    if (second[0] == "cgroup") {
+      auto there = split(second[2], ',');
+      std::replace(there.begin(), there.end(), std::string("blkio"), std::string("io"));
+      take(first[4], false, there);
+    }
     if (second[0] != "cgroup2") continue;
     auto controllers = v2_controllers.find(first[4]);
     if (controllers == v2_controllers.end()) continue;
@@ -147,9 +178,37 @@ std::vector<std::pair<std::string, std::string>> cgroup_settings(const CgroupHie
     set("cpu", "cpu.shares", "cpu.weight",
         hierarchy.v2 ? weight : std::max<int64_t>(2, weight * 1024 / 100));
   }
+  if (limits.cpu_percent && has(hierarchy.controllers, "cpu")) {
+    std::string quota = std::to_string(int64_t{*limits.cpu_percent} * kCpuPeriodUs / 100);
+    std::string period = std::to_string(kCpuPeriodUs);
+    if (!hierarchy.v2) settings.emplace_back("cpu.cfs_period_us", period);
+    settings.emplace_back(hierarchy.v2 ? "cpu.max" : "cpu.cfs_quota_us",
+                          hierarchy.v2 ? quota + " " + period : quota);
+  }
   if (limits.memory_bytes)
     set("memory", "memory.limit_in_bytes", "memory.max", *limits.memory_bytes);
+  // v1 counts memory and swap together there.
+  if (limits.memory_bytes && limits.no_swap)
+    set("memory", "memory.memsw.limit_in_bytes", "memory.swap.max",
+        hierarchy.v2 ? 0 : *limits.memory_bytes);
   if (limits.pids) set("pids", "pids.max", "pids.max", *limits.pids);
+  if (limits.io && has(hierarchy.controllers, "io")) {
+    const CgroupLimits::Io& io = *limits.io;
+    if (hierarchy.v2) {
+      auto rate = [](int64_t value) { return value > 0 ? std::to_string(value) : "max"; };
+      std::string bytes = rate(io.bytes_per_second), operations = rate(io.operations_per_second);
+      settings.emplace_back("io.max", io.device + " rbps=" + bytes + " wbps=" + bytes +
+                                          " riops=" + operations + " wiops=" + operations);
+    } else {
+      for (const char* way : {"read", "write"}) {
+        std::string file = std::string("blkio.throttle.") + way;
+        settings.emplace_back(file + "_bps_device",
+                              io.device + " " + std::to_string(io.bytes_per_second));
+        settings.emplace_back(file + "_iops_device",
+                              io.device + " " + std::to_string(io.operations_per_second));
+      }
+    }
+  }
   return settings;
 }
 
@@ -164,15 +223,20 @@ Result<CgroupTree> CgroupTree::open(std::string name, const std::vector<std::str
       v2_controllers[fields[4]] = text.value();
   }
   auto hierarchies = find_hierarchies(mountinfo, wanted, v2_controllers);
-  bool first = std::any_of(hierarchies.begin(), hierarchies.end(), [&](const auto& hierarchy) {
-    return !wanted.empty() && has(hierarchy.controllers, wanted.front());
-  });
-  if (!first)
+  if (hierarchies.empty()) {
+    std::string all;
+    for (const std::string& controller : wanted) all += (all.empty() ? "" : ", ") + controller;
     return Error(ErrorCode::unsupported,
-                 "no control groups with the controller " +
-                     (wanted.empty() ? std::string("asked for") : wanted.front()) +
-                     " are mounted");
+                 "no control groups with the controllers " + all + " are mounted");
+  }
   return CgroupTree(std::move(name), std::move(hierarchies));
+}
+
+std::optional<CgroupTree> CgroupTree::only(const std::string& controller) const {
+  for (const CgroupHierarchy& hierarchy : hierarchies_) {
+    if (has(hierarchy.controllers, controller)) return CgroupTree(name_, {hierarchy});
+  }
+  return std::nullopt;
 }
 
 std::string CgroupTree::folder(const CgroupHierarchy& hierarchy, const std::string& group) const {
@@ -189,7 +253,9 @@ Result<void> CgroupTree::make(const std::string& group, const CgroupLimits& limi
       HAKO_TRYV(make_folder(path));
     }
     for (const auto& [file, value] : cgroup_settings(hierarchy, limits)) {
-      HAKO_TRYV(write_setting(path + "/" + file, value));
+      auto written = write_setting(path + "/" + file, value);
+      bool missing = !written && written.error().code() == ErrorCode::not_found;
+      if (!written && !(missing && may_be_missing(file))) return written;
     }
   }
   return ok();
@@ -198,7 +264,11 @@ Result<void> CgroupTree::make(const std::string& group, const CgroupLimits& limi
 Result<void> CgroupTree::add(const std::string& group, pid_t pid) {
   HAKO_TRYV(check_group(group));
   for (const CgroupHierarchy& hierarchy : hierarchies_) {
-    HAKO_TRYV(write_setting(folder(hierarchy, group) + "/cgroup.procs", std::to_string(pid)));
+    std::string procs = folder(hierarchy, group) + "/cgroup.procs";
+    // To be told to go where it is already costs a process, and all others, as much as a move.
+    auto there = read_file(procs);
+    if (there && has(split(there.value(), '\n'), std::to_string(pid))) continue;
+    HAKO_TRYV(write_setting(procs, std::to_string(pid)));
   }
   return ok();
 }
@@ -228,6 +298,27 @@ std::vector<std::string> CgroupTree::below(const std::string& group) const {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+bool CgroupTree::exists(const std::string& group) const {
+  if (!check_group(group)) return false;
+  return std::any_of(hierarchies_.begin(), hierarchies_.end(), [&](const auto& hierarchy) {
+    std::error_code error;
+    return fs::exists(folder(hierarchy, group), error);
+  });
+}
+
+MemoryUse CgroupTree::memory_use(const std::string& group) const {
+  MemoryUse use;
+  if (!check_group(group)) return use;
+  for (const CgroupHierarchy& hierarchy : hierarchies_) {
+    if (!has(hierarchy.controllers, "memory")) continue;
+    std::string at = folder(hierarchy, group) + "/memory.";
+    use.limit_bytes = number_in(at + (hierarchy.v2 ? "max" : "limit_in_bytes"));
+    use.most_bytes = number_in(at + (hierarchy.v2 ? "peak" : "max_usage_in_bytes"));
+    use.oom_kills = field_in(at + (hierarchy.v2 ? "events" : "oom_control"), "oom_kill");
+  }
+  return use;
 }
 
 std::vector<pid_t> CgroupTree::members(const std::string& group) const {

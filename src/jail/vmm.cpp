@@ -29,6 +29,7 @@ namespace {
 constexpr unsigned long kMostDescriptors = 256;
 constexpr unsigned long kMostThreads = 128;
 constexpr char kHostName[] = "vmm";
+constexpr char kOomScore[] = "900";
 
 /// What the child needs, prepared before the fork.
 struct Plan {
@@ -43,6 +44,16 @@ int enter_cgroups(const Plan& plan) {
     if (::write(door, "0", 1) < 0) return errno;
   }
   return 0;
+}
+
+/// When the host runs out of memory the kernel looks for whom to end: rather a VMM than a daemon that
+/// all boxes need, or what else the host is for.
+int end_before_others(const Plan&) {
+  int file = ::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (file < 0) return errno;
+  int error = ::write(file, kOomScore, sizeof kOomScore - 1) < 0 ? errno : 0;
+  ::close(file);
+  return error;
 }
 
 int join_network(const Plan& plan) {
@@ -105,6 +116,7 @@ struct Step {
 /// In this order, each needing what a later one takes away. Before them, the fork: into a pid
 /// namespace (Wall::processes).
 constexpr Step kSteps[] = {
+    {Wall::limits, "be ended before others", end_before_others},
     {Wall::network, "join the empty network namespace", join_network},
     {Wall::namespaces, "make ipc and uts namespaces", own_ipc_and_uts},
     {Wall::root, "enter the VMM's root", enter_root},

@@ -5,6 +5,7 @@
 #include <nftables/libnftables.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <mutex>
@@ -17,12 +18,57 @@
 namespace hako::network {
 namespace {
 
+/// A burst may be as large as a part of what a second may bring.
+constexpr int kBurstPart = 8;
+
+int burst_mib(const SlotLimits& limits) {
+  return std::max(1, limits.mib_per_second / kBurstPart);
+}
+
+/// nft leaves a burst of 5 out when it lists a rule, as that is the kernel's own.
+std::string burst_packets(int count) {
+  return "burst " + std::to_string(count == 5 ? 6 : std::max(1, count)) + " packets";
+}
+
 /// libnftables says nowhere that several threads may use it.
 std::mutex one_at_a_time;
 
+/// A guest's packets are worked on in its VMM's own time, as it hands them over: what they cost is
+/// its own. What reaches the gate is not, so that is little enough for the gate to refuse all of it.
+std::string rates_from_guest(const SlotLimits& limits) {
+  auto number = [](int value) { return std::to_string(value); };
+  std::string text;
+  if (limits.packets_per_second > 0)
+    text += "limit rate over " + number(limits.packets_per_second) + "/second " +
+            burst_packets(limits.packets_per_second / kBurstPart) + " drop\n";
+  if (limits.mib_per_second > 0)
+    text += "limit rate over " + number(limits.mib_per_second) + " mbytes/second burst " +
+            number(burst_mib(limits)) + " mbytes drop\n";
+  if (limits.names_per_second > 0)
+    text += "udp dport 53 limit rate over " + number(limits.names_per_second) + "/second " +
+            burst_packets(limits.names_per_second) + " drop\n";
+  if (limits.connects_per_second > 0)
+    text += "tcp flags syn / fin,syn,rst,ack limit rate over " +
+            number(limits.connects_per_second) + "/second " +
+            burst_packets(limits.connects_per_second) + " reject with tcp reset\n";
+  return text;
+}
+
+/// What comes back is sent by the gate, which heeds what is dropped: it is TCP.
+std::string chain_to_guest(const SlotLimits& limits) {
+  if (limits.mib_per_second <= 0) return "";
+  return std::string("chain output {\n"
+                     "type filter hook output priority filter; policy accept;\n"
+                     "oifname \"") +
+         kTapName + "\" limit rate over " + std::to_string(limits.mib_per_second) +
+         " mbytes/second burst " + std::to_string(burst_mib(limits)) +
+         " mbytes drop\n"
+         "}\n";
+}
+
 /// Spelled as nft lists it, so that what stands can be compared with it line by line. Protocols
 /// are numbers (6: TCP): their names are in /etc/protocols, which a machine need not have.
-std::string rules() {
+std::string rules(const SlotLimits& limits) {
   std::string not_from_guest = std::string("iifname != \"") + kTapName + "\" accept\n";
   return
       // The third lock on the way out, after forwarding that is off and routes that do not exist.
@@ -32,7 +78,7 @@ std::string rules() {
       "}\n"
       "chain prerouting {\n"
       "type filter hook prerouting priority mangle; policy accept;\n" +
-      not_from_guest +
+      not_from_guest + rates_from_guest(limits) +
       "meta nfproto != ipv4 drop\n"
       // The kernel's own check of sources lets 0.0.0.0 broadcast.
       "ip saddr != " +
@@ -54,8 +100,8 @@ std::string rules() {
       "meta l4proto 6 accept\n"
       "udp dport 53 accept\n"
       "reject with icmp admin-prohibited\n"
-      "}\n"
-      "}\n";
+      "}\n" +
+      chain_to_guest(limits) + "}\n";
 }
 
 std::vector<std::string> lines_of(const std::string& text) {
@@ -104,12 +150,12 @@ Result<std::string> run_nft(const std::string& commands) {
 
 }  // namespace
 
-Result<void> raise_firewall() {
+Result<void> raise_firewall(const SlotLimits& limits) {
   HAKO_TRY(auto standing, read_firewall());
-  if (standing == whole_firewall()) return ok();
+  if (standing == whole_firewall(limits)) return ok();
   // Flushing makes the kernel wait for all its processors, even where there is nothing to flush.
   std::string first = standing.empty() ? "" : "flush ruleset\n";
-  HAKO_TRYV(run_nft(first + rules()));
+  HAKO_TRYV(run_nft(first + rules(limits)));
   return ok();
 }
 
@@ -118,9 +164,8 @@ Result<std::vector<std::string>> read_firewall() {
   return lines_of(text);
 }
 
-const std::vector<std::string>& whole_firewall() {
-  static const std::vector<std::string> lines = lines_of(rules());
-  return lines;
+std::vector<std::string> whole_firewall(const SlotLimits& limits) {
+  return lines_of(rules(limits));
 }
 
 }  // namespace hako::network

@@ -212,18 +212,18 @@ Result<bool> forwards() {
 
 }  // namespace
 
-Result<void> furnish_namespace() {
+Result<void> furnish_namespace(const SlotLimits& limits) {
   HAKO_TRYV(set_sysctls());
-  HAKO_TRYV(raise_firewall());
+  HAKO_TRYV(raise_firewall(limits));
   HAKO_TRYV(make_tap());
   HAKO_TRY(auto route, Netlink::open(NETLINK_ROUTE));
   HAKO_TRYV(bring_up(route, ::if_nametoindex(kTapName)));
   return deliver_everything_here(route);
 }
 
-Result<void> mend_namespace() {
+Result<void> mend_namespace(const SlotLimits& limits) {
   HAKO_TRYV(set_sysctls());
-  HAKO_TRYV(raise_firewall());
+  HAKO_TRYV(raise_firewall(limits));
   HAKO_TRY(auto route, Netlink::open(NETLINK_ROUTE));
   return deliver_everything_here(route);
 }
@@ -235,7 +235,7 @@ Result<Fd> attach_tap() {
   return tun_attach();
 }
 
-Result<SlotInspection> inspect_namespace() {
+Result<SlotInspection> inspect_namespace(const SlotLimits& limits) {
   SlotInspection inspection;
   HAKO_TRY(auto netlink, Netlink::open(NETLINK_ROUTE));
 
@@ -275,7 +275,7 @@ Result<SlotInspection> inspect_namespace() {
   HAKO_TRY(auto forwarding, forwards());
   inspection.forwarding = forwarding;
   HAKO_TRY(inspection.firewall, read_firewall());
-  inspection.firewall_is_whole = inspection.firewall == whole_firewall();
+  inspection.firewall_is_whole = inspection.firewall == whole_firewall(limits);
   inspection.forwarded_is_dropped =
       std::ranges::find(inspection.firewall, kForwardIsDropped) != inspection.firewall.end();
   return inspection;

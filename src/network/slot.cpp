@@ -24,11 +24,6 @@ std::string path_of(const std::string& directory, int number) {
   return directory + "/" + std::string(kPrefix) + std::to_string(number);
 }
 
-Result<Fd> furnished_namespace() {
-  HAKO_TRYV(furnish_namespace());
-  return current_namespace();
-}
-
 Result<std::vector<Fd>> make_sockets(int count) {
   std::vector<Fd> sockets;
   for (int i = 0; i < count; ++i) {
@@ -48,20 +43,23 @@ Error about(const Error& error, int number) {
 
 }  // namespace
 
-Result<Slot> create_slot(const std::string& directory, int number) {
+Result<Slot> create_slot(const std::string& directory, int number, const SlotLimits& limits) {
   if (number < 0) return Error(ErrorCode::invalid_argument, "slot numbers start at 0");
   HAKO_TRYV(prepare_directory(directory));
   // The namespace gets its name last: a slot that has one is whole, and one that was interrupted
   // has gone with its thread.
-  auto netns = in_new_namespace(furnished_namespace);
+  auto netns = in_new_namespace([&limits]() -> Result<Fd> {
+    HAKO_TRYV(furnish_namespace(limits));
+    return current_namespace();
+  });
   if (!netns) return about(netns.error(), number);
   HAKO_TRYV(bind_namespace(netns.value().get(), path_of(directory, number)));
   return Slot{number, std::move(netns.value())};
 }
 
-Result<Slot> open_slot(const std::string& directory, int number) {
+Result<Slot> open_slot(const std::string& directory, int number, const SlotLimits& limits) {
   HAKO_TRY(auto netns, open_namespace(path_of(directory, number)));
-  auto mended = in_namespace(netns.get(), mend_namespace);
+  auto mended = in_namespace(netns.get(), [&limits] { return mend_namespace(limits); });
   if (!mended) return about(mended.error(), number);
   return Slot{number, std::move(netns)};
 }
@@ -128,8 +126,8 @@ Result<void> remove_empty_namespace(const std::string& path) {
   return unbind_namespace(path);
 }
 
-Result<SlotInspection> inspect_slot(const Slot& slot) {
-  return in_namespace(slot.netns.get(), inspect_namespace);
+Result<SlotInspection> inspect_slot(const Slot& slot, const SlotLimits& limits) {
+  return in_namespace(slot.netns.get(), [&limits] { return inspect_namespace(limits); });
 }
 
 }  // namespace hako::network

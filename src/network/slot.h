@@ -21,6 +21,15 @@ inline constexpr char kTapName[] = "tap0";
 /// Where the guest's TCP connections arrive, whatever port they are meant for.
 inline constexpr uint16_t kEgressPort = 15001;
 
+/// What a guest may put through its slot; what is beyond is dropped there, or refused, at the cost
+/// of its own VMM. 0: no limit.
+struct SlotLimits {
+  int mib_per_second = 1024;       ///< in each direction
+  int packets_per_second = 100'000;  ///< that it sends
+  int connects_per_second = 1024;  ///< new TCP connections; further ones are reset
+  int names_per_second = 512;      ///< packets to port 53
+};
+
 /// An open slot. Closing it leaves the namespace, which is bound to a path; destroy_slot() removes
 /// it.
 struct Slot {
@@ -37,11 +46,11 @@ struct Slot {
 /// replaces. Blocking (a few ms); different slots may be made by several threads at once. Errors:
 /// already_exists; permission_denied (needs root); the one of /dev/net/tun, naming it; unsupported
 /// where the kernel lacks what the walls need.
-Result<Slot> create_slot(const std::string& directory, int number);
-/// Opens a slot that an earlier run made. Where an earlier version made it with other walls, they
-/// become those of this one: what runs in it goes on. not_found if there is none. Blocking (1 ms;
+Result<Slot> create_slot(const std::string& directory, int number, const SlotLimits& limits = {});
+/// Opens a slot that an earlier run made. Where it was made with other walls or limits, they become
+/// those of this one: what runs in it goes on. not_found if there is none. Blocking (1 ms;
 /// some 15 where there is something to mend).
-Result<Slot> open_slot(const std::string& directory, int number);
+Result<Slot> open_slot(const std::string& directory, int number, const SlotLimits& limits = {});
 /// Unbinds the namespace; the kernel frees it when its last user has gone. Missing is success.
 Result<void> destroy_slot(const std::string& directory, int number);
 /// Numbers of all slots below `directory`, ascending, interrupted ones included. None if it is
@@ -82,9 +91,9 @@ struct SlotInspection {
   bool everything_is_local = false;     ///< expected: true; `local default dev lo`
   bool forwarding = false;
   std::vector<std::string> firewall;  ///< the rules of nftables, a line each
-  bool firewall_is_whole = false;     ///< expected: true; they are exactly those of this version
+  bool firewall_is_whole = false;     ///< expected: true; exactly those of this version and `limits`
   bool forwarded_is_dropped = false;  ///< expected: true; one of them
 };
-Result<SlotInspection> inspect_slot(const Slot& slot);
+Result<SlotInspection> inspect_slot(const Slot& slot, const SlotLimits& limits = {});
 
 }  // namespace hako::network

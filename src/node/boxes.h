@@ -23,7 +23,7 @@ struct CreateBox {
 };
 
 /// Why a box is no more, as told to the api.
-enum class EndReason { destroyed, expired, died, paused };
+enum class EndReason { destroyed, expired, died, out_of_memory, paused };
 std::string_view to_string(EndReason reason);
 
 /// Creates, ends and watches boxes. A create or destroy that has begun always runs to its end, even
@@ -50,8 +50,7 @@ class Boxes {
   Task<Result<void>> destroy(std::string box, EndReason reason, std::string detail);
   /// ok if the box is `tenant`'s; otherwise not_found, in the words of a box that does not exist.
   Result<void> check_tenant(const std::string& box, const std::string& tenant) const;
-  /// `on_end`: nothing leaves it as it is.
-  Result<void> set_end(const std::string& box, WallTime ends, std::optional<OnEnd> on_end = {});
+  Result<void> set_end(const std::string& box, WallTime ends, OnEnd on_end);
 
   struct Saved {
     int64_t bytes = 0;                      ///< on disk, without the snapshot that it stands on

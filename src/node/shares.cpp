@@ -1,9 +1,11 @@
 #include "node/shares.h"
 
 #include <filesystem>
+#include <functional>
 
 #include "base/log.h"
 #include "image/checksum.h"
+#include "node/machine_limits.h"
 
 namespace hako::node {
 namespace {
@@ -11,7 +13,11 @@ namespace {
 constexpr char kPool[] = "pool";
 constexpr char kTenantPrefix[] = "tenant-";
 constexpr char kBoxPrefix[] = "box-";
+/// No machine: a group that is made to see what can be set.
+constexpr char kProbe[] = "probe";
 constexpr int kEqual = 100;
+/// Memory is counted in lots: who is ended at a limit may have been a little below it.
+constexpr int64_t kNearly = 1 << 20;
 /// Making clones ready is work for whoever creates next, and one of them at a time. With a tenant's
 /// part, those of everybody would be late as soon as one tenant is busy.
 constexpr int kForAll = 400;
@@ -23,12 +29,26 @@ std::string tree_of(const config::Config& config) {
   return "hako/" + image::sha256_of_text(unknown ? config.run_dir : path.string()).substr(0, 16);
 }
 
+/// All that a hako may have something in.
 Result<jail::CgroupTree> open_tree(const config::Config& config) {
-  return jail::CgroupTree::open(tree_of(config), {"cpu"});
+  return jail::CgroupTree::open(tree_of(config), {"cpu", "memory", "pids", "io"});
+}
+/// What this one is to use. Where processors are not shared, VMMs stay beside whatever else wants
+/// them, rather than all in one group of the weight of one process.
+Result<jail::CgroupTree> open_wanted(const config::Config& config) {
+  if (config.cpu_shares) return open_tree(config);
+  return jail::CgroupTree::open(tree_of(config), {"memory", "pids", "io"});
 }
 
+bool wants_groups(const config::Config& config) {
+  return config.cpu_shares || config.spare_memory_mib > 0 || config.boxes_memory_percent > 0 ||
+         config.vmm_threads > 0 || config.disk_mib_per_second > 0 ||
+         config.disk_operations_per_second > 0;
+}
+
+/// Empty: those that are nobody's yet.
 std::string group_of(const std::string& tenant) {
-  return kTenantPrefix + tenant;
+  return tenant.empty() ? kPool : kTenantPrefix + tenant;
 }
 
 std::string group_of(const std::string& tenant, const std::string& machine) {
@@ -49,54 +69,144 @@ void warn(std::string_view event, const std::string& machine, const Error& error
 
 void Shares::open() {
   std::lock_guard lock(mutex_);
-  if (!config_.cpu_shares) return;
-  auto opened = open_tree(config_);
+  if (!wants_groups(config_)) return;
+  auto opened = open_wanted(config_);
   Result<void> made = opened ? opened.value().make(kPool, share_of(kForAll)) : opened.error();
   if (!made) {
-    log_warn("no_cpu_shares", {{"error", made.error().message()},
-                               {"effect", "tenants with many boxes get more of the processors"}});
+    log_warn("no_control_groups",
+             {{"error", made.error().message()},
+              {"effect", "boxes have no limits but their VMM's, and tenants with many of them get "
+                         "more of the processors"}});
     return;
   }
   tree_.emplace(std::move(opened).value());
-  log_info("cpu_shares", {{"controllers", tree_->describe()}});
+  if (config_.cpu_shares) weights_ = tree_->only("cpu");
+  if (config_.cpu_shares && !weights_)
+    log_warn("no_cpu_shares", {{"effect", "tenants with many boxes get more of the processors"}});
+  find_limits();
+  log_info("control_groups", {{"controllers", tree_->describe()}});
 }
 
-Result<void> Shares::make(const std::string& machine, const std::string& tenant) {
-  HAKO_TRYV(tree_->make(group_of(tenant), share_of(kEqual)));
-  HAKO_TRYV(tree_->make(group_of(tenant, machine), share_of(kEqual)));
-  tenants_[machine] = tenant;
-  return ok();
+/// What this machine's groups can keep, found by asking them to.
+void Shares::find_limits() {
+  auto cannot = [this](const char* limit, const std::string& why) {
+    lacks_.insert(limit);
+    log_warn("limit_not_kept", {{"limit", limit}, {"error", why}});
+  };
+  auto disk = block_device_of(config_.state_dir);
+  if (disk) disk_ = disk.value();
+  jail::CgroupLimits all = limits_of_machine(config_, {}, disk_);
+  auto possible = [&](const char* limit, const char* controller, bool wanted,
+                      const std::function<void(jail::CgroupLimits&)>& take) {
+    if (!wanted) return;
+    auto tree = tree_->only(controller);
+    if (!tree) return cannot(limit, "no control groups with this controller");
+    jail::CgroupLimits one;
+    take(one);
+    auto made = tree->make(group_of("", kProbe), one);
+    if (!made) cannot(limit, made.error().message());
+  };
+  possible("cpu", "cpu", all.cpu_percent.has_value() && config_.cpu_shares,
+           [&](jail::CgroupLimits& one) { one.cpu_percent = all.cpu_percent; });
+  possible("memory", "memory", all.memory_bytes.has_value(), [&](jail::CgroupLimits& one) {
+    one.memory_bytes = all.memory_bytes;
+    one.no_swap = all.no_swap;
+  });
+  possible("threads", "pids", all.pids.has_value(),
+           [&](jail::CgroupLimits& one) { one.pids = all.pids; });
+  // Without a disk there is nothing to slow down.
+  possible("disk", "io", all.io.has_value(),
+           [&](jail::CgroupLimits& one) { one.io = all.io; });
+  (void)tree_->remove(group_of("", kProbe));
+
+  auto host = host_memory_bytes();
+  auto together = limits_of_all(config_, host ? host.value() : 0);
+  auto memory = tree_->only("memory");
+  if (!together.memory_bytes || !memory) return;
+  if (auto made = memory->make("", together); !made)
+    cannot("memory of all", made.error().message());
 }
 
-std::vector<Fd> Shares::enter(const std::string& machine, const std::string& tenant) {
+jail::CgroupLimits Shares::limits_of(const engine::MachineSize& size) const {
+  jail::CgroupLimits limits = limits_of_machine(config_, size, disk_);
+  if (lacks_.contains("cpu")) limits.cpu_percent.reset();
+  if (lacks_.contains("memory")) limits.memory_bytes.reset();
+  if (lacks_.contains("threads")) limits.pids.reset();
+  if (lacks_.contains("disk")) limits.io.reset();
+  limits.cpu_weight = kEqual;
+  return limits;
+}
+
+Result<void> Shares::make(jail::CgroupTree& tree, const std::string& machine,
+                          const std::string& tenant, const engine::MachineSize& size) {
+  if (!tenant.empty()) {
+    HAKO_TRYV(tree.make(group_of(tenant), share_of(kEqual)));
+  }
+  return tree.make(group_of(tenant, machine), limits_of(size));
+}
+
+std::vector<std::string> Shares::groups_of(const std::string& machine) const {
+  std::vector<std::string> groups;
+  for (const std::string& above : tree_->below("")) {
+    std::string group = above + "/" + kBoxPrefix + machine;
+    if (tree_->exists(group)) groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+std::vector<Fd> Shares::enter(const std::string& machine, const std::string& tenant,
+                              const engine::MachineSize& size) {
   std::lock_guard lock(mutex_);
   if (!tree_) return {};
-  Result<void> made = ok();
-  if (!tenant.empty()) made = make(machine, tenant);
-  auto doors = made ? tree_->doors(tenant.empty() ? kPool : group_of(tenant, machine))
+  std::string whose = weights_ ? tenant : "";
+  auto made = make(*tree_, machine, whose, size);
+  auto doors = made ? tree_->doors(group_of(whose, machine))
                     : Result<std::vector<Fd>>(made.error());
   if (doors) return std::move(doors).value();
   warn("share_not_given", machine, doors.error());
   return {};
 }
 
-void Shares::move(const std::string& machine, const std::string& tenant, pid_t pid) {
+void Shares::move(const std::string& machine, const std::string& tenant, pid_t pid,
+                  const engine::MachineSize& size) {
   std::lock_guard lock(mutex_);
-  if (!tree_ || tenant.empty()) return;
-  auto moved = make(machine, tenant);
-  if (moved) moved = tree_->add(group_of(tenant, machine), pid);
+  if (!weights_ || tenant.empty()) return;
+  bool from_pool = tree_->exists(group_of("", machine));
+  // Born there, or moved there by an earlier run: its limits stay those of then.
+  if (!from_pool && tree_->exists(group_of(tenant, machine))) return;
+  // Each hierarchy that it changes costs all processes of the host a wait, and to the others it
+  // makes no difference whose it is. One of an earlier run may have no group at all.
+  jail::CgroupTree& where = from_pool ? *weights_ : *tree_;
+  auto moved = make(where, machine, tenant, size);
+  if (moved) moved = where.add(group_of(tenant, machine), pid);
+  if (moved && from_pool) moved = where.remove(group_of("", machine));
   if (!moved) warn("share_not_given", machine, moved.error());
+}
+
+std::optional<std::string> Shares::out_of_memory(const std::string& machine) {
+  std::lock_guard lock(mutex_);
+  if (!tree_) return std::nullopt;
+  for (const std::string& group : groups_of(machine)) {
+    jail::MemoryUse use = tree_->memory_use(group);
+    if (use.oom_kills == 0) continue;
+    auto mib = [](int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+    if (use.most_bytes + kNearly < use.limit_bytes)
+      return "no memory was left for boxes on this host; its machine had used " +
+             mib(use.most_bytes);
+    return "its machine wanted more memory than the " + mib(use.limit_bytes) + " that it may use";
+  }
+  return std::nullopt;
 }
 
 void Shares::leave(const std::string& machine) {
   std::lock_guard lock(mutex_);
-  auto found = tenants_.find(machine);
-  if (!tree_ || found == tenants_.end()) return;
-  std::string tenant = found->second;
-  tenants_.erase(found);
-  auto removed = tree_->remove(group_of(tenant, machine));
-  if (removed && tree_->below(group_of(tenant)).empty()) removed = tree_->remove(group_of(tenant));
-  if (!removed) warn("share_not_removed", machine, removed.error());
+  if (!tree_) return;
+  for (const std::string& group : groups_of(machine)) {
+    auto removed = tree_->remove(group);
+    std::string above = group.substr(0, group.find('/'));
+    if (removed && above != kPool && tree_->below(above).empty()) removed = tree_->remove(above);
+    if (!removed) warn("share_not_removed", machine, removed.error());
+  }
 }
 
 int Shares::sweep(const std::set<std::string>& machines) {
@@ -130,6 +240,7 @@ void Shares::close() {
   // What boxes still use stays.
   (void)tree_->remove_all();
   tree_.reset();
+  weights_.reset();
 }
 
 int sweep_shares(const config::Config& config, const std::set<std::string>& kept) {

@@ -1,7 +1,7 @@
-// Processor shares: VMMs of one tenant together weigh as much as those of another.
+// Control groups of VMMs: those of one tenant together weigh as much as those of another, and none
+// takes more of the host than it may.
 #pragma once
 
-#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -9,13 +9,15 @@
 #include <vector>
 
 #include "config/config.h"
+#include "engine/engine.h"
 #include "jail/cgroup.h"
 
 namespace hako::node {
 
-/// Keeps the groups hako/<instance>/pool, for VMMs that are nobody's yet, and
-/// hako/<instance>/tenant-<name>/box-<machine>. Where the machine's control groups cannot be used
-/// it says so once, and VMMs run without shares. Blocking, as CgroupTree is. Any thread.
+/// Keeps the groups hako/<instance>/pool/box-<machine>, for VMMs that are nobody's yet, and
+/// hako/<instance>/tenant-<name>/box-<machine>, each with the limits of its machine
+/// (machine_limits.h). Where the machine's control groups cannot be used, or cannot do a part of it,
+/// it says so once, and VMMs run without that. Blocking, as CgroupTree is. Any thread.
 class Shares {
  public:
   explicit Shares(const config::Config& config) : config_(config) {}
@@ -24,9 +26,15 @@ class Shares {
   void open();
   /// Where the VMM of `machine` is to be born: doors for jail::VmmJail::cgroups. `tenant` empty:
   /// nobody's yet.
-  std::vector<Fd> enter(const std::string& machine, const std::string& tenant);
-  /// Moves a VMM, which must not have been waited for yet, to what its tenant has.
-  void move(const std::string& machine, const std::string& tenant, pid_t pid);
+  std::vector<Fd> enter(const std::string& machine, const std::string& tenant,
+                        const engine::MachineSize& size);
+  /// Moves a VMM, which must not have been waited for yet, to what its tenant has. Where memory has
+  /// a hierarchy of its own (v1) only its processor time is: what it has used so far stays counted.
+  void move(const std::string& machine, const std::string& tenant, pid_t pid,
+            const engine::MachineSize& size);
+  /// Whether the kernel has ended the VMM for want of memory, in words for whoever had the box.
+  /// Before leave().
+  std::optional<std::string> out_of_memory(const std::string& machine);
   /// The VMM has ended. Removes its group, and with the tenant's last one the tenant's.
   void leave(const std::string& machine);
   /// Removes the groups of machines that are not among `machines`, this time and the time before,
@@ -36,12 +44,20 @@ class Shares {
   void close();
 
  private:
-  Result<void> make(const std::string& machine, const std::string& tenant);
+  void find_limits();
+  jail::CgroupLimits limits_of(const engine::MachineSize& size) const;
+  /// All of it: one that was claimed may be in the pool's for its memory, and in its tenant's for
+  /// its processor time; one of an earlier run may be anywhere.
+  std::vector<std::string> groups_of(const std::string& machine) const;
+  Result<void> make(jail::CgroupTree& tree, const std::string& machine, const std::string& tenant,
+                    const engine::MachineSize& size);
 
   const config::Config& config_;
   std::mutex mutex_;
   std::optional<jail::CgroupTree> tree_;
-  std::map<std::string, std::string> tenants_;  ///< of machines that have a group
+  std::optional<jail::CgroupTree> weights_;  ///< of tree_, where processors are shared; or nothing
+  std::string disk_;            ///< the number of the disk that boxes' are on; empty: no rates
+  std::set<std::string> lacks_;  ///< limits that this machine's groups cannot keep
   std::set<std::string> suspects_;  ///< groups that were nobody's when it was last swept
 };
 

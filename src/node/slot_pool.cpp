@@ -8,9 +8,10 @@
 namespace hako::node {
 
 SlotPool::SlotPool(asio::any_io_executor executor, asio::thread_pool& blocking,
-                   std::string directory, int most, int ready)
+                   std::string directory, network::SlotLimits limits, int most, int ready)
     : blocking_(blocking),
       directory_(std::move(directory)),
+      limits_(limits),
       most_(most),
       wanted_ready_(static_cast<size_t>(ready)),
       tasks_(executor) {}
@@ -38,7 +39,7 @@ Task<Result<network::Slot>> SlotPool::acquire() {
 }
 
 Result<network::Slot> SlotPool::open(int number) {
-  return network::open_slot(directory_, number);
+  return network::open_slot(directory_, number, limits_);
 }
 
 Task<Result<network::Slot>> SlotPool::make() {
@@ -49,12 +50,12 @@ Task<Result<network::Slot>> SlotPool::make() {
                     "all " + std::to_string(most_) + " network slots of this node are in use");
   used_.insert(number);
   changing_.insert(number);
-  auto work = [directory = directory_, number] {
+  auto work = [directory = directory_, limits = limits_, number] {
     // Something of a crashed run may still be bound there; no record claims it, or the number
     // would have been taken.
     if (auto removed = network::destroy_slot(directory, number); !removed)
       return Result<network::Slot>(removed.error());
-    return network::create_slot(directory, number);
+    return network::create_slot(directory, number, limits);
   };
   auto slot = co_await run_blocking(blocking_, work);
   changing_.erase(number);

@@ -16,7 +16,7 @@ namespace hako::node {
 class SlotPool {
  public:
   SlotPool(asio::any_io_executor executor, asio::thread_pool& blocking, std::string directory,
-           int most, int ready);
+           network::SlotLimits limits, int most, int ready);
 
   /// Starts making slots ready. `taken`: numbers that machines of an earlier run still hold.
   void start(const std::set<int>& taken);
@@ -40,6 +40,7 @@ class SlotPool {
 
   asio::thread_pool& blocking_;
   std::string directory_;
+  network::SlotLimits limits_;  ///< of every slot
   int most_;
   size_t wanted_ready_;
   std::set<int> used_;

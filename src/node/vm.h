@@ -69,6 +69,9 @@ class Vm {
 
   /// Moves the VMM to the share of the record's tenant. May run beside other calls.
   Task<void> take_share();
+  /// Whether its VMM has ended because the kernel had no memory for it, in words for whoever had
+  /// the box. Before destroy().
+  Task<std::optional<std::string>> out_of_memory();
 
   Task<void> destroy();
   /// The state of this moment: of a machine with a base. With `memory` all of it, else only the disk, of

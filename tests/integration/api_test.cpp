@@ -313,6 +313,37 @@ TEST_F(ApiTest, GoneBoxesAreNotFound) {
   });
 }
 
+TEST_F(ApiTest, WhoHadABoxIsToldWhyItEnded) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string hungry = co_await lab.create(), broken = co_await lab.create();
+    lab.node.tell_gone(hungry, "out_of_memory", "it wanted more than 5 MiB");
+    lab.node.tell_gone(broken, "died", "VMM ended and wrote: of files of the host");
+    EXPECT_TRUE(co_await lab.eventually_status("/sandboxes/" + hungry, 404));
+    EXPECT_TRUE(co_await lab.eventually_status("/sandboxes/" + broken, 404));
+    auto reply = co_await lab.ask(Verb::get, "/sandboxes/" + hungry);
+    EXPECT_EQ(reply.message(), "sandbox " + hungry +
+                                   " not found: it ended out of memory: it wanted more than 5 MiB");
+    reply = co_await lab.ask(Verb::get, "/sandboxes/" + broken);
+    EXPECT_EQ(reply.message(),
+              "sandbox " + broken + " not found: its machine has ended by itself");
+    auto log = co_await lab.ask(Verb::get, "/v1/audit?action=box.out_of_memory");
+    const json::array& records = log.body.at("records").as_array();
+    EXPECT_EQ(records.size(), 1u);
+    if (!records.empty()) {
+      EXPECT_EQ(records.front().at("reason").as_string(), "it wanted more than 5 MiB");
+    }
+    // For those who did not see it, it never was.
+    auto tenant = co_await lab.ask(Verb::post, "/v1/tenants", R"({"name":"beta"})");
+    EXPECT_EQ(tenant.status, 201u);
+    auto made = co_await lab.ask_in("beta", Verb::post, "/v1/keys", R"({"role":"owner"})");
+    EXPECT_EQ(made.status, 201u);
+    std::string theirs(made.body.at("key").as_string());
+    reply = co_await lab.ask_with_key(Verb::get, "/sandboxes/" + hungry, "", theirs);
+    expect_error(reply, 404, "sandbox " + hungry + " not found");
+    EXPECT_EQ(reply.message().find("memory"), std::string::npos) << reply.message();
+  });
+}
+
 TEST_F(ApiTest, TheEndMovesAsAsked) {
   with_api([](ApiLab& lab) -> Task<void> {
     std::string id = co_await lab.create(R"({"templateID":"base","timeout":100})");

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
+#include <ctime>
 
 #include "base/random.h"
 #include "jail/cgroup.h"
@@ -28,7 +30,8 @@ class CgroupTest : public testing::Test {
   }
 
   void open(const std::vector<std::string>& wanted) {
-    auto opened = CgroupTree::open("hako-test/" + random_lower_alphanumeric(8), wanted);
+    name = "hako-test/" + random_lower_alphanumeric(8);
+    auto opened = CgroupTree::open(name, wanted);
     if (!opened) GTEST_SKIP() << opened.error().message();
     tree.emplace(std::move(opened).value());
     if (auto made = tree->make("", {}); !made) {
@@ -58,6 +61,7 @@ class CgroupTest : public testing::Test {
     return child;
   }
 
+  std::string name;
   std::optional<CgroupTree> tree;
   std::vector<pid_t> children;
 };
@@ -205,6 +209,53 @@ TEST_F(CgroupTest, WithoutTheLimitItDoesNot) {
   EXPECT_EQ(fill_with(*tree, std::nullopt), 1);
 }
 
+/// How often the kernel has held back a child that wanted all of a processor for a while.
+int64_t held_back_with(CgroupTree& tree, const std::string& name, std::optional<int> percent) {
+  CgroupLimits limits;
+  limits.cpu_percent = percent;
+  EXPECT_TRUE(tree.make("spin", limits));
+  int done = in_child([&] {
+    if (!tree.add("spin", ::getpid())) return 255;
+    timespec used{};
+    while (used.tv_sec == 0 && used.tv_nsec < 200'000'000)
+      ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return 1;
+  });
+  EXPECT_EQ(done, 1);
+  for (const char* root : {"/sys/fs/cgroup/cpu/", "/sys/fs/cgroup/"}) {
+    auto text = read_file(root + name + "/spin/cpu.stat");
+    size_t at = text ? text.value().find("nr_throttled ") : std::string::npos;
+    if (at != std::string::npos) return std::atoll(text.value().c_str() + at + 13);
+  }
+  return -1;
+}
+
+TEST_F(CgroupTest, ProcessorTimeEndsAtTheLimit) {
+  EXPECT_GT(held_back_with(*tree, name, 20), 0);
+}
+
+TEST_F(CgroupTest, WithoutThatLimitThereIsMore) {
+  EXPECT_EQ(held_back_with(*tree, name, std::nullopt), 0);
+}
+
+TEST_F(CgroupTest, WhoWasEndedForWantOfMemoryIsCounted) {
+  EXPECT_EQ(fill_with(*tree, 16 << 20), -SIGKILL);
+  MemoryUse use = tree->memory_use("fill");
+  EXPECT_EQ(use.limit_bytes, 16 << 20);
+  EXPECT_EQ(use.oom_kills, 1);
+  EXPECT_GE(use.most_bytes, 15 << 20);
+  EXPECT_EQ(tree->memory_use("nowhere").oom_kills, 0);
+}
+
+TEST_F(CgroupTest, OneControllersGroupsAreAmongAll) {
+  auto memory = tree->only("memory");
+  ASSERT_TRUE(memory);
+  ASSERT_TRUE(memory->make("a", {}));
+  EXPECT_TRUE(tree->exists("a"));
+  EXPECT_FALSE(tree->exists("b"));
+  EXPECT_FALSE(tree->only("nothing"));
+}
+
 class VmmShareTest : public CgroupTest {
  protected:
   void SetUp() override {
@@ -233,6 +284,21 @@ TEST_F(VmmShareTest, AVmmIsInItsGroupFromTheStart) {
   EXPECT_EQ(tree->members("tenant-a/box-1"), std::vector{started.value().pid()});
   for (const std::string& controller : kAll)
     EXPECT_TRUE(group_of(started.value().pid(), controller).ends_with("/tenant-a/box-1"));
+}
+
+TEST_F(VmmShareTest, AVmmIsEndedBeforeOthers) {
+  auto score = [](const Process& process) {
+    auto text = read_file("/proc/" + std::to_string(process.pid()) + "/oom_score_adj");
+    return text ? text.value() : text.error().message();
+  };
+  auto started =
+      testing_support::launch_vmm_without({Wall::network}, loop.get_executor(), spec, jail);
+  ASSERT_TRUE(started) << started.error().message();
+  EXPECT_EQ(score(started.value()), "900\n");
+  auto other = testing_support::launch_vmm_without({Wall::network, Wall::limits},
+                                                   loop.get_executor(), spec, jail);
+  ASSERT_TRUE(other) << other.error().message();
+  EXPECT_NE(score(other.value()), "900\n");
 }
 
 TEST_F(VmmShareTest, WithoutTheStepItIsWhereWeAre) {
@@ -289,6 +355,8 @@ TEST(CgroupMounts, AreFoundWhereverTheyAre) {
             (Found{{"/sys/fs/cgroup/cpu,cpuacct", false, {"cpu"}}}));
   EXPECT_EQ(find_hierarchies(kV2, kAll, {{"/sys/fs/cgroup", "cpuset cpu io memory pids\n"}}),
             (Found{{"/sys/fs/cgroup", true, kAll}}));
+  EXPECT_EQ(find_hierarchies("1 2 0:3 / /x rw - cgroup cgroup rw,blkio\n", {"io"}, {}),
+            (Found{{"/x", false, {"io"}}}));
   EXPECT_EQ(find_hierarchies(kV2, kAll, {{"/sys/fs/cgroup", "cpuset\n"}}), Found{});
   EXPECT_EQ(find_hierarchies("", kAll, {}), Found{});
   EXPECT_EQ(find_hierarchies("x - y\n1 2 - cgroup\n", kAll, {}), Found{});
@@ -307,6 +375,25 @@ TEST(CgroupSettings, AreThoseOfTheVersion) {
       (Written{{"cpu.shares", "2048"}, {"memory.limit_in_bytes", "1048576"}, {"pids.max", "7"}}));
   EXPECT_EQ(cgroup_settings({"/x", false, {"cpu"}}, limits), (Written{{"cpu.shares", "2048"}}));
   EXPECT_EQ(cgroup_settings({"/x", true, kAll}, {}), Written{});
+  limits = {};
+  limits.cpu_percent = 150;
+  limits.memory_bytes = 4096;
+  limits.no_swap = true;
+  limits.io = {"8:0", 1000, 0};
+  EXPECT_EQ(cgroup_settings({"/x", true, {"cpu", "memory", "io"}}, limits),
+            (Written{{"cpu.max", "150000 100000"},
+                     {"memory.max", "4096"},
+                     {"memory.swap.max", "0"},
+                     {"io.max", "8:0 rbps=1000 wbps=1000 riops=max wiops=max"}}));
+  EXPECT_EQ(cgroup_settings({"/x", false, {"cpu", "memory", "io"}}, limits),
+            (Written{{"cpu.cfs_period_us", "100000"},
+                     {"cpu.cfs_quota_us", "150000"},
+                     {"memory.limit_in_bytes", "4096"},
+                     {"memory.memsw.limit_in_bytes", "4096"},
+                     {"blkio.throttle.read_bps_device", "8:0 1000"},
+                     {"blkio.throttle.read_iops_device", "8:0 0"},
+                     {"blkio.throttle.write_bps_device", "8:0 1000"},
+                     {"blkio.throttle.write_iops_device", "8:0 0"}}));
   limits = {};
   limits.cpu_weight = 0;
   EXPECT_EQ(cgroup_settings({"/x", false, kAll}, limits), (Written{{"cpu.shares", "10"}}));

@@ -1,5 +1,7 @@
-// Which groups VMMs are in, in the kernel's own control groups. Needs root.
+// Which groups VMMs are in, and what these keep them to, in the kernel's own control groups. Needs
+// root.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -8,10 +10,15 @@
 
 #include "base/random.h"
 #include "image/checksum.h"
+#include "node/machine_limits.h"
 #include "node/shares.h"
+#include "support/in_child.h"
 
 namespace hako::node {
 namespace {
+
+constexpr engine::MachineSize kSize{2, 64};
+constexpr int64_t kMib = 1 << 20;
 
 std::string tree_of(const config::Config& config) {
   return "hako/" + image::sha256_of_text(config.run_dir).substr(0, 16);
@@ -22,17 +29,22 @@ class SharesTest : public testing::Test {
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
     config.run_dir = "/run/hako-shares-" + random_lower_alphanumeric(8);
-    auto opened = jail::CgroupTree::open(tree_of(config), {"cpu"});
+    config.state_dir = "/var/tmp";
+    auto opened = jail::CgroupTree::open(tree_of(config), {"cpu", "memory", "pids", "io"});
     if (!opened || !opened.value().make("", {})) GTEST_SKIP() << "no control groups here";
-    tree.emplace(std::move(opened).value());
+    all.emplace(std::move(opened).value());
+    // Where a process stands: with whom it shares processors, and where its memory is counted.
+    tree = all->only("cpu");
+    memory = all->only("memory");
+    if (!tree || !memory) GTEST_SKIP() << all->describe();
     shares.open();
   }
 
   void TearDown() override {
     for (pid_t child : children) end(child);
-    if (!tree) return;
+    if (!all) return;
     shares.close();
-    auto removed = tree->remove_all();
+    auto removed = all->remove_all();
     EXPECT_TRUE(removed) << removed.error().message();
   }
 
@@ -64,32 +76,33 @@ class SharesTest : public testing::Test {
 
   config::Config config;
   Shares shares{config};
-  std::optional<jail::CgroupTree> tree;
+  std::optional<jail::CgroupTree> all, tree, memory;
   std::vector<pid_t> children;
 };
 
 using Names = std::vector<std::string>;
 
 TEST_F(SharesTest, ABoxIsBornInItsTenantsShare) {
-  pid_t vmm = born(shares.enter("m1-a", "acme"));
+  pid_t vmm = born(shares.enter("m1-a", "acme", kSize));
   EXPECT_EQ(tree->members("tenant-acme/box-m1-a"), std::vector{vmm});
-  EXPECT_TRUE(tree->members("pool").empty());
+  EXPECT_EQ(memory->members("tenant-acme/box-m1-a"), std::vector{vmm});
+  EXPECT_TRUE(tree->below("pool").empty());
 }
 
 TEST_F(SharesTest, AClaimedCloneMovesThere) {
-  pid_t vmm = born(shares.enter("m1-a", ""));
-  EXPECT_EQ(tree->members("pool"), std::vector{vmm});
-  shares.move("m1-a", "acme", vmm);
-  EXPECT_TRUE(tree->members("pool").empty());
+  pid_t vmm = born(shares.enter("m1-a", "", kSize));
+  EXPECT_EQ(tree->members("pool/box-m1-a"), std::vector{vmm});
+  shares.move("m1-a", "acme", vmm, kSize);
+  EXPECT_FALSE(tree->exists("pool/box-m1-a"));
   EXPECT_EQ(tree->members("tenant-acme/box-m1-a"), std::vector{vmm});
-  shares.move("m1-a", "acme", vmm);
+  shares.move("m1-a", "acme", vmm, kSize);
   EXPECT_EQ(tree->members("tenant-acme/box-m1-a"), std::vector{vmm}) << "again is no error";
 }
 
 TEST_F(SharesTest, NothingIsLeftOfABoxOrOfATenantsLast) {
-  pid_t one = born(shares.enter("m1-a", "acme"));
-  pid_t two = born(shares.enter("m2-b", "acme"));
-  pid_t pooled = born(shares.enter("m3-c", ""));
+  pid_t one = born(shares.enter("m1-a", "acme", kSize));
+  pid_t two = born(shares.enter("m2-b", "acme", kSize));
+  pid_t pooled = born(shares.enter("m3-c", "", kSize));
   end(one);
   shares.leave("m1-a");
   EXPECT_EQ(tree->below("tenant-acme"), Names{"box-m2-b"});
@@ -104,16 +117,16 @@ TEST_F(SharesTest, NothingIsLeftOfABoxOrOfATenantsLast) {
 }
 
 TEST_F(SharesTest, CloseLeavesWhatBoxesUse) {
-  pid_t vmm = born(shares.enter("m1-a", "acme"));
+  pid_t vmm = born(shares.enter("m1-a", "acme", kSize));
   shares.close();
   EXPECT_EQ(tree->below(""), Names{"tenant-acme"});
   EXPECT_EQ(tree->members("tenant-acme/box-m1-a"), std::vector{vmm});
 }
 
 TEST_F(SharesTest, ASweepKeepsTheGroupsOfBoxesThatLive) {
-  born(shares.enter("m1-a", "acme"));
-  pid_t gone = born(shares.enter("m2-b", "acme"));
-  pid_t other = born(shares.enter("m3-c", "other"));
+  born(shares.enter("m1-a", "acme", kSize));
+  pid_t gone = born(shares.enter("m2-b", "acme", kSize));
+  pid_t other = born(shares.enter("m3-c", "other", kSize));
   end(gone);
   end(other);
   EXPECT_EQ(sweep_shares(config, {"m1-a"}), 4) << "the pool, a box, and another with its tenant";
@@ -122,7 +135,7 @@ TEST_F(SharesTest, ASweepKeepsTheGroupsOfBoxesThatLive) {
 }
 
 TEST_F(SharesTest, ASweepOfNothingKeptLeavesNothing) {
-  pid_t one = born(shares.enter("m1-a", "acme"));
+  pid_t one = born(shares.enter("m1-a", "acme", kSize));
   end(one);
   sweep_shares(config, {});
   EXPECT_TRUE(tree->below("").empty());
@@ -147,24 +160,148 @@ TEST_F(SharesTest, AnotherHakosGroupsAreLeftAlone) {
   other.run_dir = config.run_dir + "-other";
   Shares others(other);
   others.open();
-  born(shares.enter("m1-a", "acme"));
+  born(shares.enter("m1-a", "acme", kSize));
   sweep_shares(other, {});
   EXPECT_EQ(tree->below(""), (Names{"pool", "tenant-acme"}));
 }
 
 TEST_F(SharesTest, AStrangeNameGivesNoShareAndNoHarm) {
-  EXPECT_TRUE(shares.enter("m1-a", "../../etc").empty());
-  EXPECT_TRUE(shares.enter("m1-a", "a b").empty());
+  EXPECT_TRUE(shares.enter("m1-a", "../../etc", kSize).empty());
+  EXPECT_TRUE(shares.enter("m1-a", "a b", kSize).empty());
   EXPECT_EQ(tree->below(""), Names{"pool"});
+}
+
+/// What it had used before somebody claimed it counts as before.
+TEST_F(SharesTest, WhereMemoryHasAHierarchyOfItsOwnAClaimedCloneStaysThere) {
+  if (all->describe().find("memory (v1)") == std::string::npos) GTEST_SKIP() << all->describe();
+  pid_t vmm = born(shares.enter("m1-a", "", kSize));
+  shares.move("m1-a", "acme", vmm, kSize);
+  EXPECT_EQ(memory->members("pool/box-m1-a"), std::vector{vmm});
+  EXPECT_EQ(memory->memory_use("pool/box-m1-a").limit_bytes,
+            (kSize.memory_mib + config.spare_memory_mib) * kMib);
+  end(vmm);
+  shares.leave("m1-a");
+  EXPECT_TRUE(memory->below("pool").empty());
+  EXPECT_TRUE(tree->below("pool").empty());
+  EXPECT_FALSE(tree->exists("tenant-acme"));
+}
+
+TEST_F(SharesTest, OneThatIsWhereItBelongsKeepsTheLimitsItHas) {
+  pid_t vmm = born(shares.enter("m1-a", "acme", kSize));
+  config.spare_memory_mib = 64;
+  shares.move("m1-a", "acme", vmm, kSize);
+  EXPECT_EQ(memory->memory_use("tenant-acme/box-m1-a").limit_bytes, 320 * kMib);
+}
+
+TEST_F(SharesTest, OneOfARunWithoutGroupsGetsOne) {
+  pid_t vmm = born({});
+  shares.move("m1-a", "acme", vmm, kSize);
+  EXPECT_EQ(tree->members("tenant-acme/box-m1-a"), std::vector{vmm});
+  EXPECT_EQ(memory->members("tenant-acme/box-m1-a"), std::vector{vmm});
+  EXPECT_EQ(memory->memory_use("tenant-acme/box-m1-a").limit_bytes, 320 * kMib);
+}
+
+TEST_F(SharesTest, WithoutSharesBoxesHaveLimitsAllTheSame) {
+  config.cpu_shares = false;
+  shares.close();
+  Shares others(config);
+  others.open();
+  pid_t vmm = born(others.enter("m1-a", "acme", kSize));
+  // On v2 there is but one hierarchy.
+  if (all->describe().find("cpu (v1)") != std::string::npos) {
+    EXPECT_TRUE(tree->members("pool/box-m1-a").empty());
+  }
+  EXPECT_EQ(memory->members("pool/box-m1-a"), std::vector{vmm});
+  others.move("m1-a", "acme", vmm, kSize);
+  EXPECT_EQ(memory->members("pool/box-m1-a"), std::vector{vmm});
+  EXPECT_GT(memory->memory_use("pool/box-m1-a").limit_bytes, 0);
+  EXPECT_LT(memory->memory_use("pool/box-m1-a").limit_bytes, 1024 * kMib);
+  end(vmm);
+  others.leave("m1-a");
+  others.close();
+}
+
+/// How a process ends that fills 128 MiB as a VMM, and what is then said of it.
+std::pair<int, std::optional<std::string>> fill_as_vmm(Shares& shares) {
+  auto doors = shares.enter("m1-a", "acme", kSize);
+  int status = testing_support::in_child([&] {
+    for (const Fd& door : doors)
+      if (::write(door.get(), "0", 1) != 1) return 255;
+    constexpr size_t kFill = 128 << 20;
+    void* place =
+        ::mmap(nullptr, kFill, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (place == MAP_FAILED) return 254;
+    auto* bytes = static_cast<volatile char*>(place);
+    for (size_t at = 0; at < kFill; at += 4096) bytes[at] = 1;
+    return 1;
+  });
+  return {status, shares.out_of_memory("m1-a")};
+}
+
+TEST_F(SharesTest, WhoeverUsesMoreMemoryThanItMayIsEndedAndSaidSo) {
+  config.spare_memory_mib = 16;
+  pid_t neighbour = born(shares.enter("m2-b", "acme", kSize));
+  auto [status, why] = fill_as_vmm(shares);
+  EXPECT_EQ(status, -SIGKILL);
+  ASSERT_TRUE(why);
+  EXPECT_EQ(*why, "its machine wanted more memory than the 80 MiB that it may use");
+  EXPECT_FALSE(shares.out_of_memory("m2-b"));
+  EXPECT_EQ(tree->members("tenant-acme/box-m2-b"), std::vector{neighbour});
+}
+
+TEST_F(SharesTest, WithoutThatLimitItIsNot) {
+  config.spare_memory_mib = 0;
+  auto [status, why] = fill_as_vmm(shares);
+  EXPECT_EQ(status, 1);
+  EXPECT_FALSE(why);
+}
+
+/// All of them together, when each by itself is within its own.
+TEST_F(SharesTest, AllBoxesTogetherAreKeptToAPartOfTheHost) {
+  shares.close();
+  auto host = host_memory_bytes();
+  ASSERT_TRUE(host);
+  shares.open();
+  EXPECT_EQ(memory->memory_use("").limit_bytes / kMib, host.value() / 100 * 90 / kMib);
+  // A host of a hundredth would hold no test: the limit is lowered here as an operator would.
+  jail::CgroupLimits little;
+  little.memory_bytes = 32 * kMib;
+  ASSERT_TRUE(memory->make("", little));
+  auto [status, why] = fill_as_vmm(shares);
+  EXPECT_EQ(status, -SIGKILL);
+  ASSERT_TRUE(why);
+  EXPECT_NE(why->find("no memory was left for boxes on this host"), std::string::npos) << *why;
+}
+
+TEST_F(SharesTest, TheKernelHasTheLimitsOfTheMachinesSize) {
+  born(shares.enter("m1-a", "", kSize));
+  auto setting = [&](const std::string& v1, const std::string& v2) {
+    std::string group = "/" + tree_of(config) + "/pool/box-m1-a/";
+    auto text = read_file("/sys/fs/cgroup/" + v1.substr(0, v1.find('.')) + group + v1);
+    if (!text) text = read_file("/sys/fs/cgroup" + group + v2);
+    return text ? text.value() : text.error().message();
+  };
+  std::string cpu = setting("cpu.cfs_quota_us", "cpu.max");
+  EXPECT_TRUE(cpu == "250000\n" || cpu == "250000 100000\n") << cpu;
+  EXPECT_EQ(setting("memory.limit_in_bytes", "memory.max"), std::to_string(320 * kMib) + "\n");
+  EXPECT_EQ(setting("pids.max", "pids.max"), "192\n");
+  auto disk = block_device_of(config.state_dir);
+  if (!disk) return;
+  std::string io = setting("blkio.throttle.write_bps_device", "io.max");
+  EXPECT_TRUE(io == disk.value() + " 536870912\n" ||
+              io == disk.value() + " rbps=536870912 wbps=536870912 riops=20000 wiops=20000\n")
+      << io;
 }
 
 TEST_F(SharesTest, SwitchedOffThereIsNothing) {
   config.cpu_shares = false;
+  config.spare_memory_mib = config.boxes_memory_percent = config.vmm_threads = 0;
+  config.disk_mib_per_second = config.disk_operations_per_second = 0;
   config.run_dir += "-off";
   Shares off(config);
   off.open();
-  EXPECT_TRUE(off.enter("m1-a", "acme").empty());
-  off.move("m1-a", "acme", ::getpid());
+  EXPECT_TRUE(off.enter("m1-a", "acme", kSize).empty());
+  off.move("m1-a", "acme", ::getpid(), kSize);
   off.leave("m1-a");
   off.close();
 }

@@ -57,7 +57,7 @@ Task<void> FakeNode::stop() {
   tasks_.reset();
 }
 
-void FakeNode::tell_gone(std::string box, std::string reason) {
+void FakeNode::tell_gone(std::string box, std::string reason, std::string detail) {
   boxes.erase(box);
   for (const auto& weak : peers_) {
     auto peer = weak.lock();
@@ -65,7 +65,7 @@ void FakeNode::tell_gone(std::string box, std::string reason) {
     rpc::Payload payload;
     payload.body["box"] = box;
     payload.body["reason"] = reason;
-    payload.body["detail"] = "";
+    payload.body["detail"] = detail;
     (void)peer->tell("box.gone", std::move(payload));
   }
 }

@@ -31,7 +31,7 @@ class FakeNode {
   /// Ends all connections and stops listening.
   Task<void> stop();
   /// Tells every API that a box is gone.
-  void tell_gone(std::string box, std::string reason);
+  void tell_gone(std::string box, std::string reason, std::string detail = {});
   void tell_egress(std::string box, json::array records);
   void tell_access(std::string box, json::array records);
   /// What it was last told may go out of a box.

@@ -93,6 +93,24 @@ TEST(CommandLine, HardwareHasNoEmulatedClock) {
   EXPECT_EQ(join(qemu_command_line(hardware)), expected);
 }
 
+TEST(CommandLine, ARateStandsBetweenTheDiskAndItsFile) {
+  QemuSpec slowed = spec();
+  slowed.disk_rate = {1 << 20, 100};
+  std::string expected =
+      replaced(kEmulatedClone, "driver=file,node-name=scratch,", "driver=file,node-name=scratch-file,");
+  expected = replaced(
+      expected, "-device virtio-blk-device,id=vdb",
+      "-object {\"qom-type\":\"throttle-group\",\"id\":\"disk-rate\",\"limits\":"
+      "{\"bps-total\":1048576,\"iops-total\":100}}\n"
+      "-blockdev driver=throttle,node-name=scratch,throttle-group=disk-rate,file=scratch-file,"
+      "read-only=off,discard=unmap\n"
+      "-device virtio-blk-device,id=vdb");
+  EXPECT_EQ(join(qemu_command_line(slowed)), expected);
+  slowed.disk_rate = {0, 100};
+  expected = replaced(expected, "\"bps-total\":1048576,", "");
+  EXPECT_EQ(join(qemu_command_line(slowed)), expected);
+}
+
 TEST(CommandLine, NeverADeviceThatCouldWriteToSharedMemory) {
   for (const auto& argument : qemu_command_line(spec())) {
     EXPECT_EQ(argument.find("balloon"), std::string::npos);

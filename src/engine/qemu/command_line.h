@@ -30,6 +30,7 @@ struct QemuSpec {
   Isolation isolation = Isolation::emulated;
   MachineSize size;
   std::string mac;
+  DiskRate disk_rate;
   /// Boots with this kernel command line. Nothing: restores, from a state sent later.
   std::optional<std::string> kernel_cmdline;
 };

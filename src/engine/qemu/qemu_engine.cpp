@@ -46,6 +46,7 @@ class QemuEngine final : public Engine {
     spec.isolation = fingerprint_.isolation;
     spec.size = size;
     spec.mac = devices.mac;
+    spec.disk_rate = devices.disk_rate;
     return spec;
   }
 
