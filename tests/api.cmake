@@ -14,6 +14,8 @@ hako_test(api_test LABELS integration DEPENDS api
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_quota_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_metrics_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_pause_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_copies_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tenants_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tls_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/registry_door_test.cpp

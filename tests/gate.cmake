@@ -8,6 +8,7 @@ hako_test(gate_process_test LABELS integration TIMEOUT 180 DEPENDS gate network
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_ports_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_grants_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_access_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_sleepers_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_tls_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/gate_lab.cpp)
 # The gate with walls that a test can take away. Never installed.

@@ -9,13 +9,16 @@ using policy::PermissionLayer;
 
 namespace {
 
-/// What counts under a budget now. For a tenant's that is all it has, also what was made before it had
+/// What counts under a budget now, paused ones included: they can come back at any time. For a tenant's that is all it has, also what was made before it had
 /// one. Nothing that was ever made counts under one that is not there.
 int64_t boxes_under(const std::string& budget, const store::SandboxRecord& record,
                     const store::Store::InUse& in_use) {
-  if (budget == budget_of_tenant(record.tenant)) return in_use.tenant.boxes;
+  if (budget == budget_of_tenant(record.tenant)) {
+    return in_use.tenant.boxes + in_use.tenant.paused;
+  }
   for (size_t i = 0; i < record.budgets.size() && i < in_use.budgets.size(); ++i) {
-    if (record.budgets[i] == budget) return in_use.budgets[i].boxes;
+    const store::Usage& used = in_use.budgets[i];
+    if (record.budgets[i] == budget) return used.boxes + used.paused;
   }
   return 0;
 }
@@ -25,6 +28,11 @@ constexpr std::chrono::seconds kRetry{10};
 
 Error no_room(const Decision& decision) {
   return Error(ErrorCode::resource_exhausted, with_rule(decision)).with_retry_after(kRetry);
+}
+
+policy::Amounts in_all(const store::Usage& now, const policy::Amounts& building) {
+  return {now.boxes + building.boxes, now.vcpus + building.vcpus,
+          now.memory_mib + building.memory_mib, now.disk_mib + building.disk_mib};
 }
 
 Decision may_add(const PermissionLayer& layer, int64_t now) {
@@ -46,11 +54,28 @@ Result<void> admit(const policy::Permission& permission, const policy::Quota& qu
     Decision decision = may_add(layer, boxes_under(layer.budget, record, in_use));
     if (!decision.allowed) return no_room(decision);
   }
-  const store::Usage& now = in_use.tenant;
-  policy::Amounts in_all{now.boxes + building.boxes, now.vcpus + building.vcpus,
-                         now.memory_mib + building.memory_mib, now.disk_mib + building.disk_mib};
   policy::Amounts one{1, record.vcpus, record.memory_mib, record.disk_mib};
-  Decision decision = policy::within(quota, in_all, one);
+  Decision decision = policy::within(quota, in_all(in_use.tenant, building), one);
+  if (!decision.allowed) return no_room(decision);
+  return ok();
+}
+
+Result<void> admit_again(const policy::Quota& quota, const store::SandboxRecord& record,
+                         const store::Usage& in_use, const policy::Amounts& building) {
+  // Its disk counts all the time.
+  policy::Amounts one{1, record.vcpus, record.memory_mib, 0};
+  policy::Quota of_what_runs = quota;
+  of_what_runs.disk_mib.reset();
+  Decision decision = policy::within(of_what_runs, in_all(in_use, building), one);
+  if (!decision.allowed) return no_room(decision);
+  return ok();
+}
+
+Result<void> admit_snapshot(const policy::Quota& quota, const store::Usage& in_use,
+                            int64_t disk_mib) {
+  policy::Quota of_disk;
+  of_disk.disk_mib = quota.disk_mib;
+  Decision decision = policy::within(of_disk, in_all(in_use, {}), {0, 0, 0, disk_mib});
   if (!decision.allowed) return no_room(decision);
   return ok();
 }

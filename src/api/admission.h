@@ -14,6 +14,17 @@ Result<void> admit(const policy::Permission& permission, const policy::Quota& qu
                    const store::SandboxRecord& record,
                    const store::Store::InUse& in_use, const policy::Amounts& building = {});
 
+/// Whether a sandbox that is paused may run again: what runs counts against the quota, and it has its
+/// disk already. What keys and tokens may have at once counts paused ones all the time.
+/// resource_exhausted with one of the rules of policy::within().
+Result<void> admit_again(const policy::Quota& quota, const store::SandboxRecord& record,
+                         const store::Usage& in_use, const policy::Amounts& building = {});
+
+/// Whether there is room for a snapshot, which takes as much disk as its sandbox.
+/// resource_exhausted with one of the rules of policy::within().
+Result<void> admit_snapshot(const policy::Quota& quota, const store::Usage& in_use,
+                            int64_t disk_mib);
+
 /// Whether a template may be built with these sizes, by every layer that limits those of one box;
 /// 0: not known yet, and to be asked about again. permission_denied with the rule:
 /// "<layer>.memory", "<layer>.vcpus".

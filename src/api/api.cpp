@@ -13,6 +13,8 @@
 #include "api/egress_usage.h"
 #include "api/either.h"
 #include "api/server.h"
+#include "api/sleepers.h"
+#include "api/snapshots.h"
 #include "api/template_builder.h"
 #include "api/token_keys.h"
 #include "api/tokens.h"
@@ -37,11 +39,14 @@ policy::Decision may_listen(const config::Config& config, std::string_view isola
   return policy::may_listen(server);
 }
 
-/// The socket for the gate, in a folder where only root may make it.
+/// The sockets for the gate, in a folder where only root may make them.
 Result<void> listen_for_gate(const config::Config& config, ApiOptions& options) {
-  if (config.api_host().empty() || options.gate_listener) return ok();
   // The node makes it as well, and may not have got to it yet.
   if (::mkdir(config.run_dir.c_str(), 0711) == 0) (void)::chmod(config.run_dir.c_str(), 0711);
+  if (!options.wake_listener) {
+    HAKO_TRY(options.wake_listener, rpc::listen_unix(config.wake_socket(), config.gate_uid));
+  }
+  if (config.api_host().empty() || options.gate_listener) return ok();
   HAKO_TRY(options.gate_listener, rpc::listen_unix(config.api_socket(), config.gate_uid));
   return ok();
 }
@@ -87,7 +92,9 @@ class Api {
         egress_log_(to_unix_ms(WallClock::now())),
         limits_(config_),
         sandboxes_(config_, store_, node_, limits_, sandbox_events()),
-        egress_(config_.egress, store_, node_, sandboxes_, label_raised()),
+        sleepers_([this](std::string box) { return sandboxes_.wake(std::move(box)); }),
+        snapshots_(config_, store_, node_, sandboxes_),
+        egress_(config_.egress, store_, node_, sandboxes_, label_raised(), written()),
         usage_(store_, egress_),
         catalog_(config_, store_, node_),
         files_(config_, store_),
@@ -97,8 +104,8 @@ class Api {
         keys_(store_, [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
         tokens_(store_, authority_.token_master(),
                 [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
-        service_{config_,  store_,   node_,    sandboxes_, egress_,  egress_log_, catalog_,
-                 files_,   builder_, metrics_, authority_, tenants_, keys_,
+        service_{config_,  store_,   node_,    sandboxes_, snapshots_, egress_, egress_log_,
+                 catalog_, files_,   builder_, metrics_,   authority_, tenants_, keys_,
                  tokens_,  limits_,  trail_},
         server_(service_) {}
 
@@ -121,6 +128,10 @@ class Api {
         tasks.spawn("audit verification", trail_.verify());
         tasks.spawn("traffic", usage_.run());
         if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
+        if (options_.wake_listener) {
+          uid_t gate = config_.gate_uid;
+          tasks.spawn("wake", sleepers_.serve(std::move(options_.wake_listener), gate));
+        }
         stored = co_await listen_and_serve();
       }
       outcome = stored;
@@ -142,7 +153,7 @@ class Api {
     NodeLink::Events events;
     events.connected = [this](NodeInfo info) { return node_connected(std::move(info)); };
     events.gone = [this](std::string box, std::string reason, std::string detail) {
-      return sandboxes_.forget(std::move(box), std::move(reason), std::move(detail));
+      return sandboxes_.box_gone(std::move(box), std::move(reason), std::move(detail));
     };
     events.egress = [this](const std::string& box, const boost::json::array& records) {
       take_egress(box, records);
@@ -156,6 +167,10 @@ class Api {
   Sandboxes::Events sandbox_events() {
     Sandboxes::Events events;
     events.made = [this](const store::SandboxRecord& record) { trail_.made(record); };
+    events.changed = [this](const store::SandboxRecord& record, const std::string& what) {
+      changed(record, what);
+    };
+    events.doubtful = [this](std::string id) { return egress_.push_one(std::move(id)); };
     events.ended = [this](const std::string& id) { drop(id); };
     events.gone = [this](const std::string& id, const std::string& reason,
                          const std::string& detail) {
@@ -173,8 +188,24 @@ class Api {
   /// The gate tells of boxes only by their ids.
   Task<Result<void>> tell_trail_of_all() {
     HAKO_CO_TRY(auto records, co_await store_.all_sandboxes());
-    for (const store::SandboxRecord& record : records) trail_.knows(record);
+    for (const store::SandboxRecord& record : records) {
+      trail_.knows(record);
+      sleepers_.know(record);
+    }
     co_return ok();
+  }
+
+  EgressControl::Written written() {
+    return [this](const store::SandboxRecord& record) { sleepers_.know(record); };
+  }
+
+  /// Of one that goes on to be.
+  void changed(const store::SandboxRecord& record, const std::string& what) {
+    trail_.changed(record, what);
+    sleepers_.know(record);
+    if (what != "paused") return;
+    metrics_.drop(record.id);
+    usage_.gone(record.id);
   }
 
   void take_egress(const std::string& box, const boost::json::array& records) {
@@ -206,6 +237,7 @@ class Api {
 
   /// The sandbox is no more.
   void drop(const std::string& id) {
+    sleepers_.forget(id);
     metrics_.drop(id);
     egress_log_.drop(id);
     usage_.gone(id);
@@ -318,6 +350,8 @@ class Api {
   EgressLog egress_log_;
   TenantLimits limits_;
   Sandboxes sandboxes_;
+  Sleepers sleepers_;
+  Snapshots snapshots_;
   EgressControl egress_;
   EgressUsage usage_;
   TemplateCatalog catalog_;

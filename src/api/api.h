@@ -19,6 +19,9 @@ struct ApiOptions {
   /// A second one, where the gate brings requests that came to it over TLS. None means
   /// config's api_socket(), if there is a certificate.
   Fd gate_listener;
+  /// A third one, where gates are told which boxes sleep and ask to have them woken. None means
+  /// config's wake_socket().
+  Fd wake_listener;
   /// How often the node is asked whether the certificate has changed.
   std::chrono::milliseconds certificate_look{5000};
   /// Called once requests are being accepted, with the port.

@@ -24,7 +24,7 @@ constexpr std::string_view kRules[] = {"policy",    "quota",  "network", "egress
                                        "narrowing", "leaves", "limits"};
 /// What names a thing that a call has made, in its answer.
 constexpr std::string_view kNames[] = {"templateID", "buildID", "linkID", "keyID",
-                                       "tokenID",    "name",    "alias"};
+                                       "tokenID",    "name",    "alias",  "snapshotID"};
 constexpr size_t kLongestAnswerRead = 64 << 10;
 
 bool changes(http::Verb method) {
@@ -326,6 +326,21 @@ void AuditTrail::made(const store::SandboxRecord& box) {
                     {"vcpus", std::to_string(box.vcpus)},
                     {"isolation", box.isolation},
                     {"ends", to_rfc3339(from_unix_ms(box.ends_ms))}};
+  log_->append_later(std::move(record));
+}
+
+void AuditTrail::changed(const store::SandboxRecord& box, const std::string& what) {
+  knows(box);
+  Record record = about(box.id);
+  // By whom the record of the call says; where there was none it was its end, or traffic.
+  record.actor = "node";
+  record.action = "box." + what;
+  record.outcome = "ok";
+  if (box.state == store::SandboxState::running) {
+    record.details.emplace_back("ends", to_rfc3339(from_unix_ms(box.ends_ms)));
+  } else {
+    record.details.emplace_back("memory", box.with_memory ? "kept" : "not kept");
+  }
   log_->append_later(std::move(record));
 }
 

@@ -58,6 +58,8 @@ class AuditTrail {
   /// start, and whenever one is made or its label has risen.
   void knows(const store::SandboxRecord& record);
   void made(const store::SandboxRecord& record);
+  /// Something that is no end: "paused" is told as "box.paused".
+  void changed(const store::SandboxRecord& record, const std::string& what);
   void gone(const std::string& box, const std::string& reason, const std::string& detail);
   void label_raised(const store::SandboxRecord& record, policy::Label from, const Principal& who);
   void egress(const std::string& box, const EgressRecord& record);

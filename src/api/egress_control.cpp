@@ -51,7 +51,7 @@ bool drop_grants_below(SandboxRecord& record, Label label) {
 
 Task<Result<void>> EgressControl::update_network(std::string id, Principal who, std::string body) {
   auto turn = co_await changes_.take();
-  HAKO_CO_TRY(auto record, co_await sandboxes_.find(id, who));
+  HAKO_CO_TRY(auto record, co_await sandboxes_.find_running(id, who));
   HAKO_CO_TRY(auto change, api::update_network(parse_options(record.options), body));
   // Nobody opens by a change what their own key or token closes.
   change.options.changed_under = ceilings_of(who.permission, CeilingsOf::caller);
@@ -73,7 +73,7 @@ Task<Result<void>> EgressControl::update_network(std::string id, Principal who, 
 Task<Result<SandboxRecord>> EgressControl::raise_label(std::string id, Principal who, Label label,
                                                        bool at_least) {
   auto turn = co_await changes_.take();
-  HAKO_CO_TRY(auto record, co_await sandboxes_.find(id, who));
+  HAKO_CO_TRY(auto record, co_await sandboxes_.find_running(id, who));
   Label before = label_of(record.label);
   auto decision = policy::may_relabel(before, label);
   if (!decision.allowed && !at_least) {
@@ -130,6 +130,9 @@ Task<Result<void>> EgressControl::settle(SandboxRecord record, const Links& link
 Task<Result<void>> EgressControl::tell_node(const SandboxRecord& record,
                                             const EgressPolicy& policy) {
   std::string id = record.id;
+  bool has_machine = record.state == store::SandboxState::running ||
+                     record.state == store::SandboxState::pausing;
+  if (!has_machine) co_return ok();
   json::object body;
   body["box"] = id;
   body["tenant"] = record.tenant;
@@ -143,7 +146,8 @@ Task<Result<void>> EgressControl::tell_node(const SandboxRecord& record,
     co_return error_for_user(answer.error(), "egress not changed");
   }
   doubtful_.erase(id);
-  co_await sandboxes_.forget(id, "unknown to the node");
+  // One that has just been paused goes on with what its record says.
+  if (co_await sandboxes_.is_kept(id, "unknown to the node")) co_return ok();
   co_return Error(ErrorCode::not_found, "sandbox " + id + " not found");
 }
 
@@ -190,6 +194,13 @@ Task<Result<void>> EgressControl::write(const SandboxRecord& record) {
     co_return Error(ErrorCode::not_found, "sandbox " + id + " not found");
   }
   if (!written) co_return error_for_user(written.error(), "record not written");
+  written_(record);
+  if (record.state == store::SandboxState::running) co_return ok();
+  auto found = co_await store_.find_sandbox(id);
+  if (!found) co_return error_for_user(found.error(), "record not read");
+  if (!found.value() || found.value()->state != store::SandboxState::running) co_return ok();
+  HAKO_CO_TRYV(co_await tell_node(*found.value(), read_policy(found.value()->egress)));
+  doubtful_.erase(id);
   co_return ok();
 }
 
@@ -221,7 +232,7 @@ Task<Result<void>> EgressControl::settle_others(std::string id, std::string tena
 
 Task<Result<void>> EgressControl::settle_as_recorded(std::string id) {
   HAKO_CO_TRY(auto record, co_await store_.find_sandbox(id));
-  if (!record || record->state != store::SandboxState::running) {
+  if (!record || record->state == store::SandboxState::starting) {
     doubtful_.erase(id);
     co_return ok();
   }
@@ -241,6 +252,13 @@ Task<void> EgressControl::push_tenant(std::string tenant) {
     }
   }
   co_await push_doubtful();
+}
+
+Task<void> EgressControl::push_one(std::string id) {
+  auto turn = co_await changes_.take();
+  auto settled = co_await settle_as_recorded(id);
+  if (settled) co_return;
+  log_warn("egress not settled yet", {{"sandbox", id}, {"error", settled.error().message()}});
 }
 
 Task<void> EgressControl::push_all() {

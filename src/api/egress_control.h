@@ -29,6 +29,7 @@ Result<LinkRequest> parse_link(std::string_view body);
 /// two fails, or we do, it may have what its record does not say, more or less, until
 /// push_doubtful() makes the node do what the record says. No label rises while another sandbox of its
 /// tenant is in doubt, as it may have a link to the one that rises.
+/// Of a paused sandbox only the record changes: it goes on with what that says.
 /// Errors of all calls are fit for the user, as those of Sandboxes; permission_denied and
 /// failed_precondition name the rule. Thread: one executor.
 class EgressControl {
@@ -39,13 +40,17 @@ class EgressControl {
   using Raised =
       std::function<void(const store::SandboxRecord& record, policy::Label from, const Principal& who)>;
 
+  /// Who may reach a sandbox, and how, is what `record` says now.
+  using Written = std::function<void(const store::SandboxRecord& record)>;
+
   EgressControl(const policy::EgressPlatform& platform, store::AsyncStore& store, NodeLink& node,
-                Sandboxes& sandboxes, Raised raised)
+                Sandboxes& sandboxes, Raised raised, Written written)
       : platform_(platform),
         store_(store),
         node_(node),
         sandboxes_(sandboxes),
-        raised_(std::move(raised)) {}
+        raised_(std::move(raised)),
+        written_(std::move(written)) {}
 
   /// Takes over new rules for what goes out of it; `body` as update_network() of sandbox_options.h
   /// reads it. permission_denied if they ask in our words for what its label or the operator
@@ -86,6 +91,8 @@ class EgressControl {
   /// Tells the node each sandbox's policy as it follows from the record and the configuration of
   /// today. Errors are logged, and leave it in doubt.
   Task<void> push_all();
+  /// The same for one sandbox, which has come back and may have been told of a record that is older.
+  Task<void> push_one(std::string id);
   /// The same for those in doubt: of which the node has not said that it has done what it was last
   /// told, which it may do all the same when the gate is back, or of which that is not written
   /// down.
@@ -108,6 +115,7 @@ class EgressControl {
   Task<Result<void>> settle_without(store::LinkRecord link);
   Task<Result<void>> tell_node(const store::SandboxRecord& record,
                                const policy::EgressPolicy& policy);
+  /// Where it runs by now and did not by `record`, the node is told after all.
   Task<Result<void>> write(const store::SandboxRecord& record);
   /// What the tenant leaves now of what goes out.
   Task<Result<EgressCeilings>> ceilings_now(std::string tenant);
@@ -118,6 +126,7 @@ class EgressControl {
   NodeLink& node_;
   Sandboxes& sandboxes_;
   Raised raised_;
+  Written written_;
   TurnQueue changes_;
   /// Sandboxes, and their tenants, where the node may not do what the record says.
   std::map<std::string, std::string> doubtful_;

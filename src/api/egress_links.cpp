@@ -54,8 +54,8 @@ Result<LinkRequest> parse_link(std::string_view body) {
 
 Task<Result<LinkRecord>> EgressControl::add_link(LinkRequest request, Principal who) {
   auto turn = co_await changes_.take();
-  HAKO_CO_TRY(auto from, co_await sandboxes_.find(request.from, who));
-  HAKO_CO_TRY(auto to, co_await sandboxes_.find(request.to, who));
+  HAKO_CO_TRY(auto from, co_await sandboxes_.find_running(request.from, who));
+  HAKO_CO_TRY(auto to, co_await sandboxes_.find_running(request.to, who));
   if (from.tenant != to.tenant || from.agent != to.agent) {
     auto other = policy::Decision::deny("link.owner", "the two sandboxes are of different agents",
                                         "link sandboxes of one agent");
@@ -95,6 +95,7 @@ Task<Result<LinkRecord>> EgressControl::add_link(LinkRequest request, Principal 
 Task<Result<std::vector<LinkRecord>>> EgressControl::list_links(Principal who) {
   // The other one has the same label, and is of the same agent.
   store::SandboxQuery visible;
+  visible.paused = true;
   visible.alive_at_ms = unix_now_ms();
   narrow(visible, who);
   auto read = [visible](LinkStore& store) { return store.list_links(visible); };

@@ -32,14 +32,11 @@ Task<Result<http::Response>> add_link(Service&, const Call&);
 Task<Result<http::Response>> list_links(Service&, const Call&);
 Task<Result<http::Response>> remove_link(Service&, const Call&);
 
-/// A sandbox that never pauses is always running: 409, as for any running one.
 Task<Result<http::Response>> resume(Service&, const Call&);
-/// What this version cannot do: 400 for a wrong body, 404 for unknown sandboxes, else 501 with a
-/// sentence.
 Task<Result<http::Response>> pause(Service&, const Call&);
 Task<Result<http::Response>> snapshot(Service&, const Call&);
 Task<Result<http::Response>> fork(Service&, const Call&);
-/// Truly empty: there are no snapshots.
+Task<Result<http::Response>> rollback(Service&, const Call&);
 Task<Result<http::Response>> list_snapshots(Service&, const Call&);
 
 Task<Result<http::Response>> read_audit(Service&, const Call&);

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/checkpoints.h"
 #include "api/handlers.h"
 #include "api/render.h"
+#include "api/snapshots.h"
 #include "api/template_builder.h"
 #include "base/clock.h"
 
@@ -338,8 +340,20 @@ Task<Result<Response>> update_template(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> delete_template(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto id, co_await service.catalog.remove(call.parameters[0], call.who));
-  service.files.remove_all_of(call.who.tenant, id);
+  // E2B's clients delete snapshots as what they also are.
+  const std::string& reference = call.parameters[0];
+  bool is_id = is_snapshot_id(std::string_view(reference).substr(0, reference.find(':')));
+  if (is_id) {
+    HAKO_CO_TRY(bool was_snapshot, co_await service.snapshots.remove(reference, call.who));
+    if (was_snapshot) co_return Response::empty();
+  }
+  auto removed = co_await service.catalog.remove(reference, call.who);
+  if (!removed && removed.error().code() == ErrorCode::not_found && !is_id) {
+    HAKO_CO_TRY(bool was_snapshot, co_await service.snapshots.remove(reference, call.who));
+    if (was_snapshot) co_return Response::empty();
+  }
+  if (!removed) co_return removed.error();
+  service.files.remove_all_of(call.who.tenant, removed.value());
   co_return Response::empty();
 }
 

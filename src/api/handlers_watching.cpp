@@ -125,7 +125,8 @@ Task<Result<Response>> metrics(Service& service, const Call& call) {
   HAKO_CO_TRY(auto record, co_await service.sandboxes.find(call.parameters[0], call.who));
   // The whole second that `end` names belongs to the range.
   int64_t to_ms = end ? *end * 1000 + 999 : INT64_MAX;
-  if (to_ms >= unix_now_ms()) {
+  bool runs = record.state == store::SandboxState::running;
+  if (runs && to_ms >= unix_now_ms()) {
     std::vector<store::SandboxRecord> one{record};
     co_await service.metrics.refresh(std::move(one));
   }
@@ -142,10 +143,13 @@ Task<Result<Response>> all_metrics(Service& service, const Call& call) {
   for (const std::string& id : ids) {
     auto record = co_await service.sandboxes.find(id, call.who);
     // Of those that are not there nothing is said.
-    if (record)
-      found.push_back(std::move(record).value());
-    else if (record.error().code() != ErrorCode::not_found)
+    if (record) {
+      if (record.value().state == store::SandboxState::running) {
+        found.push_back(std::move(record).value());
+      }
+    } else if (record.error().code() != ErrorCode::not_found) {
       co_return record.error();
+    }
   }
   co_await service.metrics.refresh(found);
   json::object latest;

@@ -27,23 +27,28 @@ std::optional<std::string> decode_twice(std::string_view text) {
 
 Result<void> read_states(const http::RequestHead& head, ListRequest& request) {
   auto states = head.parameter("state");
+  request.query.paused = true;
   if (!states || states->empty()) return ok();
-  request.running = false;
+  request.query.running = request.query.paused = false;
   std::string_view rest = *states;
   while (!rest.empty()) {
     size_t comma = rest.find(',');
     std::string_view state = rest.substr(0, comma);
     rest = comma == rest.npos ? std::string_view() : rest.substr(comma + 1);
     if (state == "running") {
-      request.running = true;
-    } else if (state != "paused") {
+      request.query.running = true;
+    } else if (state == "paused") {
+      request.query.paused = true;
+    } else {
       return wrong("state", "must be running, paused, or both joined by a comma");
     }
   }
   return ok();
 }
 
-Result<int> read_limit(const http::RequestHead& head) {
+}  // namespace
+
+Result<int> read_page_limit(const http::RequestHead& head) {
   auto text = head.parameter("limit");
   if (!text || text->empty()) return kMostPerPage;
   int limit = 0;
@@ -54,8 +59,6 @@ Result<int> read_limit(const http::RequestHead& head) {
   }
   return limit;
 }
-
-}  // namespace
 
 Result<TextPairs> decode_metadata_filter(std::string_view rest) {
   if (rest.size() > kLongestFilter) return wrong("metadata", "is too long");
@@ -114,7 +117,7 @@ Result<ListRequest> parse_list(const http::RequestHead& head, int64_t now_ms) {
   store::SandboxQuery& query = request.query;
   query.alive_at_ms = now_ms;
   HAKO_TRYV(read_states(head, request));
-  HAKO_TRY(query.limit, read_limit(head));
+  HAKO_TRY(query.limit, read_page_limit(head));
   if (auto order = head.parameter("order"); order && !order->empty()) {
     if (*order != "asc" && *order != "desc") return wrong("order", "must be asc or desc");
     if (*order == "asc") query.order = store::Order::oldest_first;

@@ -12,7 +12,6 @@ namespace hako::api {
 
 struct ListRequest {
   store::SandboxQuery query;
-  bool running = true;  ///< whether running ones are wanted at all
 };
 
 /// The filter as it is after the first decoding of the query. Clients encode it three times: the
@@ -23,6 +22,9 @@ Result<TextPairs> decode_metadata_filter(std::string_view once_decoded);
 /// Parameters of GET /v2/sandboxes. `now_ms`: who has ended by then is not listed.
 /// Errors: invalid_argument names the parameter.
 Result<ListRequest> parse_list(const http::RequestHead& head, int64_t now_ms);
+
+/// How many to a page: 1 to 100, and 100 unless `limit` says so. invalid_argument.
+Result<int> read_page_limit(const http::RequestHead& head);
 
 /// A page's end as an opaque token, and back. The token is good for one order only.
 std::string write_page_token(const store::Position& position, store::Order order);

@@ -158,10 +158,40 @@ Task<Result<std::vector<NodeBox>>> NodeLink::list_boxes() {
     box.id = reader.text("box", kLongestName).value_or("");
     box.started_ms = reader.number("started_ms", 0, INT64_MAX).value_or(0);
     box.ends_ms = reader.number("ends_ms", 0, INT64_MAX).value_or(0);
+    box.vcpus = int(reader.number("vcpus", 0, INT32_MAX).value_or(0));
+    box.memory_mib = int(reader.number("memory_mib", 0, INT32_MAX).value_or(0));
+    box.disk_mib = int(reader.number("disk_mib", 0, INT32_MAX).value_or(0));
+    box.isolation = reader.text("isolation", kLongestName).value_or("");
     HAKO_CO_TRYV(reader.outcome());
     boxes.push_back(std::move(box));
   }
   co_return boxes;
+}
+
+Task<Result<std::vector<NodeCheckpoint>>> NodeLink::list_checkpoints() {
+  json::object nothing;
+  HAKO_CO_TRY(auto answer,
+              co_await call("checkpoint.list", std::move(nothing), kReconcileListDeadline));
+  const json::value* list = answer.if_contains("checkpoints");
+  if (!list || !list->is_array()) {
+    co_return Error(ErrorCode::corrupted, "checkpoint.list: checkpoints must be an array");
+  }
+  std::vector<NodeCheckpoint> checkpoints;
+  for (const json::value& item : list->get_array()) {
+    const json::object* fields = item.if_object();
+    if (!fields) {
+      co_return Error(ErrorCode::corrupted, "checkpoint.list: a checkpoint must be an object");
+    }
+    FieldReader reader(*fields, "checkpoint.list: ");
+    NodeCheckpoint checkpoint;
+    checkpoint.id = reader.text("checkpoint", kLongestName).value_or("");
+    checkpoint.tenant = reader.text("tenant", kLongestName).value_or("");
+    checkpoint.with_memory = reader.flag("memory").value_or(true);
+    checkpoint.created_ms = reader.number("created_ms", 0, INT64_MAX).value_or(0);
+    HAKO_CO_TRYV(reader.outcome());
+    checkpoints.push_back(std::move(checkpoint));
+  }
+  co_return checkpoints;
 }
 
 }  // namespace hako::api

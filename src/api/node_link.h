@@ -27,6 +27,18 @@ struct NodeBox {
   std::string id;
   int64_t started_ms = 0;
   int64_t ends_ms = 0;
+  int vcpus = 0;
+  int memory_mib = 0;
+  int disk_mib = 0;
+  std::string isolation;
+};
+
+/// A state of a box that the node keeps.
+struct NodeCheckpoint {
+  std::string id;
+  std::string tenant;
+  bool with_memory = true;
+  int64_t created_ms = 0;
 };
 
 /// Keeps a connection to the node's socket, and makes it anew whenever it is lost.
@@ -37,7 +49,8 @@ class NodeLink {
     /// Each time the node has answered on a new connection. The link counts as connected from then
     /// on. Cancelled when the connection ends.
     std::function<Task<void>(NodeInfo)> connected;
-    /// A box has ended. In the order in which the node says so.
+    /// A box has ended. In the order in which the node says so. With the reason "paused", `detail` is
+    /// the checkpoint that it is in.
     std::function<Task<void>(std::string box, std::string reason, std::string detail)> gone;
     /// What the gate has decided about connections out of a box; each record is checked by whoever
     /// takes it.
@@ -57,6 +70,8 @@ class NodeLink {
                                          Duration deadline);
   /// box.list, checked. corrupted when the answer is not one.
   Task<Result<std::vector<NodeBox>>> list_boxes();
+  /// checkpoint.list, checked. unsupported by a node that keeps none.
+  Task<Result<std::vector<NodeCheckpoint>>> list_checkpoints();
   /// node.info with all its members.
   Task<Result<boost::json::object>> info();
 

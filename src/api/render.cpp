@@ -49,7 +49,9 @@ json::object listed_json(const store::SandboxRecord& record) {
   object["cpuCount"] = record.vcpus;
   object["memoryMB"] = record.memory_mib;
   object["diskSizeMB"] = record.disk_mib;
-  object["state"] = view(to_string(record.state));
+  // Clients know these two: what is on its way to either is not to be used yet.
+  bool runs = record.state == store::SandboxState::running;
+  object["state"] = runs ? "running" : "paused";
   object["label"] = record.label;
   if (!record.metadata.empty()) {
     json::error_code bad;

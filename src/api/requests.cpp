@@ -1,5 +1,7 @@
 #include "api/requests.h"
 
+#include "api/template_names.h"
+
 #include <algorithm>
 
 namespace hako::api {
@@ -106,38 +108,69 @@ Result<seconds> parse_refresh(std::string_view body) {
   return seconds(duration.value_or(kDefaultRefresh.count()));
 }
 
-Result<void> check_fork(std::string_view body) {
+Result<ForkRequest> parse_fork(std::string_view body) {
   HAKO_TRY(auto object, parse_body(body));
   FieldReader reader(object);
-  reader.number("timeout", 1, kLongestSeconds);
-  reader.number("count", 1, kMostForks);
-  return reader.outcome();
+  ForkRequest request;
+  auto timeout = reader.number("timeout", 1, kLongestSeconds);
+  request.timeout = seconds(timeout.value_or(kDefaultTimeoutV1.count()));
+  request.count = int(reader.number("count", 1, kMostForks).value_or(1));
+  HAKO_TRYV(reader.outcome());
+  return request;
 }
 
-Result<void> check_pause(std::string_view body) {
+Result<bool> parse_pause(std::string_view body) {
   HAKO_TRY(auto object, parse_body(body));
   FieldReader reader(object);
-  reader.flag("memory");
-  return reader.outcome();
+  bool with_memory = reader.flag("memory").value_or(true);
+  HAKO_TRYV(reader.outcome());
+  return with_memory;
 }
 
-Result<void> check_snapshot(std::string_view body) {
+Result<std::string> parse_snapshot(std::string_view body) {
   HAKO_TRY(auto object, parse_body(body));
   FieldReader reader(object);
-  reader.text("name", kLongestReference);
-  return reader.outcome();
+  std::string name = reader.text("name", kLongestReference).value_or("");
+  HAKO_TRYV(reader.outcome());
+  if (name.empty()) return name;
+  auto reference = parse_template_reference(name);
+  if (!reference) return reference.error().with_context("name");
+  return reference.value().name + ":" +
+         reference.value().tag.value_or(std::string(kDefaultTag));
 }
 
-Result<seconds> parse_connect(std::string_view body, Generation generation) {
+Result<std::string> parse_rollback(std::string_view body) {
   HAKO_TRY(auto object, parse_body(body));
   FieldReader reader(object);
+  std::string snapshot = reader.text("snapshotID", kLongestReference).value_or("");
+  if (snapshot.empty()) reader.fail("snapshotID", "is required");
+  HAKO_TRYV(reader.outcome());
+  return snapshot;
+}
+
+Result<ConnectRequest> parse_connect(std::string_view body, Generation generation) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  ConnectRequest request;
   auto timeout = reader.number("timeout", -kLongestSeconds, kLongestSeconds);
-  reader.flag("memory");
+  request.with_memory = reader.flag("memory");
   HAKO_TRYV(reader.outcome());
   if (!timeout && generation == Generation::v1) {
     return Error(ErrorCode::invalid_argument, "timeout is required");
   }
-  return seconds(std::max<int64_t>(0, timeout.value_or(kDefaultTimeoutV2.count())));
+  request.timeout = seconds(std::max<int64_t>(0, timeout.value_or(kDefaultTimeoutV2.count())));
+  return request;
+}
+
+Result<ConnectRequest> parse_resume(std::string_view body) {
+  HAKO_TRY(auto object, parse_body(body));
+  FieldReader reader(object);
+  ConnectRequest request;
+  auto timeout = reader.number("timeout", 1, kLongestSeconds);
+  request.timeout = seconds(timeout.value_or(kDefaultTimeoutV1.count()));
+  request.with_memory = reader.flag("memory");
+  HAKO_TRYV(reader.outcome());
+  return request;
 }
 
 Result<TemplateRequest> parse_template(std::string_view body, const std::string& default_template) {

@@ -30,6 +30,8 @@ struct CreateRequest {
   std::string template_id;         ///< what was found; and its name for the user, and the node's
   std::string template_name;
   std::string node_template;
+  std::string checkpoint;  ///< in its place, where it is to go on from a snapshot
+  EgressCeilings made_of_under;  ///< and what was left of what may go out of what that was taken of
   policy::TemplateFacts what;
   int64_t template_memory_mib = 0, template_vcpus = 0, template_disk_mib = 0;  ///< 0: unknown
   std::chrono::seconds timeout{0};
@@ -55,14 +57,30 @@ bool is_template_name(std::string_view name);
 Result<std::chrono::seconds> parse_timeout(std::string_view body);
 /// {"duration"?: seconds}.
 Result<std::chrono::seconds> parse_refresh(std::string_view body);
-/// {"timeout": seconds}; may be left out in the second generation.
-Result<std::chrono::seconds> parse_connect(std::string_view body, Generation generation);
+struct ConnectRequest {
+  std::chrono::seconds timeout{0};
+  std::optional<bool> with_memory;  ///< how a paused one is to go on
+};
+/// {"timeout": seconds, "memory"?}; the time may be left out in the second generation.
+Result<ConnectRequest> parse_connect(std::string_view body, Generation generation);
+/// {"timeout"?, "memory"?}. What becomes of it at its end stays as it was.
+Result<ConnectRequest> parse_resume(std::string_view body);
 
-/// {"timeout"?, "count"?: 1..100}, {"memory"?: bool} and {"name"?}: bodies of what is checked
-/// before it is refused.
-Result<void> check_fork(std::string_view body);
-Result<void> check_pause(std::string_view body);
-Result<void> check_snapshot(std::string_view body);
+/// How a sandbox is to be forked.
+struct ForkRequest {
+  std::chrono::seconds timeout{0};
+  int count = 1;
+  std::function<Task<void>()> client_gone = {};  ///< as of CreateRequest
+  std::function<void()> queues = {};
+};
+/// {"timeout"?, "count"?: 1..100}.
+Result<ForkRequest> parse_fork(std::string_view body);
+/// {"memory"?: bool}: whether its memory is to be kept.
+Result<bool> parse_pause(std::string_view body);
+/// {"name"?}; empty for none. invalid_argument for one that no template could have.
+Result<std::string> parse_snapshot(std::string_view body);
+/// {"snapshotID"}.
+Result<std::string> parse_rollback(std::string_view body);
 
 struct TemplateStep {
   std::string command;

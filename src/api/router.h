@@ -12,6 +12,7 @@
 
 namespace hako::api {
 
+class Snapshots;
 class TemplateCatalog;
 class TemplateFiles;
 class TemplateBuilder;
@@ -41,6 +42,7 @@ struct Service {
   store::AsyncStore& store;
   NodeLink& node;
   Sandboxes& sandboxes;
+  Snapshots& snapshots;
   EgressControl& egress;
   EgressLog& egress_log;
   TemplateCatalog& catalog;

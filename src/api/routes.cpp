@@ -82,6 +82,8 @@ std::span<const Route> routes() {
             Action::template_write, "template.delete"},
       Route{Verb::post, "/v1/sandboxes/{sandboxID}/label", raise_label,
             Action::sandbox_control, "sandbox.label"},
+      Route{Verb::post, "/v1/sandboxes/{sandboxID}/rollback", rollback,
+            Action::sandbox_control, "sandbox.rollback"},
       Route{Verb::get, "/v1/sandboxes/{sandboxID}/egress", egress_log,
             Action::sandbox_read, "sandbox.egress"},
       Route{Verb::post, "/v1/policy/check", check_policy, Action::sandbox_read, "policy.check"},

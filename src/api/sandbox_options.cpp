@@ -346,6 +346,7 @@ std::string write_options(const SandboxOptions& options) {
   object["autoPauseMemory"] = options.auto_pause_memory;
   object["autoResume"] = options.auto_resume;
   object["timeout"] = options.timeout_s;
+  if (options.ends_by_ms != INT64_MAX) object["endsBy"] = options.ends_by_ms;
   if (options.made_under != EgressCeilings()) object["madeUnder"] = to_json(options.made_under);
   if (options.changed_under != EgressCeilings()) {
     object["changedUnder"] = to_json(options.changed_under);
@@ -372,6 +373,10 @@ SandboxOptions parse_options(std::string_view text) {
   if (const json::value* timeout = object->if_contains("timeout")) {
     auto seconds = timeout->to_number<int64_t>(bad);
     if (!bad) options.timeout_s = seconds;
+  }
+  if (const json::value* ends_by = object->if_contains("endsBy")) {
+    auto ms = ends_by->to_number<int64_t>(bad);
+    if (!bad) options.ends_by_ms = ms;
   }
   if (const json::value* under = object->if_contains("madeUnder")) {
     options.made_under = parse_ceilings(*under);

@@ -3,6 +3,7 @@
 
 #include <boost/json.hpp>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +26,7 @@ struct SandboxOptions {
   bool auto_pause_memory = true;
   bool auto_resume = false;
   int64_t timeout_s = 0;  ///< the span of life asked for at first
+  int64_t ends_by_ms = INT64_MAX;  ///< the latest end that whoever made it could give it
   /// What key and token left to whoever made it, and to whoever changed its rules last.
   EgressCeilings made_under, changed_under;
 

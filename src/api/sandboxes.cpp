@@ -3,16 +3,17 @@
 #include <algorithm>
 
 #include "api/admission.h"
+#include "api/checkpoints.h"
 #include "api/egress_policy.h"
 #include "api/egress_usage.h"
 #include "api/grants.h"
+#include "api/sandbox_calls.h"
 #include "api/scope.h"
 #include "api/standing.h"
 #include "base/async/run_until.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "policy/egress_json.h"
 #include "policy/limits.h"
 
 namespace hako::api {
@@ -23,17 +24,11 @@ using store::SandboxState;
 
 namespace {
 
-constexpr auto kCreateDeadline = 50s;
-constexpr auto kShortDeadline = 10s;
 constexpr size_t kIdLength = 20;
 constexpr size_t kTokenBytes = 20;
 
 int64_t now_ms() {
   return to_unix_ms(WallClock::now());
-}
-
-Error not_found(const std::string& id) {
-  return Error(ErrorCode::not_found, "sandbox " + id + " not found");
 }
 
 /// Whether it has the form of our ids; anything else need not be looked for, nor repeated to
@@ -43,30 +38,16 @@ bool is_sandbox_id(std::string_view id) {
   return id.size() <= 64 && std::all_of(id.begin(), id.end(), allowed);
 }
 
+/// Whether its end has passed, and with it the sandbox: what is paused at its end goes on to be.
+bool has_ended(const SandboxRecord& record) {
+  return record.state == SandboxState::running && record.ends_ms <= now_ms() &&
+         !parse_options(record.options).auto_pause;
+}
+
 json::object to_object(const TextPairs& pairs) {
   json::object object;
   for (const auto& [key, value] : pairs) object[key] = value;
   return object;
-}
-
-/// `tenant`: that of the record, which the node compares once more; empty: there is no record.
-json::object box_only(const std::string& id, const std::string& tenant) {
-  json::object body;
-  body["box"] = id;
-  if (!tenant.empty()) body["tenant"] = tenant;
-  return body;
-}
-
-/// A refusal by policy, with the field of the request that it is about.
-Error refused(const policy::Decision& decision) {
-  std::string_view field = "timeout";
-  if (decision.rule == "limits.memory") field = "memoryMB";
-  if (decision.rule == "limits.vcpus") field = "cpuCount";
-  return Error(ErrorCode::invalid_argument, std::string(field) + ": " + decision.explanation());
-}
-
-policy::BoxLimits limits_of(const config::Config& config) {
-  return {config.max_memory_mib, config.max_vcpus, config.max_ttl};
 }
 
 policy::CreateFacts asked_of(const CreateRequest& request) {
@@ -82,21 +63,6 @@ policy::CreateFacts asked_of(const CreateRequest& request) {
   if (!asked.vcpus && request.template_vcpus > 0) asked.vcpus = request.template_vcpus;
   asked.ttl_s = request.timeout.count();
   return asked;
-}
-
-/// The answer to box.create. corrupted when it is not one.
-Result<store::Started> read_started(const json::object& body) {
-  FieldReader reader(body, "box.create: ");
-  store::Started started;
-  started.started_ms = reader.number("started_ms", 1, INT64_MAX).value_or(0);
-  started.vcpus = int(reader.number("vcpus", 1, INT32_MAX).value_or(0));
-  started.memory_mib = int(reader.number("memory_mib", 1, INT32_MAX).value_or(0));
-  started.disk_mib = int(reader.number("disk_mib", 0, INT32_MAX).value_or(0));
-  started.isolation = reader.text("isolation", 64).value_or("");
-  if (started.started_ms == 0) reader.fail("started_ms", "is missing");
-  auto outcome = reader.outcome();
-  if (!outcome) return Error(ErrorCode::corrupted, outcome.error().message());
-  return started;
 }
 
 }  // namespace
@@ -119,12 +85,13 @@ json::object ingress_json(const SandboxRecord& record, const SandboxOptions& opt
 Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal who) {
   policy::BoxRequest asked{request.memory_mib, request.vcpus, request.timeout};
   auto decision = policy::may_create(asked, limits_of(config_));
-  if (!decision.allowed) co_return refused(decision);
+  if (!decision.allowed) co_return refused_field(decision);
   auto readable = policy::may_read(who.clearance, request.label);
   if (!readable.allowed) co_return refused_by(readable);
   auto permitted = policy::may_create(who.permission, asked_of(request), now_ms());
   if (!permitted.allowed) co_return refused_by(permitted);
-  request.options.made_under = ceilings_of(who.permission, CeilingsOf::caller);
+  request.options.made_under =
+      both(ceilings_of(who.permission, CeilingsOf::caller), request.made_of_under);
   auto of_tenant = ceilings_of(who.permission, CeilingsOf::tenant);
   HAKO_CO_TRY(auto plan,
               plan_sandbox(config_.egress, request.label, request.options, of_tenant));
@@ -154,6 +121,7 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
   record.budgets = who.budgets;
   record.label = to_string(request.label);
   record.egress = write_policy(plan.policy);
+  request.options.ends_by_ms = latest_end_ms(who, record);
   record.options = write_options(request.options);
   record.vcpus = int(request.vcpus.value_or(request.template_vcpus));
   record.memory_mib = int(request.memory_mib.value_or(request.template_memory_mib));
@@ -165,14 +133,7 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
   }
   record.grants = write_grants(grants);
 
-  struct Creating {
-    Creating(std::set<std::string>& ids, std::string id) : ids_(ids), id_(std::move(id)) {
-      ids_.insert(id_);
-    }
-    ~Creating() { ids_.erase(id_); }
-    std::set<std::string>& ids_;
-    std::string id_;
-  } creating(creating_, record.id);
+  Busy creating(busy_, record.id);
   co_return co_await start(std::move(record), std::move(request), std::move(who));
 }
 
@@ -207,17 +168,15 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     co_await abandon(record, false);
     co_return turn.error();
   }
-  json::object body = box_only(record.id, record.tenant);
-  body["template"] = request.node_template;
-  body["ends_ms"] = record.ends_ms;
+  json::object body = described_box(record, request.options);
+  const bool of_checkpoint = !request.checkpoint.empty();
+  body[of_checkpoint ? "checkpoint" : "template"] =
+      of_checkpoint ? request.checkpoint : request.node_template;
   body["envs"] = to_object(request.environment);
-  if (request.memory_mib) body["memory_mib"] = *request.memory_mib;
-  if (request.vcpus) body["vcpus"] = *request.vcpus;
-  if (!record.access_token.empty()) body["access_token"] = record.access_token;
-  json::object ingress = ingress_json(record, request.options);
-  if (!ingress.empty()) body["ingress"] = std::move(ingress);
-  body["egress"] = policy::to_json(read_policy(record.egress));
-  auto answer = co_await node_.call("box.create", std::move(body), kCreateDeadline);
+  // A checkpoint has its own.
+  if (request.memory_mib && !of_checkpoint) body["memory_mib"] = *request.memory_mib;
+  if (request.vcpus && !of_checkpoint) body["vcpus"] = *request.vcpus;
+  auto answer = co_await node_.call("box.create", std::move(body), kNodeCreateDeadline);
   auto started = answer ? read_started(answer.value()) : Result<store::Started>(answer.error());
   if (!started) {
     ErrorCode code = started.error().code();
@@ -226,8 +185,12 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
                         code == ErrorCode::resource_exhausted ||
                         code == ErrorCode::no_capacity;
     co_await abandon(record, !made_nothing);
+    std::string made_of = record.alias.empty() ? record.template_name : record.alias;
     if (code == ErrorCode::not_found) {
-      co_return Error(code, "template " + record.alias + " not found");
+      co_return Error(code, (of_checkpoint ? "snapshot " : "template ") + made_of + " not found");
+    }
+    if (!answer && of_checkpoint && code == ErrorCode::corrupted) {
+      co_return damaged("snapshot " + made_of, answer.error());
     }
     co_return error_for_user(started.error(), "sandbox not created");
   }
@@ -239,12 +202,8 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     }
     co_return error_for_user(running.error(), "record not written");
   }
-  record.state = SandboxState::running;
   record.started_ms = started.value().started_ms;
-  record.vcpus = started.value().vcpus;
-  record.memory_mib = started.value().memory_mib;
-  record.disk_mib = started.value().disk_mib;
-  record.isolation = started.value().isolation;
+  take_started(record, started.value());
   events_.made(record);
   co_return record;
 }
@@ -283,6 +242,12 @@ Task<Result<bool>> Sandboxes::maker_stands(store::SandboxRecord record) {
   co_return stands.value();
 }
 
+Error damaged(const std::string& what, const Error& error) {
+  log_warn("a checkpoint is damaged", {{"what", what}, {"error", error.message()}});
+  return Error(ErrorCode::corrupted,
+               what + " is damaged: what was kept is not what was written, and it is not used");
+}
+
 Task<void> Sandboxes::abandon(const SandboxRecord& record, bool node_may_have_it) {
   std::string id = record.id;
   if (node_may_have_it) {
@@ -299,7 +264,7 @@ Task<Result<void>> Sandboxes::destroy_box(std::string id, std::string tenant,
                                           std::string reason) {
   json::object body = box_only(id, tenant);
   body["reason"] = reason;
-  auto answer = co_await node_.call("box.destroy", std::move(body), kShortDeadline);
+  auto answer = co_await node_.call("box.destroy", std::move(body), kNodeShortDeadline);
   if (!answer && answer.error().code() != ErrorCode::not_found) co_return answer.error();
   co_return ok();
 }
@@ -309,72 +274,84 @@ Task<Result<SandboxRecord>> Sandboxes::find(std::string id, Principal who) {
   auto found = co_await store_.find_sandbox(id);
   if (!found) co_return error_for_user(found.error(), "record not read");
   const std::optional<SandboxRecord>& record = found.value();
-  if (!record || record->state != SandboxState::running || record->ends_ms <= now_ms()) {
+  if (!record || record->state == SandboxState::starting || has_ended(*record)) {
     co_return not_found(id, who);
   }
-  if (!may_see(who, *record, now_ms())) co_return hako::api::not_found(id);
+  if (!may_see(who, *record, now_ms())) co_return sandbox_not_found(id);
   co_return *record;
 }
 
 Error Sandboxes::not_found(const std::string& id, const Principal& who) const {
-  Error error = hako::api::not_found(id);
+  Error error = sandbox_not_found(id);
   const EndedBoxes::Ended* ended = ended_.find(id);
   if (!ended || !may_see(who, ended->record, now_ms())) return error;
   return Error(ErrorCode::not_found, error.message() + ": " + ended->why);
 }
 
+Task<Result<SandboxRecord>> Sandboxes::find_running(std::string id, Principal who) {
+  HAKO_CO_TRY(auto record, co_await find(std::move(id), std::move(who)));
+  if (record.state != SandboxState::running) co_return wrong_state(record.id, record.state);
+  co_return record;
+}
+
 Task<Result<void>> Sandboxes::destroy(std::string id, Principal who) {
   HAKO_CO_TRY(auto record, co_await find(id, who));
+  if (record.state == SandboxState::paused) co_return co_await destroy_paused(std::move(record));
   auto destroyed = co_await destroy_box(id, record.tenant, "requested");
   if (!destroyed) co_return error_for_user(destroyed.error(), "sandbox not destroyed");
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) co_return error_for_user(removed.error(), "record not removed");
   if (removed.value()) events_.gone(id, "destroyed", "");
   clear_traces(id);
+  // What a pause or a resume that was under way had made.
+  if (record.state != SandboxState::running) co_await remove_checkpoints(record);
   co_return ok();
 }
 
 Task<Result<void>> Sandboxes::set_timeout(std::string id, Principal who,
                                                 std::chrono::seconds ttl) {
   auto decision = policy::may_live(ttl, limits_of(config_));
-  if (!decision.allowed) co_return refused(decision);
+  if (!decision.allowed) co_return refused_field(decision);
   auto permitted = may_live(who, ttl.count());
   if (!permitted.allowed) co_return refused_by(permitted);
-  HAKO_CO_TRY(auto record, co_await find(id, who));
+  HAKO_CO_TRY(auto record, co_await find_running(id, who));
   int64_t ends_ms = now_ms() + int64_t(ttl.count()) * 1000;
   if (ends_ms > record.ends_ms) permitted = may_end_at(who, record, ends_ms);
   if (!permitted.allowed) co_return refused_by(permitted);
-  co_return co_await move_end(id, record.tenant, ends_ms);
+  co_return co_await move_end(record, ends_ms);
 }
 
 Task<Result<SandboxRecord>> Sandboxes::extend(std::string id, Principal who,
                                                     std::chrono::seconds ttl) {
   auto decision = policy::may_live(ttl, limits_of(config_));
-  if (!decision.allowed) co_return refused(decision);
+  if (!decision.allowed) co_return refused_field(decision);
   auto permitted = may_live(who, ttl.count());
   if (!permitted.allowed) co_return refused_by(permitted);
-  HAKO_CO_TRY(auto record, co_await find(id, who));
+  HAKO_CO_TRY(auto record, co_await find_running(id, who));
   // Clients ask for some minutes with every look at it: they get what is left.
   int64_t ends_ms =
       std::min(now_ms() + int64_t(ttl.count()) * 1000, latest_end_ms(who, record));
   if (ends_ms > record.ends_ms) {
-    HAKO_CO_TRYV(co_await move_end(id, record.tenant, ends_ms));
+    HAKO_CO_TRYV(co_await move_end(record, ends_ms));
     record.ends_ms = ends_ms;
   }
   co_return record;
 }
 
-Task<Result<void>> Sandboxes::move_end(std::string id, std::string tenant, int64_t ends_ms) {
-  json::object body = box_only(id, tenant);
+Task<Result<void>> Sandboxes::move_end(SandboxRecord record, int64_t ends_ms) {
+  const std::string& id = record.id;
+  json::object body = box_only(id, record.tenant);
   body["ends_ms"] = ends_ms;
-  auto answer = co_await node_.call("box.set_end", std::move(body), kShortDeadline);
+  auto on_end = on_end_json(id, record.pauses, parse_options(record.options));
+  if (on_end) body["on_end"] = std::move(*on_end);
+  auto answer = co_await node_.call("box.set_end", std::move(body), kNodeShortDeadline);
   if (!answer && answer.error().code() == ErrorCode::not_found) {
-    co_await forget(id, "unknown to the node");
-    co_return hako::api::not_found(id);
+    if (co_await is_kept(id, "unknown to the node")) co_return wrong_state(id, SandboxState::paused);
+    co_return sandbox_not_found(id);
   }
   if (!answer) co_return error_for_user(answer.error(), "end not moved");
   auto stored = co_await store_.set_end(id, ends_ms);
-  if (!stored && stored.error().code() == ErrorCode::not_found) co_return hako::api::not_found(id);
+  if (!stored && stored.error().code() == ErrorCode::not_found) co_return sandbox_not_found(id);
   if (!stored) co_return error_for_user(stored.error(), "record not written");
   note(id, "end moved to " + to_rfc3339(from_unix_ms(ends_ms)));
   co_return ok();
@@ -391,9 +368,11 @@ void Sandboxes::clear_traces(const std::string& id) {
 
 Task<Result<std::string>> Sandboxes::console(std::string id, Principal who) {
   HAKO_CO_TRY(auto record, co_await find(id, who));
+  // A console is not kept.
+  if (record.state != SandboxState::running) co_return std::string();
   json::object body = box_only(id, record.tenant);
-  auto answer = co_await node_.call("box.console", std::move(body), kShortDeadline);
-  if (!answer && answer.error().code() == ErrorCode::not_found) co_return hako::api::not_found(id);
+  auto answer = co_await node_.call("box.console", std::move(body), kNodeShortDeadline);
+  if (!answer && answer.error().code() == ErrorCode::not_found) co_return sandbox_not_found(id);
   if (!answer) co_return error_for_user(answer.error(), "console not read");
   const json::value* text = answer.value().if_contains("text");
   if (!text || !text->is_string()) {

@@ -33,6 +33,8 @@ class Server {
   /// Nobody gets an answer of which the audit log knows nothing.
   Task<void> record(const http::RequestHead& head, const Match& match, CallFacts facts,
                     http::Response& response);
+  /// One that is paused, and is to come back when somebody comes, does for who may go in.
+  Task<Result<void>> wake_for(const http::RequestHead& head);
   /// Whoever shows a key instead of a sandbox's token gets a token of their own put in its place.
   Task<Result<void>> let_in(http::Exchange& exchange, http::RequestHead& head);
   Task<Result<Principal>> uploader(const http::RequestHead& head, const std::string& box);

@@ -1,7 +1,10 @@
 // Requests for boxes that come to the API's own port: one part of Server.
+#include "api/now.h"
 #include "api/authority.h"
+#include "api/checkpoints.h"
 #include "api/egress_control.h"
 #include "api/grants.h"
+#include "api/scope.h"
 #include "api/server.h"
 #include "api/upload_label.h"
 #include "base/clock.h"
@@ -43,7 +46,8 @@ std::optional<Action> action_of(const http::RequestHead& head, const wire::BoxPo
 
 Task<void> Server::pass_on(http::Exchange& exchange) {
   http::RequestHead head = exchange.head();
-  auto admitted = co_await admit(head);
+  auto admitted = co_await wake_for(head);
+  if (admitted) admitted = co_await admit(head);
   if (admitted) admitted = co_await let_in(exchange, head);
   if (!admitted) {
     service_.trail.turned_away(exchange.head(), exchange.peer_address(), admitted.error());
@@ -52,6 +56,33 @@ Task<void> Server::pass_on(http::Exchange& exchange) {
     co_return;
   }
   co_await data_plane_.serve(exchange, std::move(head));
+}
+
+/// By a key, or by a token that is good for this. Ports that are open to everybody, and all else, are
+/// for the gate to look at, which asks in its turn.
+Task<Result<void>> Server::wake_for(const http::RequestHead& head) {
+  auto target = target_of(head);
+  if (!target) co_return ok();
+  auto found = co_await service_.store.find_sandbox(target->box);
+  if (!found) co_return error_for_user(found.error(), "record not read");
+  if (!found.value() || !wakes_on_traffic(*found.value())) co_return ok();
+  const SandboxRecord& record = *found.value();
+  int64_t now_ms = unix_now_ms();
+  auto action = action_of(head, *target);
+  bool daemon = target->port == wire::kDaemonPort;
+  std::string token(head.header(daemon ? kTokenHeader : kTrafficHeader));
+  bool may = false;
+  if (!token.empty()) {
+    Grants grants = parse_grants(record.grants);
+    const Grant* grant = find_grant(grants, token, now_ms);
+    may = grant && (!action || grant->actions.has(*action));
+  } else if (!head.header(kKeyHeader).empty()) {
+    HAKO_CO_TRY(auto who, co_await service_.authority.authenticate(head));
+    may = may_see(who, record, now_ms) &&
+          (!action || policy::may(who.permission, *action, now_ms).allowed);
+  }
+  if (!may) co_return ok();
+  co_return co_await service_.sandboxes.wake(target->box);
 }
 
 Task<Result<void>> Server::let_in(http::Exchange& exchange, http::RequestHead& head) {

@@ -108,6 +108,7 @@ json::object tenant_json(const TenantRecord& record) {
 json::object usage_json(const TenantInUse& tenant) {
   json::object object;
   object["boxes"] = tenant.usage.boxes;
+  object["pausedBoxes"] = tenant.usage.paused;
   object["vcpus"] = tenant.usage.vcpus;
   object["memoryMB"] = tenant.usage.memory_mib;
   object["diskMB"] = tenant.usage.disk_mib;

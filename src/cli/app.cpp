@@ -8,6 +8,7 @@
 #include "cli/duration.h"
 #include "cli/egress_commands.h"
 #include "cli/output.h"
+#include "cli/snapshot_commands.h"
 #include "cli/tenant_commands.h"
 #include "cli/terminal.h"
 #include "cli/token_commands.h"
@@ -40,6 +41,7 @@ struct Parsed {
   TemplateImportOptions image;
   AuditCommandOptions audit;
   EgressCommandOptions egress;
+  SnapshotCommandOptions snapshot;
   TokenCommandOptions token;
   TenantCommandOptions tenant;
   std::vector<std::string> ids, names;
@@ -95,7 +97,13 @@ void add_box_options(CLI::App* app, BoxOptions& box, bool with_environment) {
   if (with_environment) add_environment(app, box.env);
   add_number(app, "--memory", box.memory_mib, 1 << 20, "Memory in MiB");
   add_number(app, "--cpu", box.vcpus, 256, "Virtual CPUs");
-  add_duration(app, "--ttl", box.ttl, "Destroy the box after this time, like 30s, 5m or 2h");
+  add_duration(app, "--ttl", box.ttl, "The box ends after this time, like 30s, 5m or 2h");
+  app->add_option_function<std::string>(
+         "--on-timeout", [&box](const std::string& word) { box.pause_at_end = word == "pause"; },
+         "What becomes of it then: kill, which is the default, or pause")
+      ->check(CLI::IsMember({"kill", "pause"}))
+      ->type_name("WHAT");
+  app->add_flag("--auto-resume", box.auto_resume, "When it is paused, a request for it resumes it");
   add_confinement(app, box.confinement);
 }
 
@@ -183,7 +191,7 @@ void add_boxes(CLI::App& app, Parsed& parsed, int& status) {
 
   auto* kill = app.add_subcommand("kill", "Destroy boxes");
   auto* ids = kill->add_option("id", parsed.ids, "Boxes")->type_name("ID...");
-  kill->add_flag("--all", parsed.all, "Destroy every box")->excludes(ids);
+  kill->add_flag("--all", parsed.all, "Destroy every box, paused ones too")->excludes(ids);
   kill->callback([&] {
     if (parsed.ids.empty() && !parsed.all)
       throw CLI::ValidationError("name the boxes to destroy, or say --all");
@@ -254,7 +262,7 @@ void add_service(CLI::App& app, Parsed& parsed, int& status) {
   up->add_flag("--foreground", parsed.foreground, "Stay, and supervise; for systemd");
   up->callback([&] { status = start_service(parsed.global, parsed.foreground); });
 
-  auto* down = app.add_subcommand("down", "Destroy all boxes and stop hako on this machine");
+  auto* down = app.add_subcommand("down", "Destroy all boxes that run, and stop hako on this machine");
   down->add_flag("--keep-boxes", parsed.keep_boxes, "Leave the boxes running for the next `up`");
   down->callback([&] { status = stop_service(parsed.global, parsed.keep_boxes); });
 
@@ -293,6 +301,7 @@ int run(int argc, char** argv) {
       ->type_name("FILE");
   add_running(app, parsed, status);
   add_boxes(app, parsed, status);
+  add_snapshot_commands(app, parsed.global, parsed.snapshot, status);
   add_templates(app, parsed, status);
   add_egress_commands(app, parsed.global, parsed.egress, status);
   add_audit_commands(app, parsed.global, parsed.audit, status);

@@ -33,6 +33,11 @@ std::string template_of(const json::value& box) {
   return alias.empty() ? field(box, "templateID") : printable_field(alias);
 }
 
+/// Then its end is when that was done.
+bool is_paused(const json::value& box) {
+  return text_member(box, "state") == "paused";
+}
+
 Task<int> create_command(const GlobalOptions& global, const BoxOptions& options) {
   auto config = load_config(global);
   if (!config) co_return fail(config.error());
@@ -67,7 +72,7 @@ Task<int> list_command(const GlobalOptions& global) {
   for (const auto& box : boxes.value())
     rows.push_back({field(box, "sandboxID"), template_of(box), field(box, "state"),
                     field(box, "label"), span_text(text_member(box, "startedAt"), false),
-                    span_text(text_member(box, "endAt"), true),
+                    is_paused(box) ? "-" : span_text(text_member(box, "endAt"), true),
                     std::to_string(number_member(box, "memoryMB")) + " MiB",
                     std::to_string(number_member(box, "cpuCount"))});
   print(format_table(rows));
@@ -101,8 +106,12 @@ Task<int> info_command(const GlobalOptions& global, const std::string& id) {
   if (const auto* egress = box.get_object().if_contains("egress"))
     rows.push_back({"egress", field(*egress, "level")});
   rows.push_back({"started", field(box, "startedAt")});
-  rows.push_back(
-      {"ends", field(box, "endAt") + " (in " + span_text(text_member(box, "endAt"), true) + ")"});
+  std::string end = text_member(box, "endAt");
+  if (is_paused(box)) {
+    rows.push_back({"paused", field(box, "endAt") + " (" + span_text(end, false) + " ago)"});
+  } else {
+    rows.push_back({"ends", field(box, "endAt") + " (in " + span_text(end, true) + ")"});
+  }
   rows.push_back({"memory", std::to_string(number_member(box, "memoryMB")) + " MiB"});
   rows.push_back({"cpus", std::to_string(number_member(box, "cpuCount"))});
   rows.push_back({"disk", std::to_string(number_member(box, "diskSizeMB")) + " MiB"});

@@ -12,6 +12,15 @@ int show_box(const GlobalOptions& global, const std::string& id);
 int kill_boxes(const GlobalOptions& global, const std::vector<std::string>& ids, bool all);
 int show_logs(const GlobalOptions& global, const LogsOptions& options);
 
+// snapshots.cpp
+int pause_boxes(const GlobalOptions& global, const PauseOptions& options);
+int resume_boxes(const GlobalOptions& global, const ResumeOptions& options);
+int fork_box(const GlobalOptions& global, const ForkOptions& options);
+int take_snapshot(const GlobalOptions& global, const SnapshotOptions& options);
+int list_snapshots(const GlobalOptions& global, const SnapshotOptions& options);
+int remove_snapshots(const GlobalOptions& global, const std::vector<std::string>& names);
+int roll_back_box(const GlobalOptions& global, const RollbackOptions& options);
+
 // run.cpp
 int run_in_new_box(const GlobalOptions& global, const RunOptions& options);
 int exec_in_box(const GlobalOptions& global, const ExecOptions& options);

@@ -43,6 +43,12 @@ Task<Result<json::value>> create(Api& api, BoxOptions options, std::string fallb
     for (const auto& [name, value] : options.env) variables[name] = value;
     request["envVars"] = std::move(variables);
   }
+  if (options.pause_at_end) request["autoPause"] = true;
+  if (options.auto_resume) {
+    json::object auto_resume;
+    auto_resume["enabled"] = true;
+    request["autoResume"] = std::move(auto_resume);
+  }
   put_confinement(request, options.confinement);
   json::value body = std::move(request);
   co_return co_await api.call(http::Verb::post, "/v2/sandboxes", std::move(body), kBoxTime);

@@ -37,6 +37,8 @@ struct BoxOptions {
   std::optional<int> memory_mib;
   std::optional<int> vcpus;
   std::optional<std::chrono::seconds> ttl;
+  bool pause_at_end = false;
+  bool auto_resume = false;
   Confinement confinement;
 };
 
@@ -71,6 +73,33 @@ struct CopyOptions {
 struct LogsOptions {
   std::string id;
   bool follow = false;
+};
+
+struct PauseOptions {
+  std::vector<std::string> ids;
+  bool files_only = false;
+};
+
+struct ResumeOptions {
+  std::vector<std::string> ids;
+  std::optional<std::chrono::seconds> ttl;
+};
+
+struct ForkOptions {
+  std::string id;
+  std::optional<int> count;
+  std::optional<std::chrono::seconds> ttl;
+};
+
+/// One to take, or which to list: those of the box `id`, or all.
+struct SnapshotOptions {
+  std::string id;
+  std::string name;
+};
+
+struct RollbackOptions {
+  std::string id;
+  std::string snapshot;  ///< its id or its name
 };
 
 struct TemplateBuildOptions {

@@ -279,8 +279,11 @@ Task<void> empty_machine(GlobalOptions global) {
     co_return;
   }
   std::vector<std::string> ids, done;
-  for (const auto& box : boxes.value())
+  for (const auto& box : boxes.value()) {
+    // What is paused runs on nobody's machine, and is there the next time.
+    if (text_member(box, "state") == "paused") continue;
     if (std::string id = text_member(box, "sandboxID"); is_box_id(id)) ids.push_back(id);
+  }
   if (ids.empty()) co_return;
   print_note("destroying " + std::to_string(ids.size()) + (ids.size() == 1 ? " box" : " boxes"));
   auto gone = co_await destroy_all(access.value(), std::move(ids), done);

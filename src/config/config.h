@@ -117,6 +117,7 @@ struct Config {
   std::string node_socket() const { return run_dir + "/node.sock"; }
   std::string gate_socket() const { return run_dir + "/gate-control.sock"; }
   std::string api_socket() const { return run_dir + "/api.sock"; }
+  std::string wake_socket() const { return run_dir + "/wake.sock"; }
   /// The name under which clients that know only the domain look for the API; none without TLS.
   std::string api_host() const {
     return gate_certificate.empty() ? "" : "api." + domain.substr(0, domain.find(':'));

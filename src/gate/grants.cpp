@@ -169,6 +169,12 @@ Judgement judge_daemon_request(const http::RequestHead& head, const Grants& gran
                           : "unauthorized access, please provide a valid access token");
 }
 
+bool shows_grant(const http::RequestHead& head, const Grants& grants, WallTime now) {
+  std::string_view shown = head.header(kTokenHeader);
+  const Grant* grant = shown.empty() ? nullptr : find_token(grants, shown);
+  return grant && !has_expired(grant->expires, now);
+}
+
 Judgement judge_port_request(const http::RequestHead& head, const Ingress& ingress, WallTime now) {
   if (ingress.traffic_token.empty()) return {};
   std::string_view shown = head.header(kTrafficHeader);

@@ -54,6 +54,9 @@ struct Judgement {
 /// what is asked.
 Judgement judge_daemon_request(const http::RequestHead& head, const Grants& grants, WallTime now);
 
+/// Whether a request for the daemon shows a token that counts, be it good for this or not needed.
+bool shows_grant(const http::RequestHead& head, const Grants& grants, WallTime now);
+
 struct Ingress;
 /// Of a request for another port: where `traffic_token` is set it shows that, or, if there is a list
 /// of grants, one of those in its stead.

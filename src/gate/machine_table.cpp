@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "gate/guest_connection.h"
+#include "wire/json_text.h"
 #include "wire/routing.h"
 
 namespace hako::gate {
@@ -46,6 +47,19 @@ void cut_unless_held(Machine& machine, WallTime now) {
 }
 
 }  // namespace
+
+Result<std::optional<Ingress>> parse_ingress(const boost::json::object& body) {
+  HAKO_TRY(auto reached, wire::object_member(body, "ingress"));
+  if (!reached) return std::nullopt;
+  HAKO_TRY(auto traffic_token, wire::string_member(*reached, "traffic_token"));
+  HAKO_TRY(auto mask_host, wire::string_member(*reached, "mask_host"));
+  Ingress ingress{traffic_token.value_or(""), mask_host.value_or(""), std::nullopt};
+  if (auto* list = wire::find_member(*reached, "grants")) {
+    HAKO_TRY(auto grants, parse_grants(*list));
+    ingress.grants = std::move(grants);
+  }
+  return ingress;
+}
 
 Result<void> MachineTable::add(const std::string& id, const std::string& address,
                                std::vector<Fd> sockets) {

@@ -24,6 +24,9 @@ struct Ingress {
   std::optional<Grants> grants;
 };
 
+/// Reads the member `ingress` of a message; nothing if it has none. invalid_argument.
+Result<std::optional<Ingress>> parse_ingress(const boost::json::object& body);
+
 /// When the first of the connections that are in use must end, for all machines together.
 struct Expiries {
   WallTime next = WallTime::max();

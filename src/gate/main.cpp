@@ -51,10 +51,12 @@ Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Ser
   auto executor = co_await asio::this_coro::executor;
   NodeLink node(executor, config.gate_socket(), tls, std::move(resolvers), std::move(own));
   Proxy::Api api{config.api_host(), config.api_socket()};
-  Proxy proxy(node.table(), node.access(), std::move(api));
+  Sleepers sleepers(executor, config.wake_socket());
+  Proxy proxy(node.table(), node.access(), std::move(api), &sleepers);
   http::Handler handler = [&proxy](http::Exchange& exchange) { return proxy.handle(exchange); };
   TaskGroup tasks(executor);
   tasks.spawn("node link", node.run());
+  tasks.spawn("sleepers", sleepers.run());
   http::Welcome welcome;
   if (!config.gate_certificate.empty())
     welcome = [&tls](http::Stream stream) { return tls.welcome(std::move(stream)); };

@@ -77,20 +77,6 @@ Result<policy::EgressPolicy> egress_policy_of(const boost::json::object& body) {
   return policy::parse_egress(*fields);
 }
 
-/// How its ports are reached; nothing if that is not said.
-Result<std::optional<Ingress>> ingress_of(const boost::json::object& body) {
-  HAKO_TRY(auto reached, wire::object_member(body, "ingress"));
-  if (!reached) return std::nullopt;
-  HAKO_TRY(auto traffic_token, wire::string_member(*reached, "traffic_token"));
-  HAKO_TRY(auto mask_host, wire::string_member(*reached, "mask_host"));
-  Ingress ingress{traffic_token.value_or(""), mask_host.value_or(""), std::nullopt};
-  if (auto* list = wire::find_member(*reached, "grants")) {
-    HAKO_TRY(auto grants, parse_grants(*list));
-    ingress.grants = std::move(grants);
-  }
-  return ingress;
-}
-
 rpc::Payload done() {
   return {};
 }
@@ -244,7 +230,7 @@ NodeLink::Answer NodeLink::publish(rpc::Payload order) {
   HAKO_CO_TRY(auto id, text_of(order.body, "machine"));
   HAKO_CO_TRY(auto box, text_of(order.body, "box"));
   HAKO_CO_TRY(auto token, wire::string_member(order.body, "access_token"));
-  HAKO_CO_TRY(auto ingress, ingress_of(order.body));
+  HAKO_CO_TRY(auto ingress, parse_ingress(order.body));
   HAKO_CO_TRY(auto egress, egress_policy_of(order.body));
   HAKO_CO_TRYV(table_.publish(id, box, token.value_or(""), ingress.value_or(Ingress())));
   egress_.set_policy(id, box, std::move(egress));
@@ -254,7 +240,7 @@ NodeLink::Answer NodeLink::publish(rpc::Payload order) {
 NodeLink::Answer NodeLink::change_egress(rpc::Payload order) {
   HAKO_CO_TRY(auto machine, machine_of(order.body));
   HAKO_CO_TRY(auto egress, egress_policy_of(order.body));
-  HAKO_CO_TRY(auto ingress, ingress_of(order.body));
+  HAKO_CO_TRY(auto ingress, parse_ingress(order.body));
   if (ingress) MachineTable::change_ingress(*machine, std::move(*ingress));
   egress_.set_policy(machine->id, machine->box, std::move(egress));
   co_return done();

@@ -122,7 +122,9 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
     co_return co_await answer(exchange, std::move(response));
   }
   auto machine = table_.find_box(route.target.box);
-  if (!machine) {
+  MachineRef sleeper;
+  if (!machine && sleepers_) sleeper = sleepers_->find(route.target.box);
+  if (!machine && !sleeper) {
     auto response = no_sandbox(head, route.target);
     co_return co_await answer(exchange, std::move(response));
   }
@@ -135,7 +137,40 @@ Task<void> Proxy::handle(http::Exchange& exchange) {
     auto response = preflight_answer(head);
     co_return co_await answer(exchange, std::move(response));
   }
+  if (!machine) machine = co_await wake(exchange, head, std::move(sleeper), route.target);
+  if (!machine) co_return;
   co_await pass_on(exchange, std::move(head), std::move(machine), std::move(route.target));
+}
+
+/// As it is judged when the box runs; but its daemon it must show a token, if there is one to show.
+Task<MachineRef> Proxy::wake(http::Exchange& exchange, const http::RequestHead& head,
+                             MachineRef sleeper, const wire::BoxPort& target) {
+  Judgement judgement = judge(head, target.port, *sleeper, WallClock::now());
+  bool daemon = target.port == wire::kDaemonPort;
+  bool needs_token = daemon && !sleeper->access_token.empty();
+  bool has_token = judgement.by || (sleeper->ingress.grants &&
+                                    shows_grant(head, *sleeper->ingress.grants, WallClock::now()));
+  if (!judgement.passes()) {
+    auto response = refusal(head, target, judgement);
+    co_await answer(exchange, std::move(response));
+    co_return nullptr;
+  }
+  if ((needs_token && !has_token) || target.port == wire::kLoopbackRelayPort) {
+    auto response = no_sandbox(head, target);
+    co_await answer(exchange, std::move(response));
+    co_return nullptr;
+  }
+  auto woken = co_await sleepers_->wake(target.box);
+  auto machine = table_.find_box(target.box);
+  if (woken && machine) co_return machine;
+  auto response = no_sandbox(head, target);
+  if (!woken && woken.error().code() != ErrorCode::not_found) {
+    unsigned status = http::status_of(woken.error().code());
+    bool passes = status == 429 || status == 503 || status == 504;
+    response = problem(head, target, passes ? status : 503, woken.error().message());
+  }
+  co_await answer(exchange, std::move(response));
+  co_return nullptr;
 }
 
 Task<Result<GuestConnection>> Proxy::connect(MachineRef machine, uint16_t port) {

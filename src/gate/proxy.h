@@ -4,6 +4,7 @@
 #include "base/token_bucket.h"
 #include "gate/access_log.h"
 #include "gate/guest_connection.h"
+#include "gate/sleepers.h"
 #include "http/server.h"
 #include "wire/routing.h"
 
@@ -17,8 +18,9 @@ class Proxy {
     std::string socket_path;  ///< the unix socket it listens on
   };
 
-  Proxy(MachineTable& table, AccessLog& log, Api api = {})
-      : table_(table), log_(log), api_(std::move(api)) {}
+  /// `sleepers`: null if none are ever woken.
+  Proxy(MachineTable& table, AccessLog& log, Api api = {}, Sleepers* sleepers = nullptr)
+      : table_(table), log_(log), api_(std::move(api)), sleepers_(sleepers) {}
 
   /// Serves one request to its end.
   Task<void> handle(http::Exchange& exchange);
@@ -34,12 +36,16 @@ class Proxy {
                     const Judgement& judgement);
   Task<void> pass_on(http::Exchange& exchange, http::RequestHead head, MachineRef machine,
                      wire::BoxPort target);
+  /// Has a box woken for a request that may go in; null if it was answered instead.
+  Task<MachineRef> wake(http::Exchange& exchange, const http::RequestHead& head,
+                        MachineRef sleeper, const wire::BoxPort& target);
   Task<void> pass_to_api(http::Exchange& exchange, http::RequestHead head);
   Task<Result<GuestConnection>> connect(MachineRef machine, uint16_t port);
 
   MachineTable& table_;
   AccessLog& log_;
   Api api_;
+  Sleepers* sleepers_;
   /// Looking for the box of a signature costs a hash for each grant of each box, and anybody may
   /// ask. Those that were of none count.
   TokenBucket guesses_{20, 40};

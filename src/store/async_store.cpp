@@ -28,6 +28,23 @@ Task<Result<void>> AsyncStore::set_running(std::string id, Started started) {
   return on_thread(std::move(work));
 }
 
+Task<Result<void>> AsyncStore::move_state(std::string id, SandboxState from, SandboxState to) {
+  auto work = [this, id = std::move(id), from, to] { return store_->move_state(id, from, to); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<void>> AsyncStore::set_paused(std::string id, Paused paused) {
+  auto work = [this, id = std::move(id), paused] { return store_->set_paused(id, paused); };
+  return on_thread(std::move(work));
+}
+
+Task<Result<void>> AsyncStore::set_resumed(std::string id, Started started, int64_t ends_ms) {
+  auto work = [this, id = std::move(id), started = std::move(started), ends_ms] {
+    return store_->set_resumed(id, started, ends_ms);
+  };
+  return on_thread(std::move(work));
+}
+
 Task<Result<void>> AsyncStore::set_end(std::string id, int64_t ends_ms) {
   auto work = [this, id = std::move(id), ends_ms] { return store_->set_end(id, ends_ms); };
   return on_thread(std::move(work));

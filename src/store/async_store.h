@@ -21,6 +21,9 @@ class AsyncStore {
   /// `admit` runs on the store's thread; it must own what it uses.
   Task<Result<void>> add_sandbox_if(SandboxRecord record, Store::Admission admit);
   Task<Result<void>> set_running(std::string id, Started started);
+  Task<Result<void>> move_state(std::string id, SandboxState from, SandboxState to);
+  Task<Result<void>> set_paused(std::string id, Paused paused);
+  Task<Result<void>> set_resumed(std::string id, Started started, int64_t ends_ms);
   Task<Result<void>> set_end(std::string id, int64_t ends_ms);
   Task<Result<void>> set_egress(std::string id, SandboxEgress egress);
   Task<Result<bool>> remove_sandbox(std::string id);
@@ -49,6 +52,13 @@ class AsyncStore {
   template <class Work>
   auto with_all(Work work) -> Task<decltype(work(std::declval<Store&>()))> {
     auto call = [this, work = std::move(work)]() mutable { return work(*store_); };
+    return on_thread(std::move(call));
+  }
+
+  /// As with_templates(), for `work(SnapshotStore&)`.
+  template <class Work>
+  auto with_snapshots(Work work) -> Task<decltype(work(std::declval<SnapshotStore&>()))> {
+    auto call = [this, work = std::move(work)]() mutable { return work(store_->snapshots()); };
     return on_thread(std::move(call));
   }
 

@@ -181,6 +181,65 @@ constexpr std::array kSteps = {
          bytes INTEGER NOT NULL,
          PRIMARY KEY (tenant, period)
        ) STRICT;)",
+    // The table of sandboxes is made anew for its states.
+    R"(CREATE TABLE new_sandboxes (
+         id TEXT PRIMARY KEY NOT NULL,
+         template TEXT NOT NULL,
+         alias TEXT NOT NULL,
+         state TEXT NOT NULL
+           CHECK (state IN ('starting', 'running', 'pausing', 'paused', 'resuming')),
+         started_ms INTEGER NOT NULL,
+         ends_ms INTEGER NOT NULL,
+         metadata TEXT NOT NULL,
+         access_token TEXT NOT NULL,
+         vcpus INTEGER NOT NULL,
+         memory_mib INTEGER NOT NULL,
+         disk_mib INTEGER NOT NULL,
+         isolation TEXT NOT NULL,
+         key_id TEXT NOT NULL,
+         options TEXT NOT NULL,
+         traffic_token TEXT NOT NULL,
+         label TEXT NOT NULL,
+         egress TEXT NOT NULL,
+         tenant TEXT NOT NULL REFERENCES tenants (name),
+         agent TEXT NOT NULL,
+         budgets TEXT NOT NULL,
+         grants TEXT NOT NULL,
+         pauses INTEGER NOT NULL,
+         with_memory INTEGER NOT NULL
+       ) STRICT;
+       INSERT INTO new_sandboxes (id, template, alias, state, started_ms, ends_ms, metadata,
+                                  access_token, vcpus, memory_mib, disk_mib, isolation, key_id,
+                                  options, traffic_token, label, egress, tenant, agent, budgets,
+                                  grants, pauses, with_memory)
+         SELECT id, template, alias, state, started_ms, ends_ms, metadata, access_token, vcpus,
+                memory_mib, disk_mib, isolation, key_id, options, traffic_token, label, egress,
+                tenant, agent, budgets, grants, 0, 1 FROM sandboxes;
+       DROP TABLE sandboxes;
+       ALTER TABLE new_sandboxes RENAME TO sandboxes;
+       CREATE INDEX sandboxes_by_start ON sandboxes (started_ms, id);
+       CREATE INDEX sandboxes_by_tenant ON sandboxes (tenant, started_ms, id);
+
+       CREATE TABLE snapshots (
+         id TEXT PRIMARY KEY NOT NULL,
+         state TEXT NOT NULL CHECK (state IN ('making', 'ready')),
+         name TEXT NOT NULL,
+         sandbox TEXT NOT NULL,
+         template TEXT NOT NULL,
+         alias TEXT NOT NULL,
+         tenant TEXT NOT NULL REFERENCES tenants (name),
+         agent TEXT NOT NULL,
+         key_id TEXT NOT NULL,
+         label TEXT NOT NULL,
+         options TEXT NOT NULL,
+         vcpus INTEGER NOT NULL,
+         memory_mib INTEGER NOT NULL,
+         disk_mib INTEGER NOT NULL,
+         bytes INTEGER NOT NULL,
+         created_ms INTEGER NOT NULL
+       ) STRICT;
+       CREATE UNIQUE INDEX snapshots_by_name ON snapshots (tenant, name) WHERE name <> '';
+       CREATE INDEX snapshots_by_tenant ON snapshots (tenant, created_ms, id);)",
 };
 
 Result<int64_t> user_version(Database& database) {

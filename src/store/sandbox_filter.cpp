@@ -4,7 +4,13 @@ namespace hako::store {
 
 SandboxFilter filter_of(const SandboxQuery& query) {
   SandboxFilter filter;
-  filter.add("ends_ms > ?", {query.alive_at_ms});
+  // The end of a paused one is when it was paused.
+  const std::string paused = query.paused ? "state IN ('pausing', 'paused', 'resuming')" : "0";
+  if (query.running) {
+    filter.add("((state = 'running' AND ends_ms > ?) OR " + paused + ")", {query.alive_at_ms});
+  } else {
+    filter.add(paused, {});
+  }
   if (query.started_from_ms) filter.add("started_ms >= ?", {*query.started_from_ms});
   if (query.template_name) {
     filter.add("(template = ? OR alias = ?)", {*query.template_name, *query.template_name});

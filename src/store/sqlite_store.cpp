@@ -5,6 +5,7 @@
 #include "store/sqlite_links.h"
 #include "store/sandbox_filter.h"
 #include "store/sqlite_rows.h"
+#include "store/sqlite_snapshots.h"
 #include "store/sqlite_templates.h"
 #include "store/sqlite_tenants.h"
 #include "store/store.h"
@@ -15,7 +16,19 @@ namespace {
 constexpr std::string_view kColumns =
     "id, template, alias, state, started_ms, ends_ms, metadata, access_token, vcpus, memory_mib, "
     "disk_mib, isolation, key_id, options, traffic_token, label, egress, tenant, agent, budgets, "
-    "grants";
+    "grants, pauses, with_memory";
+
+constexpr SandboxState kSandboxStates[] = {SandboxState::starting, SandboxState::running,
+                                    SandboxState::pausing, SandboxState::paused,
+                                    SandboxState::resuming};
+
+/// One that nobody knows is no state in which anything may be done with it.
+SandboxState read_state(const std::string& text) {
+  for (SandboxState each : kSandboxStates) {
+    if (to_string(each) == text) return each;
+  }
+  return SandboxState::starting;
+}
 
 /// As JSON, whose functions SQLite has; empty for none.
 std::string write_budgets(const std::vector<std::string>& budgets) {
@@ -40,7 +53,7 @@ SandboxRecord read_record(const Statement& row) {
   record.id = row.text(0);
   record.template_name = row.text(1);
   record.alias = row.text(2);
-  record.state = row.text(3) == "running" ? SandboxState::running : SandboxState::starting;
+  record.state = read_state(row.text(3));
   record.started_ms = row.integer(4);
   record.ends_ms = row.integer(5);
   record.metadata = row.text(6);
@@ -58,18 +71,21 @@ SandboxRecord read_record(const Statement& row) {
   record.agent = row.text(18);
   record.budgets = read_budgets(row.text(19));
   record.grants = row.text(20);
+  record.pauses = int(row.integer(21));
+  record.with_memory = row.integer(22) != 0;
   return record;
 }
 
 class SqliteStore : public Store {
  public:
   explicit SqliteStore(Database database)
-      : database_(std::move(database)), tenants_(database_), templates_(database_), links_(database_) {}
+      : database_(std::move(database)), tenants_(database_), templates_(database_), links_(database_),
+        snapshots_(database_) {}
 
   Result<void> add_sandbox(const SandboxRecord& record) override {
     // Nothing is inserted where the tenant is missing: the reason can then be told from others.
     HAKO_TRY(auto statement, database_.prepare("INSERT INTO sandboxes (" + std::string(kColumns) +
-                                               ") SELECT " + places(21) +
+                                               ") SELECT " + places(23) +
                                                " WHERE EXISTS (SELECT 1 FROM tenants"
                                                " WHERE name = ?)"));
     statement.bind(1, record.id)
@@ -93,7 +109,9 @@ class SqliteStore : public Store {
         .bind(19, record.agent)
         .bind(20, write_budgets(record.budgets))
         .bind(21, record.grants)
-        .bind(22, record.tenant);
+        .bind(22, int64_t(record.pauses))
+        .bind(23, int64_t(record.with_memory))
+        .bind(24, record.tenant);
     HAKO_TRYV(statement.run());
     return changed_one(database_, "tenant", record.tenant);
   }
@@ -123,6 +141,42 @@ class SqliteStore : public Store {
         .bind(6, id);
     HAKO_TRYV(statement.run());
     return changed_one(database_, "sandbox", id);
+  }
+
+  Result<void> move_state(const std::string& id, SandboxState from, SandboxState to) override {
+    HAKO_TRY(auto statement,
+             database_.prepare("UPDATE sandboxes SET state = ? WHERE id = ? AND state = ?"));
+    statement.bind(1, to_string(to)).bind(2, id).bind(3, to_string(from));
+    HAKO_TRYV(statement.run());
+    return changed_from_its_state(id);
+  }
+
+  Result<void> set_paused(const std::string& id, const Paused& paused) override {
+    HAKO_TRY(auto statement,
+             database_.prepare("UPDATE sandboxes SET state = 'paused', pauses = ?, with_memory = ?,"
+                               " ends_ms = ? WHERE id = ? AND state IN ('running', 'pausing')"));
+    statement.bind(1, int64_t(paused.pauses))
+        .bind(2, int64_t(paused.with_memory))
+        .bind(3, paused.ends_ms)
+        .bind(4, id);
+    HAKO_TRYV(statement.run());
+    return changed_from_its_state(id);
+  }
+
+  Result<void> set_resumed(const std::string& id, const Started& started,
+                           int64_t ends_ms) override {
+    HAKO_TRY(auto statement,
+             database_.prepare("UPDATE sandboxes SET state = 'running', vcpus = ?, memory_mib = ?,"
+                               " disk_mib = ?, isolation = ?, ends_ms = ?"
+                               " WHERE id = ? AND state = 'resuming'"));
+    statement.bind(1, int64_t(started.vcpus))
+        .bind(2, int64_t(started.memory_mib))
+        .bind(3, int64_t(started.disk_mib))
+        .bind(4, started.isolation)
+        .bind(5, ends_ms)
+        .bind(6, id);
+    HAKO_TRYV(statement.run());
+    return changed_from_its_state(id);
   }
 
   Result<void> set_end(const std::string& id, int64_t ends_ms) override {
@@ -191,18 +245,41 @@ class SqliteStore : public Store {
   TenantStore& tenants() override { return tenants_; }
   TemplateStore& templates() override { return templates_; }
   LinkStore& links() override { return links_; }
+  SnapshotStore& snapshots() override { return snapshots_; }
 
  private:
+  /// After a change of one that had to be in a certain state.
+  Result<void> changed_from_its_state(const std::string& id) {
+    if (database_.changes() == 1) return ok();
+    HAKO_TRY(auto record, find_sandbox(id));
+    if (!record) return Error(ErrorCode::not_found, "sandbox " + id + " not found");
+    return Error(ErrorCode::failed_precondition,
+                 "sandbox " + id + " is " + std::string(to_string(record->state)));
+  }
+
   Database database_;
   SqliteTenants tenants_;
   SqliteTemplates templates_;
   SqliteLinks links_;
+  SqliteSnapshots snapshots_;
 };
 
 }  // namespace
 
 std::string_view to_string(SandboxState state) {
-  return state == SandboxState::running ? "running" : "starting";
+  switch (state) {
+    case SandboxState::starting:
+      return "starting";
+    case SandboxState::running:
+      return "running";
+    case SandboxState::pausing:
+      return "pausing";
+    case SandboxState::paused:
+      return "paused";
+    case SandboxState::resuming:
+      return "resuming";
+  }
+  return "unknown";
 }
 
 Result<std::unique_ptr<Store>> open_sqlite_store(const std::string& path) {

@@ -80,9 +80,10 @@ Result<void> SqliteTenants::remove_tenant(const std::string& name) {
   HAKO_TRY(auto transaction, Transaction::begin(database_));
   HAKO_TRY(bool sandboxes, any("SELECT 1 FROM sandboxes WHERE tenant = ?", name));
   HAKO_TRY(bool templates, any("SELECT 1 FROM templates WHERE tenant = ?", name));
-  if (sandboxes || templates) {
-    return Error(ErrorCode::failed_precondition,
-                 "tenant " + name + " still has " + (sandboxes ? "sandboxes" : "templates"));
+  HAKO_TRY(bool snapshots, any("SELECT 1 FROM snapshots WHERE tenant = ?", name));
+  if (sandboxes || templates || snapshots) {
+    const char* what = sandboxes ? "sandboxes" : templates ? "templates" : "snapshots";
+    return Error(ErrorCode::failed_precondition, "tenant " + name + " still has " + what);
   }
   {
     // Its keys, their revoked tokens and its traffic go with it.
@@ -186,7 +187,12 @@ Result<void> SqliteTenants::forget_revoked_before(int64_t now_ms) {
 }
 
 Result<Usage> SqliteTenants::usage_of(const std::string& tenant) {
-  return usage("tenant = ?", tenant);
+  HAKO_TRY(auto used, usage("tenant = ?", tenant));
+  HAKO_TRY(auto statement, database_.prepare("SELECT coalesce(sum(disk_mib), 0) FROM snapshots"
+                                             " WHERE tenant = ?"));
+  HAKO_TRY(bool row, statement.bind(1, tenant).step());
+  if (row) used.disk_mib += statement.integer(0);
+  return used;
 }
 
 Result<Usage> SqliteTenants::usage_of_budget(const std::string& budget) {
@@ -224,8 +230,10 @@ Result<bool> SqliteTenants::any(std::string_view query, const std::string& value
 
 Result<Usage> SqliteTenants::usage(std::string_view where, const std::string& value) {
   std::string query =
-      "SELECT count(*), coalesce(sum(vcpus), 0), coalesce(sum(memory_mib), 0),"
-      " coalesce(sum(disk_mib), 0) FROM sandboxes WHERE " + std::string(where);
+      "SELECT coalesce(sum(state <> 'paused'), 0),"
+      " coalesce(sum(iif(state = 'paused', 0, vcpus)), 0),"
+      " coalesce(sum(iif(state = 'paused', 0, memory_mib)), 0), coalesce(sum(disk_mib), 0),"
+      " coalesce(sum(state = 'paused'), 0) FROM sandboxes WHERE " + std::string(where);
   HAKO_TRY(auto statement, database_.prepare(query));
   HAKO_TRY(bool row, statement.bind(1, value).step());
   Usage usage;
@@ -234,6 +242,7 @@ Result<Usage> SqliteTenants::usage(std::string_view where, const std::string& va
   usage.vcpus = statement.integer(1);
   usage.memory_mib = statement.integer(2);
   usage.disk_mib = statement.integer(3);
+  usage.paused = statement.integer(4);
   return usage;
 }
 

@@ -1,4 +1,4 @@
-// What the API remembers: tenants, keys, sandbox records, templates and links.
+// What the API remembers: tenants, keys, sandbox records, snapshots, templates and links.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "store/links.h"
+#include "store/snapshots.h"
 #include "store/tenants.h"
 #include "store/templates.h"
 
@@ -20,6 +21,9 @@ namespace hako::store {
 enum class SandboxState {
   starting,  ///< the node was (or is about to be) asked for it; nobody has been told of it yet
   running,
+  pausing,   ///< it runs, and the node was (or is about to be) asked to save and end it
+  paused,    ///< its state is in a checkpoint at the node, and it takes no memory and no CPU
+  resuming,  ///< as paused, and the node was (or is about to be) asked to go on with it
 };
 std::string_view to_string(SandboxState state);
 
@@ -49,6 +53,10 @@ struct SandboxRecord {
   std::vector<std::string> budgets;  ///< what it counts against besides its tenant's quota
   /// JSON that only the API reads: which tokens the gate takes for it, and what each is good for.
   std::string grants;
+  /// How often it has been paused. Each time has a checkpoint of its own: while it is paused or
+  /// resuming, its state is in the one of this number; while it runs, the next makes one more.
+  int pauses = 0;
+  bool with_memory = true;  ///< whether that checkpoint holds its memory
 
   bool operator==(const SandboxRecord&) const = default;
 };
@@ -60,6 +68,13 @@ struct Started {
   int memory_mib = 0;
   int disk_mib = 0;
   std::string isolation;
+};
+
+/// How a sandbox has been paused. SandboxRecord says more.
+struct Paused {
+  int pauses = 0;
+  bool with_memory = true;
+  int64_t ends_ms = 0;  ///< when that was
 };
 
 /// Who may take what out of a sandbox, and where it goes; changed together.
@@ -79,8 +94,10 @@ struct Position {
   std::string id;
 };
 
-/// Which running sandboxes to list. Those with ends_ms <= alive_at_ms are left out.
+/// Which sandboxes to list. Running ones with ends_ms <= alive_at_ms are left out.
 struct SandboxQuery {
+  bool running = true;
+  bool paused = false;  ///< also those that are being paused or resumed
   int64_t alive_at_ms = 0;
   Order order = Order::newest_first;
   std::optional<int64_t> started_from_ms;  ///< inclusive
@@ -114,6 +131,15 @@ class Store {
   virtual Result<void> add_sandbox_if(const SandboxRecord& record, const Admission& admit) = 0;
   /// Makes a starting one running. not_found if it has been removed meanwhile.
   virtual Result<void> set_running(const std::string& id, const Started& started) = 0;
+  /// Of these calls each is one step: failed_precondition, and nothing is changed, if the sandbox is
+  /// in another state than those it names; not_found.
+  virtual Result<void> move_state(const std::string& id, SandboxState from, SandboxState to) = 0;
+  /// Makes a running or pausing one paused.
+  virtual Result<void> set_paused(const std::string& id, const Paused& paused) = 0;
+  /// Makes a resuming one running. When it was made stays.
+  virtual Result<void> set_resumed(const std::string& id, const Started& started,
+                                   int64_t ends_ms) = 0;
+
   /// not_found.
   virtual Result<void> set_end(const std::string& id, int64_t ends_ms) = 0;
   /// not_found.
@@ -130,6 +156,7 @@ class Store {
   virtual TenantStore& tenants() = 0;
   virtual TemplateStore& templates() = 0;
   virtual LinkStore& links() = 0;
+  virtual SnapshotStore& snapshots() = 0;
 };
 
 /// Opens or makes the database at `path` and brings its schema up to date. corrupted for a damaged

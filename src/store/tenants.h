@@ -45,12 +45,13 @@ struct ApiKey {
   bool operator==(const ApiKey&) const = default;
 };
 
-/// What a tenant, or a budget, has in use now: sandboxes that run or start.
+/// What a tenant, or a budget, has in use now.
 struct Usage {
-  int64_t boxes = 0;
+  int64_t boxes = 0;  ///< sandboxes that are not paused; as vcpus and memory
   int64_t vcpus = 0;
   int64_t memory_mib = 0;
-  int64_t disk_mib = 0;
+  int64_t disk_mib = 0;  ///< of all sandboxes; of a tenant also of its snapshots
+  int64_t paused = 0;    ///< sandboxes that are
   bool operator==(const Usage&) const = default;
 };
 
@@ -66,8 +67,8 @@ class TenantStore {
   virtual Result<void> add_tenant(const TenantRecord& record) = 0;
   /// Changes it. not_found.
   virtual Result<void> put_tenant(const TenantRecord& record) = 0;
-  /// With its keys and what is counted of it. failed_precondition while it has sandboxes or
-  /// templates, and for kDefaultTenant; not_found.
+  /// With its keys and what is counted of it. failed_precondition while it has sandboxes,
+  /// templates or snapshots, and for kDefaultTenant; not_found.
   virtual Result<void> remove_tenant(const std::string& name) = 0;
 
   /// Adds the key, or replaces the one of the same id. already_exists if another has its hash;

@@ -174,6 +174,63 @@ TEST_F(CommandLine, ATerminalHasItsSizeAndPassesKeys) {
   ::close(master);
 }
 
+TEST_F(CommandLine, BoxesArePausedAndResumed) {
+  std::string id = api_.add_box();
+  auto paused = run("pause --files-only " + id);
+  EXPECT_EQ(paused.status, 0) << paused.err;
+  EXPECT_EQ(paused.out, id + "\n");
+  EXPECT_EQ(api_.last_body(), R"({"memory":false})");
+  auto listed = run("ps");
+  EXPECT_NE(listed.out.find("paused"), std::string::npos) << listed.out;
+  EXPECT_NE(run("info " + id).out.find("ago"), std::string::npos);
+  auto again = run("pause " + id + " inone ../x");
+  EXPECT_EQ(again.status, 1);
+  EXPECT_NE(again.err.find("is paused"), std::string::npos) << again.err;
+  EXPECT_NE(again.err.find("there is no box 'inone'"), std::string::npos) << again.err;
+  EXPECT_NE(again.err.find("no id of a box"), std::string::npos) << again.err;
+  auto resumed = run("resume " + id + " --ttl 10m");
+  EXPECT_EQ(resumed.out, id + "\n");
+  EXPECT_EQ(api_.last_body(), R"({"timeout":600})");
+  EXPECT_EQ(run("ps").out.find("paused"), std::string::npos);
+}
+
+TEST_F(CommandLine, BoxesAreForkedKeptAndTakenBack) {
+  std::string id = api_.add_box();
+  auto forked = run("fork " + id + " -n 2 --ttl 1m");
+  // What could be made is told, and what could not.
+  EXPECT_EQ(forked.status, 1);
+  EXPECT_EQ(forked.out, "itest2\n");
+  EXPECT_NE(forked.err.find("quota"), std::string::npos) << forked.err;
+  EXPECT_EQ(api_.last_body(), R"({"count":2,"timeout":60})");
+  EXPECT_EQ(run("fork " + id + " -n 0").status, 2);
+  EXPECT_EQ(run("fork " + id + " -n 101").status, 2);
+  auto kept = run("snapshot create " + id + " first");
+  EXPECT_EQ(kept.out, "s-one\n") << kept.err;
+  EXPECT_EQ(api_.last_body(), R"({"name":"first"})");
+  auto listed = run("snapshot ls");
+  for (const char* part : {"s-one", "first:default", "itest1", "3 MiB"}) {
+    EXPECT_NE(listed.out.find(part), std::string::npos) << listed.out;
+  }
+  EXPECT_EQ(run("rollback " + id + " s-one").out, id + "\n");
+  auto none = run("rollback " + id + " none");
+  EXPECT_EQ(none.status, 1);
+  EXPECT_NE(none.err.find("snapshot 'none' not found"), std::string::npos) << none.err;
+  EXPECT_EQ(run("snapshot rm s-one").out, "s-one\n");
+  auto gone = run("snapshot rm s-one");
+  EXPECT_EQ(gone.status, 1);
+  EXPECT_NE(gone.err.find("there is no snapshot"), std::string::npos) << gone.err;
+}
+
+TEST_F(CommandLine, WhatBecomesOfABoxAtItsEndIsSaidAtTheCreate) {
+  EXPECT_EQ(run("create --on-timeout pause --auto-resume").status, 0);
+  EXPECT_NE(api_.last_body().find(R"("autoPause":true,"autoResume":{"enabled":true})"),
+            std::string::npos)
+      << api_.last_body();
+  EXPECT_EQ(run("create --on-timeout kill").status, 0);
+  EXPECT_EQ(api_.last_body().find("autoPause"), std::string::npos);
+  EXPECT_EQ(run("create --on-timeout sleep").status, 2);
+}
+
 TEST_F(CommandLine, FilesGoInAndOutUnchanged) {
   std::string id = api_.add_box();
   std::string box = path_ + "/box";

@@ -27,7 +27,10 @@ config::Config make_config() {
 
 json::object described(const json::object& create, const std::string& isolation) {
   json::object box;
-  for (const char* name : {"box", "template", "ends_ms"}) box[name] = create.at(name);
+  for (const char* name : {"box", "ends_ms"}) box[name] = create.at(name);
+  for (const char* name : {"template", "tenant", "on_end"}) {
+    if (create.contains(name)) box[name] = create.at(name);
+  }
   box["memory_mib"] = create.contains("memory_mib") ? create.at("memory_mib") : json::value(256);
   box["vcpus"] = create.contains("vcpus") ? create.at("vcpus") : json::value(1);
   box["disk_mib"] = 4096;
@@ -55,6 +58,15 @@ void FakeNode::start() {
 Task<void> FakeNode::stop() {
   if (tasks_) co_await tasks_->stop();
   tasks_.reset();
+}
+
+void FakeNode::expire(const std::string& box) {
+  json::object ended = boxes.at(box);
+  const json::value* on_end = ended.if_contains("on_end");
+  if (!on_end) return tell_gone(box, "expired");
+  std::string checkpoint(on_end->at("checkpoint").as_string());
+  make_checkpoint(ended, checkpoint, on_end->at("memory").as_bool());
+  tell_gone(box, "paused", checkpoint);
 }
 
 void FakeNode::tell_gone(std::string box, std::string reason, std::string detail) {
@@ -99,7 +111,8 @@ Task<void> FakeNode::serve(Fd connection, uid_t) {
   auto peer = std::make_shared<rpc::Peer>(executor, std::move(connection));
   for (const char* method :
        {"node.info", "template.list", "template.remove", "build.begin", "build.abort", "box.create",
-        "box.destroy", "box.set_end", "box.list", "box.console", "box.egress", "api.certificate"}) {
+        "box.destroy", "box.set_end", "box.list", "box.console", "box.egress", "api.certificate",
+        "box.checkpoint", "box.fork", "box.rollback", "checkpoint.remove", "checkpoint.list"}) {
     rpc::Handler handler = [this, method](rpc::Payload payload) {
       return answer(method, std::move(payload));
     };
@@ -153,23 +166,121 @@ FakeNode::Answer FakeNode::usual_answer(const std::string& method, const json::o
     reply["boxes"] = std::move(list);
     return reply;
   }
+  if (method.starts_with("checkpoint.") || method == "box.checkpoint" || method == "box.fork" ||
+      method == "box.rollback") {
+    if (!keeps_checkpoints) return Error(ErrorCode::unsupported, "unknown method");
+    return answer_of_checkpoints(method, body);
+  }
   std::string id(body.at("box").as_string());
   if (method == "box.create") {
-    if (!templates.contains(std::string(body.at("template").as_string()))) {
-      return Error(ErrorCode::not_found, "there is no such template");
-    }
-    last_create = egress[id] = body;
-    reply = boxes[id] = described(body, isolation);
-    reply["from_pool"] = true;
-    if (created) created();
-    return reply;
+    auto made = make_box(body);
+    if (made) last_create = body;
+    if (made && created) created();
+    return made;
   }
   auto box = boxes.find(id);
   if (box == boxes.end()) return Error(ErrorCode::not_found, "no box " + id);
   if (method == "box.destroy") boxes.erase(box);
   if (method == "box.egress") egress[id] = body;
-  if (method == "box.set_end") box->second["ends_ms"] = body.at("ends_ms");
+  if (method == "box.set_end") {
+    box->second["ends_ms"] = body.at("ends_ms");
+    box->second.erase("on_end");
+    if (body.contains("on_end")) box->second["on_end"] = body.at("on_end");
+  }
   if (method == "box.console") reply["text"] = "first\r\n\x1b[1msecond\n";
+  return reply;
+}
+
+FakeNode::Answer FakeNode::make_box(const json::object& body) {
+  std::string id(body.at("box").as_string());
+  json::object described_as = body;
+  if (body.contains("checkpoint")) {
+    std::string name(body.at("checkpoint").as_string());
+    auto kept = checkpoints.find(name);
+    if (kept == checkpoints.end()) return Error(ErrorCode::not_found, "no checkpoint " + name);
+    if (damaged.contains(name)) return Error(ErrorCode::corrupted, "its checksum is wrong");
+    for (const char* size : {"memory_mib", "vcpus"}) {
+      if (body.contains(size)) return Error(ErrorCode::invalid_argument, "a checkpoint has its size");
+      described_as[size] = kept->second.at(size);
+    }
+  } else if (!templates.contains(std::string(body.at("template").as_string()))) {
+    return Error(ErrorCode::not_found, "there is no such template");
+  }
+  if (boxes.contains(id)) return Error(ErrorCode::already_exists, "box " + id + " is there");
+  egress[id] = body;
+  json::object reply = boxes[id] = described(described_as, isolation);
+  reply["from_pool"] = true;
+  return reply;
+}
+
+void FakeNode::make_checkpoint(const json::object& box, const std::string& checkpoint,
+                               bool memory) {
+  json::object made = box;
+  for (const char* name : {"ends_ms", "state", "started_ms", "isolation", "on_end"}) {
+    made.erase(name);
+  }
+  if (!made.contains("tenant")) made["tenant"] = "default";
+  made["checkpoint"] = checkpoint;
+  made["memory"] = memory;
+  made["created_ms"] = to_unix_ms(WallClock::now());
+  made["bytes"] = 1000;
+  checkpoints[checkpoint] = std::move(made);
+}
+
+FakeNode::Answer FakeNode::answer_of_checkpoints(const std::string& method,
+                                                 const json::object& body) {
+  json::object reply;
+  if (method == "checkpoint.list") {
+    json::array list;
+    for (const auto& [name, checkpoint] : checkpoints) list.push_back(checkpoint);
+    reply["checkpoints"] = std::move(list);
+    return reply;
+  }
+  if (method == "checkpoint.remove") {
+    std::string name(body.at("checkpoint").as_string());
+    if (!checkpoints.contains(name) || checkpoints[name].at("tenant") != body.at("tenant")) {
+      return Error(ErrorCode::not_found, "no checkpoint " + name);
+    }
+    checkpoints.erase(name);
+    return reply;
+  }
+  std::string id(body.at("box").as_string());
+  auto box = boxes.find(id);
+  if (box == boxes.end()) return Error(ErrorCode::not_found, "no box " + id);
+  if (method == "box.checkpoint") {
+    make_checkpoint(box->second, std::string(body.at("checkpoint").as_string()),
+                    body.at("memory").as_bool());
+    if (body.at("then") == "end") boxes.erase(box);
+    reply["bytes"] = 1000;
+    reply["pause_ms"] = 5;
+    return reply;
+  }
+  if (method == "box.rollback") {
+    std::string name(body.at("checkpoint").as_string());
+    if (!checkpoints.contains(name)) return Error(ErrorCode::not_found, "no checkpoint " + name);
+    if (damaged.contains(name)) return Error(ErrorCode::corrupted, "its checksum is wrong");
+    return box->second;
+  }
+  json::object parent = box->second;
+  json::array children;
+  for (const json::value& child : body.at("children").as_array()) {
+    json::object create = child.as_object();
+    create["tenant"] = body.at("tenant");
+    create["template"] = "base";
+    for (const char* size : {"memory_mib", "vcpus"}) create[size] = parent.at(size);
+    auto made = make_box(create);
+    json::object failed;
+    if (!made) {
+      failed["code"] = to_string(made.error().code());
+      failed["message"] = made.error().message();
+      json::object entry;
+      entry["error"] = std::move(failed);
+      children.push_back(std::move(entry));
+    } else {
+      children.push_back(std::move(made.value()));
+    }
+  }
+  reply["children"] = std::move(children);
   return reply;
 }
 

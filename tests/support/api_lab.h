@@ -32,6 +32,8 @@ class FakeNode {
   Task<void> stop();
   /// Tells every API that a box is gone.
   void tell_gone(std::string box, std::string reason, std::string detail = {});
+  /// A box comes to its end: it is paused if it is to be, else it expires.
+  void expire(const std::string& box);
   void tell_egress(std::string box, json::array records);
   void tell_access(std::string box, json::array records);
   /// What it was last told may go out of a box.
@@ -42,6 +44,9 @@ class FakeNode {
   /// Called after box.create has made the box, before it answers.
   std::function<void()> created;
   std::map<std::string, json::object> boxes;
+  std::map<std::string, json::object> checkpoints;  ///< as checkpoint.list tells of them
+  std::set<std::string> damaged;  ///< checkpoints that are not what was written
+  bool keeps_checkpoints = true;  ///< false: a node of before
   std::vector<std::string> calls;  ///< methods, in order
   json::object last_create;
   std::map<std::string, json::object> egress;  ///< the last create or box.egress of each box
@@ -57,6 +62,10 @@ class FakeNode {
   void tell_records(const char* message, const std::string& box, const json::array& records);
   Task<Result<rpc::Payload>> answer(std::string method, rpc::Payload payload);
   Answer usual_answer(const std::string& method, const json::object& body);
+  /// Makes a box as box.create and box.fork describe it.
+  Answer make_box(const json::object& body);
+  void make_checkpoint(const json::object& box, const std::string& checkpoint, bool memory);
+  Answer answer_of_checkpoints(const std::string& method, const json::object& body);
 
   asio::io_context& loop_;
   std::string path_;

@@ -238,12 +238,34 @@ class Matrix {
                     .set_tags(things["$template"], ready->id, {"default", "old"}, 1)
                     .has_value();
     if (!kept) throw std::runtime_error("no build");
+    things["$snapshot"] = add_snapshot(things["$box"]);
     things["$key"] = "k" + random_hex(6);
     (void)add_key(things["$key"], "acme", "viewer", "");
     things["$tenant"] = "acme";
     // Of somebody else, so that lists have something to show.
     (void)co_await make_box(owner_);
     co_return scene;
+  }
+
+  /// As if the maker had taken it.
+  std::string add_snapshot(const std::string& box) {
+    store::SnapshotRecord record;
+    record.id = "s-" + random_lower_alphanumeric(20);
+    record.sandbox = box;
+    record.tenant = "acme";
+    record.agent = "build/a";
+    record.label = "internal";
+    record.vcpus = 1;
+    record.memory_mib = 256;
+    record.created_ms = to_unix_ms(WallClock::now());
+    store::SnapshotMade made{"mark-of-" + record.id + ":default", record.label, 1};
+    bool kept = store_->snapshots().add_snapshot(record).has_value() &&
+                store_->snapshots().set_snapshot_ready(record.id, made).has_value();
+    if (!kept) throw std::runtime_error("no snapshot");
+    lab_.node.checkpoints[record.id] = {{"checkpoint", record.id}, {"tenant", "acme"},
+                                        {"memory", true},          {"created_ms", record.created_ms},
+                                        {"memory_mib", 256},       {"vcpus", 1}};
+    return record.id;
   }
 
   /// The same names, of things that are not there.
@@ -256,6 +278,7 @@ class Matrix {
     things["$name"] = "mark-" + random_hex(6);
     things["$template"] = random_lower_alphanumeric(20);
     things["$build"] = random_uuid();
+    things["$snapshot"] = "s-" + random_lower_alphanumeric(20);
     things["$key"] = "k" + random_hex(6);
     things["$tenant"] = "amce";
     return other;
@@ -434,7 +457,8 @@ class Matrix {
       if (what.operation.find(parameter) != std::string::npos) said += scene.things.at(thing);
     }
     std::vector<std::string> traces = {"mark-of-maker", "mark-of-link", "build/a"};
-    for (const char* thing : {"$box", "$peer", "$link", "$name", "$template", "$build"}) {
+    for (const char* thing :
+         {"$box", "$peer", "$link", "$name", "$template", "$build", "$snapshot"}) {
       traces.push_back(scene.things.at(thing));
     }
     for (const std::string& trace : traces) {
@@ -483,7 +507,7 @@ class Matrix {
 
   size_t changing_calls() const {
     static const std::set<std::string> kLooks = {"node.info", "template.list", "box.list",
-                                                 "box.console"};
+                                                 "box.console", "checkpoint.list"};
     return size_t(std::count_if(lab_.node.calls.begin(), lab_.node.calls.end(),
                                 [](const std::string& call) { return !kLooks.contains(call); }));
   }

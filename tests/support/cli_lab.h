@@ -103,6 +103,11 @@ class StandIn {
     std::lock_guard lock(mutex_);
     boxes_.clear();
   }
+  /// Of the last create, or of what was last asked of a box.
+  std::string last_body() {
+    std::lock_guard lock(mutex_);
+    return last_body_;
+  }
   /// Creates take this long to be answered.
   std::atomic<int> create_delay_ms{0};
 
@@ -119,12 +124,52 @@ class StandIn {
     box["clientID"] = "local";
     box["envdVersion"] = "0.6.4";
     box["envdAccessToken"] = kToken;
-    box["state"] = "running";
+    box["state"] = paused_.contains(id) ? "paused" : "running";
     box["memoryMB"] = 256;
     box["cpuCount"] = 1;
     box["startedAt"] = "2026-01-01T00:00:00.000Z";
     box["endAt"] = "2126-01-01T00:00:00.000Z";
     return box;
+  }
+  /// What is posted about one: pause, connect, fork, snapshots, rollback.
+  http::Response act_on_box(const std::string& path, const std::string& body) {
+    size_t begin = path.find("/sandboxes/") + 11, end = path.find('/', begin);
+    std::string id = path.substr(begin, end - begin), action = path.substr(end + 1);
+    if (!known(id)) return http::error_response(404, "sandbox " + id + " not found");
+    std::unique_lock lock(mutex_);
+    last_body_ = body;
+    if (action == "pause") {
+      if (!paused_.insert(id).second) return http::error_response(409, "sandbox is paused");
+      return http::Response::empty();
+    }
+    if (action == "fork") {
+      lock.unlock();
+      json::object child, failed;
+      child["sandbox"] = describe(add_box());
+      failed["error"] = json::object{{"code", 429}, {"message", "the tenant's quota is used up"}};
+      return http::Response::json(201, json::array{std::move(child), std::move(failed)});
+    }
+    if (action == "snapshots") {
+      snapshots_.insert("s-one");
+      return http::Response::json(201, json::object{{"snapshotID", "s-one"}});
+    }
+    if (action == "rollback" && body.find("s-one") == body.npos) {
+      return http::error_response(404, "snapshot 'none' not found");
+    }
+    paused_.erase(id);
+    lock.unlock();
+    return http::Response::json(200, describe(id));
+  }
+  json::array snapshots() {
+    std::lock_guard lock(mutex_);
+    json::array list;
+    for (const std::string& id : snapshots_) {
+      list.push_back(json::object{{"snapshotID", id}, {"names", json::array{"first:default"}},
+                                  {"sandboxID", "itest1"}, {"label", "public"},
+                                  {"createdAt", "2026-01-01T00:00:00.000Z"}, {"memoryMB", 256},
+                                  {"sizeBytes", 3 << 20}});
+    }
+    return list;
   }
   bool known(const std::string& id) {
     std::lock_guard lock(mutex_);
@@ -183,6 +228,10 @@ class StandIn {
         ++asked_;
       }
       co_await sleep_for(std::chrono::milliseconds(create_delay_ms));
+      {
+        std::lock_guard lock(mutex_);
+        last_body_ = body ? body.value() : "";
+      }
       response = http::Response::json(201, describe(add_box()));
     } else if (path == "/v2/sandboxes") {
       json::array list;
@@ -191,6 +240,13 @@ class StandIn {
         for (const auto& id : boxes_) list.push_back(describe(id));
       }
       response = http::Response::json(200, list);
+    } else if (method == http::Verb::post && path.find("/sandboxes/") != path.npos) {
+      response = act_on_box(path, body ? body.value() : "");
+    } else if (path == "/snapshots") {
+      response = http::Response::json(200, snapshots());
+    } else if (path.starts_with("/templates/") && method == http::Verb::delete_) {
+      std::lock_guard lock(mutex_);
+      if (snapshots_.erase(path.substr(11)) != 0) response = http::Response::empty();
     } else if (path.starts_with("/sandboxes/")) {
       std::string id = path.substr(11);
       if (known(id) && method == http::Verb::get)
@@ -213,7 +269,8 @@ class StandIn {
   TaskGroup tasks_;
   std::thread thread_;
   std::mutex mutex_;
-  std::set<std::string> boxes_;
+  std::set<std::string> boxes_, paused_, snapshots_;
+  std::string last_body_;
   size_t created_ = 0, asked_ = 0;
 };
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "api/checkpoints.h"
 #include "api/keys.h"
 #include "api/list_query.h"
 #include "api/requests.h"
@@ -205,14 +206,74 @@ TEST(UpdateNetwork, ReplacesWhatConcernsGoingOut) {
   EXPECT_FALSE(update_network(parsed.value().options, "[]"));
 }
 
-TEST(ParseOther, BodiesAreCheckedBeforeTheyAreRefused) {
+TEST(ParseOther, WhatIsPausedForkedOrKept) {
   for (const char* body : {R"({"count":0})", R"({"count":101})", R"({"timeout":0})", "[]"}) {
-    EXPECT_FALSE(check_fork(body)) << body;
+    EXPECT_FALSE(parse_fork(body)) << body;
   }
-  EXPECT_TRUE(check_fork(""));
-  EXPECT_TRUE(check_fork(R"({"count":100,"timeout":15})"));
-  EXPECT_FALSE(check_pause(R"({"memory":1})"));
-  EXPECT_FALSE(check_snapshot(R"({"name":1})"));
+  EXPECT_EQ(parse_fork("").value().count, 1);
+  EXPECT_EQ(parse_fork("").value().timeout, seconds(15));
+  EXPECT_EQ(parse_fork(R"({"count":100,"timeout":16})").value().count, 100);
+  EXPECT_EQ(parse_fork(R"({"count":100,"timeout":16})").value().timeout, seconds(16));
+  EXPECT_TRUE(parse_pause("").value());
+  EXPECT_FALSE(parse_pause(R"({"memory":false})").value());
+  EXPECT_FALSE(parse_pause(R"({"memory":1})"));
+  EXPECT_EQ(parse_snapshot("").value(), "");
+  EXPECT_EQ(parse_snapshot(R"({"name":"Team/App"})").value(), "team/app:default");
+  EXPECT_EQ(parse_snapshot(R"({"name":"app:v1"})").value(), "app:v1");
+  for (const char* body : {R"({"name":1})", R"({"name":"a b"})", R"({"name":"a:b:c"})"}) {
+    EXPECT_FALSE(parse_snapshot(body)) << body;
+  }
+  EXPECT_EQ(parse_rollback(R"({"snapshotID":"s-1"})").value(), "s-1");
+  EXPECT_FALSE(parse_rollback("{}"));
+  EXPECT_EQ(parse_resume("").value().timeout, seconds(15));
+  EXPECT_FALSE(parse_resume(R"({"timeout":0})"));
+}
+
+TEST(Checkpoints, HaveNamesThatSayWhoseTheyAre) {
+  EXPECT_EQ(pause_checkpoint("i1", 12), "p-i1-12");
+  EXPECT_EQ(parse_pause_checkpoint("p-i1-12"), (PauseName{"i1", 12}));
+  for (const char* other : {"", "p-", "p-i1", "p-i1-", "p--1", "p-i1-0", "p-i1-01", "p-i1-x",
+                            "p-i1-1x", "s-i1-1", "p-i1-99999999999", "p-i1--1"}) {
+    EXPECT_EQ(parse_pause_checkpoint(other), std::nullopt) << other;
+  }
+  std::string id = new_snapshot_id();
+  EXPECT_TRUE(is_snapshot_id(id));
+  EXPECT_NE(id, new_snapshot_id());
+  for (const char* other : {"", "s-", "s-short", "base", "S-00000000000000000000"}) {
+    EXPECT_FALSE(is_snapshot_id(other)) << other;
+  }
+}
+
+TEST(Checkpoints, AnEndThatPausesSaysHow) {
+  SandboxOptions options;
+  EXPECT_EQ(on_end_json("i1", 0, options), std::nullopt);
+  options.auto_pause = true;
+  options.auto_pause_memory = false;
+  auto on_end = on_end_json("i1", 3, options);
+  ASSERT_TRUE(on_end);
+  EXPECT_EQ(boost::json::serialize(*on_end),
+            R"({"then":"pause","memory":false,"checkpoint":"p-i1-4"})");
+}
+
+TEST(Checkpoints, OnlyWhatSleepsWithItsMemoryIsWoken) {
+  using enum store::SandboxState;
+  SandboxOptions options;
+  store::SandboxRecord record;
+  record.state = paused;
+  record.options = write_options(options);
+  EXPECT_FALSE(wakes_on_traffic(record));
+  options.auto_resume = true;
+  record.options = write_options(options);
+  EXPECT_TRUE(wakes_on_traffic(record));
+  record.state = resuming;
+  EXPECT_TRUE(wakes_on_traffic(record));
+  for (auto state : {starting, running, pausing}) {
+    record.state = state;
+    EXPECT_FALSE(wakes_on_traffic(record));
+  }
+  record.state = paused;
+  record.with_memory = false;
+  EXPECT_FALSE(wakes_on_traffic(record));
 }
 
 TEST(ParseCreate, NotJson) {
@@ -248,8 +309,10 @@ TEST(ParseTimes, FollowTheProtocol) {
   EXPECT_EQ(parse_refresh("{}").value(), seconds(15));
   EXPECT_EQ(parse_refresh(R"({"duration":7})").value(), seconds(7));
   EXPECT_FALSE(parse_refresh(R"({"duration":-7})"));
-  EXPECT_EQ(parse_connect("", Generation::v2).value(), seconds(300));
-  EXPECT_EQ(parse_connect(R"({"timeout":9,"memory":false})", Generation::v2).value(), seconds(9));
+  EXPECT_EQ(parse_connect("", Generation::v2).value().timeout, seconds(300));
+  auto connect = parse_connect(R"({"timeout":9,"memory":false})", Generation::v2);
+  EXPECT_EQ(connect.value().timeout, seconds(9));
+  EXPECT_EQ(connect.value().with_memory, false);
   EXPECT_FALSE(parse_connect("", Generation::v1));
   EXPECT_FALSE(parse_connect(R"({"timeout":9,"memory":1})", Generation::v1));
 }
@@ -312,16 +375,22 @@ TEST(MetadataFilter, Decodes) {
 TEST(ListQuery, Defaults) {
   auto parsed = parse_list(get("/v2/sandboxes"), 77);
   ASSERT_TRUE(parsed);
-  EXPECT_TRUE(parsed.value().running);
+  EXPECT_TRUE(parsed.value().query.running && parsed.value().query.paused);
   EXPECT_EQ(parsed.value().query.limit, 100);
   EXPECT_EQ(parsed.value().query.order, store::Order::newest_first);
   EXPECT_EQ(parsed.value().query.alive_at_ms, 77);
 }
 
 TEST(ListQuery, StatesAreJoinedByCommas) {
-  EXPECT_TRUE(parse_list(get("/?state=running,paused"), 0).value().running);
-  EXPECT_TRUE(parse_list(get("/?state=running%2Cpaused"), 0).value().running);
-  EXPECT_FALSE(parse_list(get("/?state=paused"), 0).value().running);
+  auto states = [](const char* target) {
+    auto parsed = parse_list(get(target), 0);
+    const auto& query = parsed.value().query;
+    return std::pair(query.running, query.paused);
+  };
+  EXPECT_EQ(states("/?state=running,paused"), std::pair(true, true));
+  EXPECT_EQ(states("/?state=running%2Cpaused"), std::pair(true, true));
+  EXPECT_EQ(states("/?state=paused"), std::pair(false, true));
+  EXPECT_EQ(states("/?state=running"), std::pair(true, false));
   EXPECT_FALSE(parse_list(get("/?state=stopped"), 0));
 }
 

@@ -107,9 +107,9 @@ TEST(Migrations, ANewerDatabaseIsLeftAlone) {
 
 // ---- the version before tenants -----------------------------------------------------------------
 
-/// Makes the database that the version before tenants left (tests/data/schema-5.sql).
-void make_schema_five(const std::string& path) {
-  std::ifstream file(HAKO_SOURCE_DIR "/tests/data/schema-5.sql");
+/// Makes the database that an older version left: tests/data/schema-<version>.sql.
+void make_old_database(const std::string& path, int version) {
+  std::ifstream file(HAKO_SOURCE_DIR "/tests/data/schema-" + std::to_string(version) + ".sql");
   std::stringstream text;
   text << file.rdbuf();
   ASSERT_GT(text.str().size(), 1000u);
@@ -132,7 +132,7 @@ std::vector<std::string> rows_of(Database& database, const std::string& query, i
   return rows;
 }
 
-/// What a table of schema 5 holds that schema 6 must hold as well.
+/// What a table of schema 5 holds that all later ones must hold as well.
 struct OldTable {
   const char* name;
   const char* columns;
@@ -176,7 +176,7 @@ std::vector<std::string> everything(Database& database) {
 
 class SchemaFive : public ::testing::Test {
  protected:
-  void SetUp() override { make_schema_five(path_); }
+  void SetUp() override { make_old_database(path_, 5); }
   std::vector<std::string> read(std::vector<std::string> (*reader)(Database&)) {
     auto database = Database::open(path_);
     EXPECT_TRUE(database);
@@ -321,15 +321,117 @@ TEST_F(SchemaFive, ACrashAtAnyPointLeavesTheOldOneWhole) {
     ++killed;
     auto now = read(everything);
     if (now == before) ++left_old;
-    // Behind the last commit it is the new one, and nothing lies between.
+    // Behind a step's commit it is that step's, and nothing lies between.
     auto version = now.end() - content.size() - 1;
-    EXPECT_TRUE(now == before || *version == std::to_string(current_schema()) + "|") << steps;
+    EXPECT_TRUE(now == before || *version > "5|") << steps;
     auto opened = open_sqlite_store(path_);
     ASSERT_TRUE(opened) << opened.error().message();
     ASSERT_EQ(read(old_content), content) << steps;
   }
   EXPECT_GT(killed, 20);
   EXPECT_GT(left_old, 20);
+}
+
+// ---- the version before snapshots ---------------------------------------------------------------
+
+class SchemaSix : public ::testing::Test {
+ protected:
+  void SetUp() override { make_old_database(path_, 6); }
+  /// Every row of every table that schema 6 has, by the columns it has there.
+  std::vector<std::string> rows() {
+    auto database = Database::open(path_);
+    EXPECT_TRUE(database);
+    std::vector<std::string> all;
+    for (const auto& [table, columns] : kTables) {
+      std::string list;
+      int count = 0;
+      for (size_t at = 0; at < columns.size(); ++count) {
+        size_t end = std::min(columns.find(' ', at), columns.size());
+        list += (list.empty() ? "" : ", ") + columns.substr(at, end - at);
+        at = end + 1;
+      }
+      auto found = rows_of(database.value(), "SELECT " + list + " FROM " + table + " ORDER BY 1, 2",
+                           count);
+      EXPECT_FALSE(found.empty()) << table;
+      for (const std::string& row : found) all.push_back(table + ": " + row);
+    }
+    return all;
+  }
+
+  const std::vector<std::pair<std::string, std::string>> kTables = {
+      {"tenants", "name policy quota suspended created_ms"},
+      {"api_keys",
+       "id hash old_hash old_until_ms tenant role user label narrowing clearance created_ms "
+       "expires_ms"},
+      {"revoked_tokens", "identifier key_id until_ms"},
+      {"traffic", "tenant period bytes"},
+      {"sandboxes",
+       "id template alias state started_ms ends_ms metadata access_token vcpus memory_mib disk_mib "
+       "isolation key_id options traffic_token label egress tenant agent budgets grants"},
+      {"links", "id from_box to_box port name created_ms"},
+      {"templates", "id name public created_ms updated_ms key_id label tenant agent"},
+      {"template_builds", "id template_id state tags log"},
+      {"template_tags", "template_id tag build_id created_ms"},
+  };
+  Folder folder_;
+  std::string path_ = folder_.file("hako.db");
+};
+
+TEST_F(SchemaSix, EveryRowIsThereAndHasNeverBeenPaused) {
+  auto before = rows();
+  auto opened = open_sqlite_store(path_);
+  ASSERT_TRUE(opened) << opened.error().message();
+  EXPECT_EQ(rows(), before);
+  Store& store = *opened.value();
+  auto sandboxes = store.all_sandboxes().value();
+  ASSERT_EQ(sandboxes.size(), 3u);
+  for (const SandboxRecord& each : sandboxes) {
+    EXPECT_EQ(each.pauses, 0);
+    EXPECT_TRUE(each.with_memory);
+  }
+  EXPECT_TRUE(store.snapshots().all_snapshots("").value().empty());
+  EXPECT_EQ(store.tenants().usage_of("acme").value(), (Usage{1, 2, 512, 4096, 0}));
+}
+
+TEST_F(SchemaSix, TheNewStatesCanBeWrittenAndLinksStillHold) {
+  {
+    // The old schema has no such state: else this would show nothing.
+    auto database = Database::open(path_);
+    EXPECT_FALSE(database.value().execute("UPDATE sandboxes SET state = 'paused'"));
+  }
+  auto opened = open_sqlite_store(path_);
+  ASSERT_TRUE(opened) << opened.error().message();
+  Store& store = *opened.value();
+  ASSERT_TRUE(store.move_state("iaaaa", SandboxState::running, SandboxState::pausing));
+  ASSERT_TRUE(store.set_paused("iaaaa", {1, true, 5}));
+  EXPECT_EQ(store.links().all_links().value().size(), 1u);
+  ASSERT_TRUE(store.remove_sandbox("iaaaa").value());
+  EXPECT_TRUE(store.links().all_links().value().empty());
+  auto database = Database::open(path_);
+  EXPECT_TRUE(rows_of(database.value(), "PRAGMA foreign_key_check", 3).empty());
+  EXPECT_EQ(rows_of(database.value(), "PRAGMA integrity_check", 1),
+            std::vector<std::string>{"ok|"});
+}
+
+TEST_F(SchemaSix, ACrashAtAnyPointLeavesTheOldOneOrTheNew) {
+  auto content = rows();
+  std::string pristine = folder_.file("pristine.db");
+  std::filesystem::copy_file(path_, pristine);
+  int killed = 0;
+  for (int steps = 1;; steps += 53) {
+    for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path_ + suffix);
+    std::filesystem::copy_file(pristine, path_);
+    int ended = open_and_be_killed(path_, steps);
+    if (ended != -SIGKILL) {
+      EXPECT_EQ(ended, 0);
+      break;
+    }
+    ++killed;
+    auto opened = open_sqlite_store(path_);
+    ASSERT_TRUE(opened) << opened.error().message();
+    ASSERT_EQ(rows(), content) << steps;
+  }
+  EXPECT_GT(killed, 10);
 }
 
 }  // namespace

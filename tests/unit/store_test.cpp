@@ -249,6 +249,119 @@ TEST_P(StoreTest, TemplatesHaveBuildsAndTags) {
   EXPECT_TRUE(templates.tags_of("t1").value().empty());
 }
 
+TEST_P(StoreTest, ASandboxIsPausedAndResumed) {
+  add_running(record("i1", 100));
+  using enum SandboxState;
+  EXPECT_EQ(store_->set_resumed("i1", {}, 5).error().code(), ErrorCode::failed_precondition);
+  EXPECT_EQ(store_->move_state("i1", paused, resuming).error().code(),
+            ErrorCode::failed_precondition);
+  ASSERT_TRUE(store_->move_state("i1", running, pausing));
+  // The second of two at once finds the first.
+  auto second = store_->move_state("i1", running, pausing);
+  EXPECT_EQ(second.error().code(), ErrorCode::failed_precondition);
+  EXPECT_NE(second.error().message().find("pausing"), std::string::npos);
+  ASSERT_TRUE(store_->set_paused("i1", {1, false, 777}));
+  auto found = store_->find_sandbox("i1").value();
+  EXPECT_EQ(found->state, paused);
+  EXPECT_EQ(found->pauses, 1);
+  EXPECT_FALSE(found->with_memory);
+  EXPECT_EQ(found->ends_ms, 777);
+  EXPECT_EQ(store_->set_paused("i1", {2, true, 9}).error().code(),
+            ErrorCode::failed_precondition);
+
+  ASSERT_TRUE(store_->move_state("i1", paused, resuming));
+  ASSERT_TRUE(store_->set_resumed("i1", {999, 4, 1024, 8192, "hardware"}, 5000));
+  found = store_->find_sandbox("i1").value();
+  EXPECT_EQ(found->state, running);
+  EXPECT_EQ(found->started_ms, 100);  // how long it may live counts from then
+  EXPECT_EQ(found->ends_ms, 5000);
+  EXPECT_EQ(found->memory_mib, 1024);
+  // Its end may pause it without anybody having asked.
+  ASSERT_TRUE(store_->set_paused("i1", {2, true, 5000}));
+  for (SandboxState to : {pausing, resuming}) {
+    EXPECT_EQ(store_->move_state("inone", running, to).error().code(), ErrorCode::not_found);
+  }
+  EXPECT_EQ(store_->set_paused("inone", {}).error().code(), ErrorCode::not_found);
+  EXPECT_EQ(store_->set_resumed("inone", {}, 1).error().code(), ErrorCode::not_found);
+}
+
+TEST_P(StoreTest, PausedOnesAreListedWhereTheyAreAskedFor) {
+  using enum SandboxState;
+  for (const char* id : {"i1", "i2", "i3", "i4"}) add_running(record(id, 100));
+  ASSERT_TRUE(store_->set_paused("i2", {1, true, 5}));
+  ASSERT_TRUE(store_->move_state("i3", running, pausing));
+  ASSERT_TRUE(store_->set_paused("i4", {1, true, 5}));
+  ASSERT_TRUE(store_->move_state("i4", paused, resuming));
+  EXPECT_EQ(ids({.alive_at_ms = 500}), Ids{"i1"});
+  EXPECT_EQ(ids({.paused = true, .alive_at_ms = 500}), (Ids{"i4", "i3", "i2", "i1"}));
+  EXPECT_EQ(ids({.running = false, .paused = true, .alive_at_ms = 500}), (Ids{"i4", "i3", "i2"}));
+  EXPECT_EQ(ids({.running = false, .alive_at_ms = 500}), Ids{});
+  // The end of a running one ends it; that of a paused one has been.
+  EXPECT_EQ(ids({.paused = true, .alive_at_ms = 5000}), (Ids{"i4", "i3", "i2"}));
+}
+
+TEST_P(StoreTest, APausedOneTakesNothingButItsDisk) {
+  for (const char* id : {"i1", "i2"}) add_running(record(id, 100));
+  EXPECT_EQ(store_->tenants().usage_of("default").value(), (Usage{2, 4, 1024, 8192, 0}));
+  ASSERT_TRUE(store_->set_paused("i1", {1, true, 5}));
+  EXPECT_EQ(store_->tenants().usage_of("default").value(), (Usage{1, 2, 512, 8192, 1}));
+  // While it comes back, it counts.
+  ASSERT_TRUE(store_->move_state("i1", SandboxState::paused, SandboxState::resuming));
+  EXPECT_EQ(store_->tenants().usage_of("default").value(), (Usage{2, 4, 1024, 8192, 0}));
+}
+
+TEST_P(StoreTest, SnapshotsAreNamedListedAndCounted) {
+  SnapshotStore& snapshots = store_->snapshots();
+  SnapshotRecord first{.id = "s-1", .sandbox = "i1", .template_name = "base", .alias = "b",
+                       .agent = "build", .key_id = "k", .label = "internal", .options = "{}",
+                       .vcpus = 2, .memory_mib = 512, .disk_mib = 4096, .created_ms = 5};
+  SnapshotRecord second{.id = "s-2", .sandbox = "i1", .disk_mib = 1000, .created_ms = 6};
+  ASSERT_TRUE(snapshots.add_snapshot(first));
+  EXPECT_EQ(snapshots.find_snapshot("s-1").value(), first);
+  EXPECT_EQ(snapshots.add_snapshot(first).error().code(), ErrorCode::already_exists);
+  SnapshotRecord stray{.id = "s-3", .tenant = "nobody"};
+  EXPECT_EQ(snapshots.add_snapshot(stray).error().code(), ErrorCode::not_found);
+  ASSERT_TRUE(snapshots.set_snapshot_ready("s-1", {"app:default", "secret", 1 << 20}));
+  first.state = SnapshotState::ready;
+  first.name = "app:default";
+  first.label = "secret";
+  first.bytes = 1 << 20;
+  EXPECT_EQ(snapshots.find_snapshot_named("default", "app:default").value(), first);
+  EXPECT_EQ(snapshots.find_snapshot_named("acme", "app:default").value(), std::nullopt);
+  EXPECT_EQ(snapshots.find_snapshot_named("default", "").value(), std::nullopt);
+  EXPECT_EQ(store_->tenants().usage_of("default").value().disk_mib, 4096);
+
+  ASSERT_TRUE(snapshots.add_snapshot(second));
+  ASSERT_TRUE(snapshots.set_snapshot_ready("s-2", {"app:default", "public", 7}));
+  EXPECT_EQ(snapshots.find_snapshot_named("default", "app:default").value()->id, "s-2");
+  EXPECT_EQ(snapshots.find_snapshot("s-1").value()->name, "");
+  auto all = snapshots.all_snapshots("default").value();
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].id, "s-2");
+  EXPECT_EQ(snapshots.all_snapshots("").value().size(), 2u);
+  EXPECT_TRUE(snapshots.all_snapshots("acme").value().empty());
+  EXPECT_EQ(store_->tenants().usage_of("default").value().disk_mib, 5096);
+  // Two without a name are no clash.
+  ASSERT_TRUE(snapshots.set_snapshot_ready("s-1", {"", "secret", 1}));
+  ASSERT_TRUE(snapshots.set_snapshot_ready("s-2", {"", "secret", 1}));
+  EXPECT_EQ(snapshots.set_snapshot_ready("s-9", {}).error().code(), ErrorCode::not_found);
+  EXPECT_TRUE(snapshots.remove_snapshot("s-1").value());
+  EXPECT_FALSE(snapshots.remove_snapshot("s-1").value());
+}
+
+TEST_P(StoreTest, ATenantWithSnapshotsStays) {
+  TenantRecord acme;
+  acme.name = "acme";
+  ASSERT_TRUE(store_->tenants().add_tenant(acme));
+  SnapshotRecord kept{.id = "s-1", .tenant = "acme"};
+  ASSERT_TRUE(store_->snapshots().add_snapshot(kept));
+  auto refused = store_->tenants().remove_tenant("acme");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("snapshots"), std::string::npos);
+  ASSERT_TRUE(store_->snapshots().remove_snapshot("s-1").value());
+  EXPECT_TRUE(store_->tenants().remove_tenant("acme"));
+}
+
 const Kind kStores[] = {{"Sqlite", open_in_memory}};
 INSTANTIATE_TEST_SUITE_P(All, StoreTest, ::testing::ValuesIn(kStores),
                          [](const auto& info) { return std::string(info.param.name); });
