@@ -71,7 +71,7 @@ def connect_frame(message):
 
 
 def run_command(connection, headers, cmd, args, expect=None):
-    """process.Process/Start; returns when `expect` was seen and the stream has ended well."""
+    """process.Process/Start; what it wrote, once the stream has ended well."""
     body = connect_frame({"process": {"cmd": cmd, "args": args}, "stdin": False})
     connection.send("POST", "/process.Process/Start",
                     {**headers, "Content-Type": "application/connect+json",
@@ -93,6 +93,7 @@ def run_command(connection, headers, cmd, args, expect=None):
         output += base64.b64decode(event.get("data", {}).get("stdout", ""))
     if not ended or (expect is not None and output != expect):
         raise RuntimeError(f"unexpected output {output!r}")
+    return output
 
 
 def time_requests(connection, headers, count):
@@ -142,7 +143,7 @@ class Box:
         return cls(hako, connection, json.loads(answer))
 
     def exec(self, cmd, *args, expect=None):
-        run_command(self.connection, self.headers, cmd, list(args), expect)
+        return run_command(self.connection, self.headers, cmd, list(args), expect)
 
     def destroy(self):
         status, answer = self.connection.request("DELETE", f"/sandboxes/{self.id}",

@@ -30,10 +30,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (auto refresh = parse_refresh(body); taken(refresh)) require(refresh.value().count() >= 0);
   for (Generation generation : {Generation::v1, Generation::v2})
     if (auto connect = parse_connect(body, generation); taken(connect))
-      require(connect.value().count() >= 0);
-  taken(check_fork(body));
-  taken(check_pause(body));
-  taken(check_snapshot(body));
+      require(connect.value().timeout.count() >= 0);
+  if (auto resume = parse_resume(body); taken(resume))
+    require(resume.value().timeout.count() >= 0);
+  if (auto fork = parse_fork(body); taken(fork))
+    require(fork.value().count >= 1 && fork.value().count <= 100);
+  taken(parse_pause(body));
+  taken(parse_snapshot(body));
+  taken(parse_rollback(body));
   if (auto request = parse_template(body, "base"); taken(request)) {
     require(!request.value().name.empty() && !request.value().from.empty());
     for (const TemplateStep& step : request.value().steps)

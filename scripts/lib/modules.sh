@@ -6,7 +6,7 @@ guest_modules=(crc32c_generic crc32c-intel virtio_mmio virtio_blk virtio_net vir
   virtio-rng overlay erofs ext4 tcp_diag)
 # The same for the machine in which tests run real KVM.
 outer_modules=("${guest_modules[@]}" virtio_pci kvm-amd tun
-  nf_tables nft_chain_nat nft_ct nft_reject_inet nft_tproxy)
+  nf_tables nft_chain_nat nft_ct nft_limit nft_reject_inet nft_tproxy)
 
 # collect_modules TREE OUT NAME...: copies the named modules and all they depend on from a packaged
 # module tree into the flat folder OUT, with OUT/order naming the files in load order.

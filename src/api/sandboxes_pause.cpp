@@ -153,7 +153,8 @@ Task<bool> Sandboxes::is_kept(std::string id, std::string reason) {
 
 Task<void> Sandboxes::box_gone(std::string id, std::string reason, std::string detail) {
   auto found = co_await store_.find_sandbox(id);
-  if (!found || !found.value()) co_return co_await forget(id, std::move(reason));
+  if (!found || !found.value())
+    co_return co_await forget(id, std::move(reason), std::move(detail));
   const SandboxRecord& record = *found.value();
   if (record.state == SandboxState::paused) co_return;  // that was its machine before
   if (resuming_.count(id)) {
@@ -179,7 +180,7 @@ Task<void> Sandboxes::box_gone(std::string id, std::string reason, std::string d
     (void)co_await is_kept(id, std::move(reason));
     co_return;
   }
-  co_await forget(id, std::move(reason));
+  co_await forget(id, std::move(reason), std::move(detail));
 }
 
 Task<Result<SandboxRecord>> Sandboxes::resume(std::string id, Principal who,
@@ -342,7 +343,7 @@ Task<Result<void>> Sandboxes::destroy_paused(SandboxRecord record) {
   // What is left at the node when this is cut off here has no owner, and reconcile() removes it.
   auto removed = co_await store_.remove_sandbox(id);
   if (!removed) co_return error_for_user(removed.error(), "record not removed");
-  if (removed.value()) events_.gone(id, "destroyed");
+  if (removed.value()) events_.gone(id, "destroyed", "");
   clear_traces(id);
   co_await remove_checkpoints(record);
   co_return ok();

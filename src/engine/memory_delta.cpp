@@ -6,12 +6,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace hako::engine {
 
 namespace {
 
+constexpr auto kLongestBusy = std::chrono::seconds(5);
+constexpr auto kLookAgain = std::chrono::milliseconds(5);
 constexpr int kDeltaSeals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 }  // namespace
@@ -80,6 +84,8 @@ Result<void> PageBuffer::grow(uint64_t pages) {
   void* moved = data_ ? ::mremap(data_, bytes_, wanted, MREMAP_MAYMOVE)
                       : ::mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
   if (moved == MAP_FAILED) return Error::from_errno(errno, "map memory delta");
+  // A child that is being started would go on mapping it until it runs its program.
+  (void)::madvise(moved, wanted, MADV_DONTFORK);
   data_ = static_cast<std::byte*>(moved);
   bytes_ = wanted;
   return ok();
@@ -89,8 +95,13 @@ Result<Fd> PageBuffer::finish(uint64_t pages) {
   unmap();
   if (::ftruncate(file_.get(), static_cast<off_t>(pages * kGuestPage)) < 0)
     return Error::from_errno(errno, "size memory delta");
-  if (::fcntl(file_.get(), F_ADD_SEALS, kDeltaSeals) < 0)
-    return Error::from_errno(errno, "seal memory delta");
+  // One that was forked just when it had been mapped has it for a little longer.
+  auto give_up = std::chrono::steady_clock::now() + kLongestBusy;
+  while (::fcntl(file_.get(), F_ADD_SEALS, kDeltaSeals) < 0) {
+    if (errno != EBUSY || std::chrono::steady_clock::now() > give_up)
+      return Error::from_errno(errno, "seal memory delta");
+    std::this_thread::sleep_for(kLookAgain);
+  }
   return std::move(file_);
 }
 

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "gate/answers.h"
 #include "http/relay.h"
+#include "wire/ascii.h"
 #include "wire/loopback.h"
 
 namespace hako::gate {
@@ -48,7 +49,7 @@ bool has_label(const http::RequestHead& head) {
 bool is_for_api(const wire::RoutingFacts& facts, std::string_view api_host) {
   std::string_view name = facts.host.substr(0, facts.host.find(':'));
   return !api_host.empty() &&
-         boost::beast::iequals({name.data(), name.size()}, {api_host.data(), api_host.size()}) &&
+         wire::equal_ignoring_case(name, api_host) &&
          !wire::is_data_plane(facts);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include "wire/ascii.h"
 
 namespace hako::guest {
 namespace {
@@ -49,8 +50,8 @@ Weights weights_of(std::string_view accept_encoding) {
   for_each_element(accept_encoding, [&](std::string_view element) {
     std::string_view name = trimmed(element.substr(0, element.find(';')));
     int weight = weight_of(element.substr(name.size()));
-    if (boost::beast::iequals(name, "identity")) weights.identity = weight;
-    if (boost::beast::iequals(name, "gzip")) weights.gzip = weight;
+    if (wire::equal_ignoring_case(name, "identity")) weights.identity = weight;
+    if (wire::equal_ignoring_case(name, "gzip")) weights.gzip = weight;
     if (name == "*") weights.any = weight;
   });
   return weights;

@@ -6,6 +6,7 @@
 #include "guest/headers.h"
 #include "guest/paths.h"
 #include "guest/upload.h"
+#include "wire/ascii.h"
 #include "wire/json_text.h"
 #include "wire/multipart.h"
 
@@ -174,9 +175,9 @@ Task<Result<void>> receive_multipart(UploadRequest& request, std::string boundar
 Task<Result<void>> receive(UploadRequest& request) {
   const http::RequestHead& head = request.exchange.head();
   std::string_view encoding = head.header("Content-Encoding");
-  if (boost::beast::iequals(encoding, "gzip") || boost::beast::iequals(encoding, "x-gzip")) {
+  if (wire::equal_ignoring_case(encoding, "gzip") || wire::equal_ignoring_case(encoding, "x-gzip")) {
     request.decompressor.emplace();
-  } else if (!encoding.empty() && !boost::beast::iequals(encoding, "identity")) {
+  } else if (!encoding.empty() && !wire::equal_ignoring_case(encoding, "identity")) {
     co_return Error(ErrorCode::unsupported, "content encoding is not supported");
   }
   std::string_view type = head.header("Content-Type");

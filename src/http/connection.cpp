@@ -7,6 +7,7 @@
 #include <boost/beast/http/rfc7230.hpp>
 
 #include "base/log.h"
+#include "wire/ascii.h"
 
 namespace hako::http::detail {
 namespace {
@@ -138,7 +139,9 @@ bool Connection::take_head() {
   if (version_ >= 11) {
     auto expect = head_.fields.find(Field::expect);
     expects_continue_ =
-        expect != head_.fields.end() && boost::beast::iequals(expect->value(), "100-continue");
+        expect != head_.fields.end() && wire::equal_ignoring_case(
+                                            {expect->value().data(), expect->value().size()},
+                                            "100-continue");
   }
   sent_continue_ = false;
   stage_ = Stage::waiting;

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "http/transport.h"
+#include "wire/ascii.h"
 
 namespace hako::http {
 namespace {
@@ -41,7 +42,7 @@ void strip_connection_fields(Fields& fields) {
 }
 
 bool may_become(std::string_view protocol, Upgrades upgrades) {
-  return upgrades == Upgrades::any || boost::beast::iequals(protocol, "websocket");
+  return upgrades == Upgrades::any || wire::equal_ignoring_case(protocol, "websocket");
 }
 
 std::string upgrade_of(const RequestHead& head, Upgrades upgrades) {
@@ -51,7 +52,7 @@ std::string upgrade_of(const RequestHead& head, Upgrades upgrades) {
     return {};
   std::string protocol(head.header("Upgrade"));
   // An offer that may be ignored; passed on, it would only keep the exchange from being watched.
-  if (boost::beast::iequals(protocol, "h2c") || !may_become(protocol, upgrades)) return {};
+  if (wire::equal_ignoring_case(protocol, "h2c") || !may_become(protocol, upgrades)) return {};
   return protocol;
 }
 

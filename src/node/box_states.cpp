@@ -137,7 +137,7 @@ Task<Result<Boxes::Saved>> Boxes::save_to_end(std::string id, std::string checkp
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_checkpoint(const CreateBox& asked) {
   CreateBox request = asked;
   const CheckpointRecord* found = checkpoints_.find(request.checkpoint);
-  if (!found || found->tenant != request.tenant)
+  if (!found || (found->problem.empty() && found->tenant != request.tenant))
     co_return Error(ErrorCode::not_found, "checkpoint " + request.checkpoint + " does not exist");
   CheckpointRecord of = *found;
   if (request.envs.empty()) request.envs = of.envs;
@@ -295,7 +295,8 @@ Task<Result<Boxes::Created>> Boxes::roll_back_to_end(std::string id, std::string
   Box* box = find(id);
   if (!box) co_return no_box(id);
   auto old = box->vm;
-  if (!found || found->tenant != old->record().tenant || found->box != id)
+  bool known = found && found->problem.empty();
+  if (!found || (known && (found->tenant != old->record().tenant || found->box != id)))
     co_return Error(ErrorCode::not_found, "checkpoint " + checkpoint + " does not exist");
   HAKO_CO_TRYV(check_disk());
   CheckpointRecord of = *found;

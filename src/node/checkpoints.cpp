@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/log.h"
@@ -116,23 +117,22 @@ Task<void> Checkpoints::load() {
     return found;
   };
   auto found = co_await run_blocking(context_.blocking, work);
-  bool all_read = true;
   for (auto& [name, record] : found) {
     if (record) {
       records_[name] = std::move(record).value();
       continue;
     }
-    all_read = false;
-    log_error("checkpoint_left_out", {{"checkpoint", name}, {"error", record.error().message()}});
+    records_[name].id = name;
+    records_[name].problem = record.error().message();
+    log_error("checkpoint_not_read", {{"checkpoint", name}, {"error", record.error().message()}});
   }
-  // One that cannot be read now may be mended; what it stands on must be there then.
-  if (all_read) co_await collect();
+  co_await collect();
 }
 
 Task<Result<CheckpointRecord>> Checkpoints::save(CheckpointRecord record, const BoxState& state) {
   std::string id = record.id;
-  if (records_.contains(id) || !being_saved_.insert(id).second)
-    co_return Error(ErrorCode::already_exists, "checkpoint " + id + " exists");
+  if (!being_saved_.insert(id).second)
+    co_return Error(ErrorCode::already_exists, "checkpoint " + id + " is being saved");
   struct Saving {
     std::set<std::string>& all;
     std::string id;
@@ -161,7 +161,13 @@ Task<Result<CheckpointRecord>> Checkpoints::save(CheckpointRecord record, const 
                           seal_of(id, "record")));
       HAKO_TRYV(engine::sync_directory(fresh));
       record.bytes = bytes_in(fresh);
-      return engine::publish(fresh, folder_of(id));
+      if (!fs::exists(folder_of(id), error)) return engine::publish(fresh, folder_of(id));
+      if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, folder_of(id).c_str(),
+                      RENAME_EXCHANGE) < 0)
+        return Error::from_errno(errno, "replace checkpoint " + id);
+      HAKO_TRYV(engine::sync_directory(context_.checkpoint_dir()));
+      fs::remove_all(fresh, error);
+      return ok();
     };
     auto written = write();
     if (!written) fs::remove_all(fresh, error);
@@ -177,6 +183,8 @@ Task<Result<BoxState>> Checkpoints::open(std::string id) {
   const CheckpointRecord* found = find(id);
   if (!found) co_return Error(ErrorCode::not_found, "checkpoint " + id + " does not exist");
   CheckpointRecord record = *found;
+  if (!record.problem.empty())
+    co_return Error(ErrorCode::corrupted, "checkpoint " + id + ": " + record.problem);
   BoxState state;
   state.generation = record.generation;
   state.memory = record.memory;
@@ -227,6 +235,10 @@ Task<Result<void>> Checkpoints::remove(std::string id) {
 
 Task<void> Checkpoints::collect() {
   auto turn = co_await collecting_.take();
+  // What one that cannot be read stands on is not known.
+  bool all_read = std::ranges::all_of(
+      records_, [](const auto& entry) { return entry.second.problem.empty(); });
+  if (!all_read) co_return;
   std::set<std::string> needed;
   for (const auto& [id, record] : records_) needed.insert(record.base);
   // A machine's is wanted here only where its template no longer has it (Templates::retire).

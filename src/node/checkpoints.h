@@ -36,6 +36,7 @@ struct CheckpointRecord {
   WallTime created{};
   int64_t bytes = 0;  ///< that it takes on disk, without what it stands on
   std::string disk_sum;
+  std::string problem;  ///< why nothing of this is known but the id; empty: it is
 };
 
 /// A folder each, in checkpoint_dir(): whole or not there. Thread: the node's executor; no call may
@@ -44,12 +45,13 @@ class Checkpoints {
  public:
   Checkpoints(Context& context, Bases& bases) : context_(context), bases_(bases) {}
 
-  /// Finds those of earlier runs, and removes what none of them needs. What cannot be read is logged
-  /// and left alone: it may be somebody's only state.
+  /// Finds those of earlier runs, and removes what none of them needs. One that cannot be read stays,
+  /// with its `problem`: it may be somebody's only state.
   Task<void> load();
 
-  /// Durable when this returns; `record` gets its size and its time. Errors: already_exists,
-  /// no_space, or the OS error; then nothing is left.
+  /// Durable when this returns; `record` gets its size and its time. One of the same id is replaced,
+  /// but only then. Errors: already_exists (it is being saved just now), no_space, or the OS error;
+  /// then what there was is as it was.
   Task<Result<CheckpointRecord>> save(CheckpointRecord record, const BoxState& state);
   /// Everything in it is checked first. Errors: not_found; corrupted (says which part);
   /// failed_precondition (made with another VMM, accelerator or CPU).

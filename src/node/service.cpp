@@ -267,7 +267,7 @@ Service::Answer Service::remove_checkpoint(rpc::Payload request) {
   std::string tenant = fields.text("tenant");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
   const CheckpointRecord* found = checkpoints_.find(checkpoint);
-  if (!found || found->tenant != tenant)
+  if (!found || (found->problem.empty() && found->tenant != tenant))
     co_return Error(ErrorCode::not_found, "checkpoint " + checkpoint + " does not exist");
   HAKO_CO_TRYV(co_await run_to_end(checkpoints_.remove(std::move(checkpoint))));
   co_return payload({});
@@ -297,7 +297,7 @@ Service::Answer Service::set_end(rpc::Payload request) {
   WallTime ends = from_unix_ms(fields.integer("ends_ms"));
   auto changed = fields.object_or_empty("on_end");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
-  std::optional<OnEnd> on_end;
+  OnEnd on_end;
   if (!changed.empty()) {
     HAKO_CO_TRY(on_end, parse_on_end(changed));
   }

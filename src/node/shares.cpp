@@ -221,14 +221,14 @@ int Shares::sweep(const std::set<std::string>& machines) {
     suspects.erase(group);
     ++removed;
   };
-  for (const std::string& tenant : tree_->below("")) {
-    if (!tenant.starts_with(kTenantPrefix)) continue;
-    for (const std::string& box : tree_->below(tenant)) {
+  for (const std::string& above : tree_->below("")) {
+    if (above != kPool && !above.starts_with(kTenantPrefix)) continue;
+    for (const std::string& box : tree_->below(above)) {
       if (!box.starts_with(kBoxPrefix)) continue;
       std::string machine = box.substr(sizeof kBoxPrefix - 1);
-      if (!machines.contains(machine)) remove(tenant + "/" + box);
+      if (!machines.contains(machine)) remove(above + "/" + box);
     }
-    if (tree_->below(tenant).empty() && tree_->remove(tenant)) ++removed;
+    if (above != kPool && tree_->below(above).empty() && tree_->remove(above)) ++removed;
   }
   suspects_ = std::move(suspects);
   return removed;

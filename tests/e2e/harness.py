@@ -4,6 +4,7 @@ Programs come from $HAKO_BIN_DIR, images from $HAKO_IMAGE_DIR.
 """
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -261,8 +262,13 @@ class Hako:
             subprocess.run(["umount", "-l", mount], check=False)
         shutil.rmtree(self.state, ignore_errors=True)
         shutil.rmtree(self.run_dir, ignore_errors=True)
+        lock = f"/run/hako-uids-{self.uid_base}.lock"
         try:
-            os.unlink(f"/run/hako-uids-{self.uid_base}.lock")
+            with open(lock) as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(lock)
         except FileNotFoundError:
             pass
+        except BlockingIOError:
+            return  # a node that could not be stopped has them: they stay claimed
         self._uid_claim.close()

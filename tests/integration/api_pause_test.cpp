@@ -141,7 +141,7 @@ TEST_F(ApiPauseTest, APauseThatFailsLeavesItRunning) {
       ErrorCode code;
       unsigned status;
     };
-    for (Failure failure : {Failure{ErrorCode::no_space, 507},
+    for (Failure failure : {Failure{ErrorCode::no_space, 503},
                             Failure{ErrorCode::failed_precondition, 409},
                             Failure{ErrorCode::internal, 500}}) {
       lab.node.before = [failure](const std::string& method, const json::object&) {

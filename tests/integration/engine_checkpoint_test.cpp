@@ -115,9 +115,11 @@ TEST_F(EngineCheckpoint, ChildIsItsParent) {
   auto child = restore(snapshot(), &made, childs);
   std::printf("child: restored in %.1f ms\n", milliseconds_since(start));
 
-  // The same in every byte; but not without the checkpoint's memory, or the comparison is no good.
+  // The same in every byte, but for the page in which KVM tells the time; and not without the
+  // checkpoint's memory, or the comparison is no good.
   std::string memory = guest_memory(*parent);
-  EXPECT_EQ(differing_pages(memory, guest_memory(*child)), 0u);
+  bool kvm = engine().fingerprint().isolation == engine::Isolation::hardware;
+  EXPECT_LE(differing_pages(memory, guest_memory(*child)), kvm ? 1u : 0u);
   EXPECT_GE(differing_pages(memory, guest_memory(*clone(lab().place()))), 20u * 256);
 
   resume(*parent, place);

@@ -143,7 +143,7 @@ TEST_F(SharesTest, ASweepOfNothingKeptLeavesNothing) {
 }
 
 TEST_F(SharesTest, WhatIsNobodysTwiceGoesWhileTheNodeRuns) {
-  pid_t vmm = born(shares.enter("m1-a", "acme"));
+  pid_t vmm = born(shares.enter("m1-a", "acme", kSize));
   EXPECT_TRUE(tree->make("tenant-acme/box-m2-b", {}));
   EXPECT_TRUE(tree->make("tenant-other/box-m3-c", {}));
   EXPECT_EQ(shares.sweep({"m1-a"}), 0) << "who is being made may have been missed once";

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { NotFoundError, Sandbox, TimeoutError, atLeast } from './sdk.mjs'
+import { NotFoundError, Sandbox, atLeast } from './sdk.mjs'
 import { runId, until } from './support.mjs'
 
 const made = []
@@ -49,7 +49,7 @@ test('a paused box goes on by the same handle, with what was in its memory', asy
   assert.equal((await box.getInfo()).state, 'paused')
   assert.equal(await box.pause(), false)
   assert.equal(await box.isRunning(), false)
-  await assert.rejects(box.commands.run('true'), TimeoutError)
+  await assert.rejects(box.commands.run('true'), { name: 'SandboxNotFoundError' })
 
   await box.connect({ timeoutMs: 300_000 })
   assert.equal((await box.getInfo()).state, 'running')

@@ -19,6 +19,17 @@ void log_fault(const std::string& name, const std::exception_ptr& fault) {
   }
 }
 
+/// Whoever ends by being cancelled says it so, also behind a shield, where the state no longer does.
+bool is_cancellation(const std::exception_ptr& fault) {
+  try {
+    std::rethrow_exception(fault);
+  } catch (const boost::system::system_error& error) {
+    return error.code() == asio::error::operation_aborted;
+  } catch (...) {
+    return false;
+  }
+}
+
 }  // namespace
 
 Task<void> lasting(std::string name, std::function<Task<void>()> make) {
@@ -32,7 +43,8 @@ Task<void> lasting(std::string name, std::function<Task<void>()> make) {
       fault = std::current_exception();
     }
     auto state = co_await asio::this_coro::cancellation_state;
-    if (state.cancelled() != asio::cancellation_type::none) std::rethrow_exception(fault);
+    if (state.cancelled() != asio::cancellation_type::none || is_cancellation(fault))
+      std::rethrow_exception(fault);
     log_fault(name, fault);
     co_await sleep_for(kAgain);
   }
@@ -47,7 +59,8 @@ Task<void> vital(std::string name, Task<void> task) {
     fault = std::current_exception();
   }
   auto state = co_await asio::this_coro::cancellation_state;
-  if (state.cancelled() != asio::cancellation_type::none) std::rethrow_exception(fault);
+  if (state.cancelled() != asio::cancellation_type::none || is_cancellation(fault))
+    std::rethrow_exception(fault);
   log_fault(name, fault);
   ::_exit(1);
 }
