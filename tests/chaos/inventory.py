@@ -126,13 +126,17 @@ def cgroup_trees(hako):
 def _cgroups(hako, machines):
     """Control groups of machines that are not there, and of tenants that have none."""
     found = []
+    tenants, used = [], set()
     for tree in cgroup_trees(hako):
-        for tenant in _groups_in(tree, "tenant-"):
-            boxes = _groups_in(tenant, "box-")
+        for above in _groups_in(tree, "tenant-") + _groups_in(tree, "pool"):
+            boxes = _groups_in(above, "box-")
             found += [b for b in boxes if os.path.basename(b)[len("box-"):] not in machines]
-            if not boxes:
-                found.append(tenant)
-    return found
+            if boxes:
+                used.add(os.path.basename(above))
+            elif not above.endswith("pool"):
+                tenants.append(above)
+    # Where each controller has a hierarchy of its own, a tenant's last box takes all of them away.
+    return found + [path for path in tenants if os.path.basename(path) not in used]
 
 
 def _groups_in(path, prefix):
