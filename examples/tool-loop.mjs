@@ -27,11 +27,12 @@ const tools = (box) => ({
 function* scriptedModel() {
   const text = 'def add(a, b):\n    return a - b\n'
   yield { tool: 'write_file', input: { path: 'add.py', text } }
+  // Without -B, what Python compiled within the same second would hide the repair of one letter.
   const check = "import add; assert add.add(2, 3) == 5, add.add(2, 3); print('right')"
-  const result = yield { tool: 'run', input: { command: `python3 -c "${check}"` } }
+  const result = yield { tool: 'run', input: { command: `python3 -B -c "${check}"` } }
   if (!result.startsWith('exit 0')) {
     yield { tool: 'run', input: { command: 'sed -i "s/a - b/a + b/" add.py' } }
-    yield { tool: 'run', input: { command: `python3 -c "${check}"` } }
+    yield { tool: 'run', input: { command: `python3 -B -c "${check}"` } }
   }
   const file = yield { tool: 'read_file', input: { path: 'add.py' } }
   return `Done. The file is now:\n${file}`

@@ -28,10 +28,10 @@ def scripted_model():
     """Yields tool calls and is sent what came of them; returns the final words."""
     check = "import add; assert add.add(2, 3) == 5, add.add(2, 3); print('right')"
     yield "write_file", {"path": "add.py", "text": "def add(a, b):\n    return a - b\n"}
-    result = yield "run", {"command": f'python3 -c "{check}"'}
+    result = yield "run", {"command": f'python3 -B -c "{check}"'}
     if not result.startswith("exit 0"):
         yield "run", {"command": 'sed -i "s/a - b/a + b/" add.py'}
-        yield "run", {"command": f'python3 -c "{check}"'}
+        yield "run", {"command": f'python3 -B -c "{check}"'}
     text = yield "read_file", {"path": "add.py"}
     return f"Done. The file is now:\n{text}"
 

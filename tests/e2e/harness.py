@@ -3,7 +3,6 @@
 Programs come from $HAKO_BIN_DIR, images from $HAKO_IMAGE_DIR.
 """
 
-import errno
 import fcntl
 import json
 import os
@@ -24,15 +23,15 @@ HAKOD = os.path.abspath(os.path.join(BIN, "hakod"))
 def claim_uids():
     """The first of 20,000 uids that no other test on this machine uses, and what holds the claim.
 
-    The kernel gives an abstract socket's name back when its owner dies, whichever way."""
+    The kernel lets go of a lock when its last holder ends, whichever way. A file's, as some tests
+    are in a network namespace of their own, where names of sockets are theirs alone."""
+    os.makedirs("/run/hako-e2e-uids", exist_ok=True)
     for slot in range(1000):
-        claim = socket.socket(socket.AF_UNIX)
+        claim = open(f"/run/hako-e2e-uids/{slot}", "w")
         try:
-            claim.bind(f"\0hako-e2e-uids-{slot}")
-        except OSError as error:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             claim.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
             continue
         return 700_000 + slot * 20_000, claim
     raise AssertionError("all ranges of uids for tests are in use")
