@@ -5,7 +5,9 @@
 namespace hako::node {
 namespace {
 
-constexpr std::chrono::duration<double> kHalfLife = std::chrono::seconds(30);
+/// Shorter than the time between the creates of whoever is in no hurry: else the first burst of a
+/// tenant that comes anew finds the others with more behind them, and takes what is kept for them.
+constexpr std::chrono::duration<double> kHalfLife = std::chrono::seconds(2);
 /// Whoever comes more often is in a hurry, however little it has had so far.
 constexpr auto kApart = std::chrono::seconds(1);
 constexpr auto kRemembered = std::chrono::hours(1);

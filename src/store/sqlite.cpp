@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
 
 #include "base/fd.h"
+#include "base/log.h"
 
 namespace hako::store {
 namespace {
@@ -47,10 +49,19 @@ ErrorCode code_of(int extended, int os_error) {
   }
 }
 
+/// An unlock has failed in the kernel: it holds a lock for this process that SQLite has forgotten,
+/// and every call would fail, after seconds, for good. The lock goes with the process, which
+/// whoever supervises it starts again; nothing is half written, as after a kill.
+[[noreturn]] void end_for_lost_lock() {
+  log_error("database_lock_lost", {{"error", "a lock was not given back; ending"}});
+  ::_exit(1);
+}
+
 Error last_error(sqlite3* handle, int result) {
   if (!handle) return Error(ErrorCode::resource_exhausted, "database: out of memory");
   int extended = sqlite3_extended_errcode(handle);
   if ((extended & 0xff) == SQLITE_OK) extended = result;
+  if ((extended & 0xff) == SQLITE_PROTOCOL) end_for_lost_lock();
   return Error(code_of(extended, sqlite3_system_errno(handle)),
                std::string("database: ") + sqlite3_errmsg(handle));
 }

@@ -18,7 +18,8 @@ class Statement;
 
 /// One connection. Errors of all calls: no_space (disk full), corrupted (damaged, or not a
 /// database), unavailable (locked by another process for longer than the busy timeout),
-/// already_exists (a unique column), permission_denied, internal. Thread: one at a time. Blocking.
+/// already_exists (a unique column), permission_denied, internal. Ends the process where the kernel
+/// keeps a lock that was not given back: only that frees it. Thread: one at a time. Blocking.
 class Database {
  public:
   /// Opens or makes the file (mode 0600) with WAL, synchronous=NORMAL, foreign keys, and a busy

@@ -70,6 +70,16 @@ TEST_F(RecentUseTest, WhatWasLongAgoCountsForLittle) {
   EXPECT_FALSE(use.may_take_kept("b", now));
 }
 
+TEST_F(RecentUseTest, TheFirstBurstOfAnotherDoesNotFindTheSlowOneGreedy) {
+  for (int i = 0; i < 30; ++i) {
+    take("slow", 1);
+    now += 2s;
+  }
+  take("burst", 3);
+  EXPECT_TRUE(use.may_take_kept("slow", now));
+  EXPECT_FALSE(use.may_take_kept("burst", now));
+}
+
 TEST_F(RecentUseTest, OfEqualsNobodyHasLessThanItsPart) {
   take("a", 3);
   take("b", 3);
