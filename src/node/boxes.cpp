@@ -204,6 +204,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_pooled(const CreateBox& request,
 
 Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
     const CreateBox& request, std::shared_ptr<const LoadedSnapshot> snapshot) {
+  auto held = uses_of_pools_.hold(request.tenant);
   auto turn = co_await cloning_.take();
   auto cloned = co_await Vm::clone(context_, std::move(snapshot), request.tenant);
   if (!cloned) co_return cloned.error();
@@ -259,7 +260,8 @@ void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
   // Beside whoever waits for the box: the kernel may take some ten milliseconds for it. One of an
   // earlier run may have been started without shares.
   tasks_.spawn("share of " + id, give_share(vm));
-  boxes_[id] = Box{std::move(vm)};
+  auto held = uses_of_pools_.hold(vm->record().tenant);
+  boxes_[id] = Box{std::move(vm), std::move(held)};
 }
 
 Task<void> Boxes::give_share(std::weak_ptr<Vm> claimed) {

@@ -96,6 +96,7 @@ class Boxes {
  private:
   struct Box {
     std::shared_ptr<Vm> vm;
+    RecentUse::Held held;
     bool ending = false;
     bool pausing = false;  ///< as its end has come
     int failed_pauses = 0;

@@ -129,6 +129,11 @@ Task<Result<void>> WarmPool::make_one() {
     co_await vm->destroy();
     co_return done.error();
   }
+  auto share = [&]() -> Result<void> {
+    context_.shares.ready(vm->record().machine);
+    return ok();
+  };
+  (void)co_await run_blocking(context_.blocking, share);
   ready_.push_back(std::move(vm));
   made_.notify_all();
   co_return ok();

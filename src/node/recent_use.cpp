@@ -14,19 +14,21 @@ constexpr auto kRemembered = std::chrono::hours(1);
 
 }  // namespace
 
-double RecentUse::now_worth(const Use& use, Time now) {
+double RecentUse::taken_worth(const Use& use, Time now) {
   std::chrono::duration<double> passed = now - use.at;
   return use.taken * std::exp2(-passed / kHalfLife);
 }
 
 void RecentUse::note(const std::string& tenant, Time now) {
   Use& use = uses_[tenant];
-  use.taken = now_worth(use, now) + 1;
+  use.taken = taken_worth(use, now) + 1;
   use.at = now;
 }
 
 void RecentUse::forget_old(Time now) {
-  std::erase_if(uses_, [&](const auto& entry) { return now - entry.second.at > kRemembered; });
+  std::erase_if(uses_, [&](const auto& entry) {
+    return entry.second.held == 0 && now - entry.second.at > kRemembered;
+  });
 }
 
 bool RecentUse::has_others(const std::string& tenant, Time now) {
@@ -40,7 +42,7 @@ bool RecentUse::may_take_kept(const std::string& tenant, Time now) {
   bool apart = true;
   size_t tenants = 1;
   for (const auto& [name, use] : uses_) {
-    double worth = now_worth(use, now);
+    double worth = use.held + taken_worth(use, now);
     all += worth;
     if (name == tenant) {
       own = worth;

@@ -21,6 +21,9 @@ constexpr int64_t kNearly = 1 << 20;
 /// Making clones ready is work for whoever creates next, and one of them at a time. With a tenant's
 /// part, those of everybody would be late as soon as one tenant is busy.
 constexpr int kForAll = 400;
+/// Of one that is being made for the pool, beside kEqual of those that somebody has claimed from it:
+/// those are waited for.
+constexpr int kBeingMade = 10;
 
 /// Names the hako of this run folder among those of the machine.
 std::string tree_of(const config::Config& config) {
@@ -133,7 +136,6 @@ jail::CgroupLimits Shares::limits_of(const engine::MachineSize& size) const {
   if (lacks_.contains("memory")) limits.memory_bytes.reset();
   if (lacks_.contains("threads")) limits.pids.reset();
   if (lacks_.contains("disk")) limits.io.reset();
-  limits.cpu_weight = kEqual;
   return limits;
 }
 
@@ -142,7 +144,9 @@ Result<void> Shares::make(jail::CgroupTree& tree, const std::string& machine,
   if (!tenant.empty()) {
     HAKO_TRYV(tree.make(group_of(tenant), share_of(kEqual)));
   }
-  return tree.make(group_of(tenant, machine), limits_of(size));
+  jail::CgroupLimits limits = limits_of(size);
+  limits.cpu_weight = tenant.empty() ? kBeingMade : kEqual;
+  return tree.make(group_of(tenant, machine), limits);
 }
 
 std::vector<std::string> Shares::groups_of(const std::string& machine) const {
@@ -165,6 +169,13 @@ std::vector<Fd> Shares::enter(const std::string& machine, const std::string& ten
   if (doors) return std::move(doors).value();
   warn("share_not_given", machine, doors.error());
   return {};
+}
+
+void Shares::ready(const std::string& machine) {
+  std::lock_guard lock(mutex_);
+  if (!weights_ || !weights_->exists(group_of("", machine))) return;
+  auto made = weights_->make(group_of("", machine), share_of(kEqual));
+  if (!made) warn("share_not_given", machine, made.error());
 }
 
 void Shares::move(const std::string& machine, const std::string& tenant, pid_t pid,

@@ -28,6 +28,8 @@ class Shares {
   /// nobody's yet.
   std::vector<Fd> enter(const std::string& machine, const std::string& tenant,
                         const engine::MachineSize& size);
+  /// A machine of the pool is made: from now on it goes before those that are being made.
+  void ready(const std::string& machine);
   /// Moves a VMM, which must not have been waited for yet, to what its tenant has. Where memory has
   /// a hierarchy of its own (v1) only its processor time is: what it has used so far stays counted.
   void move(const std::string& machine, const std::string& tenant, pid_t pid,

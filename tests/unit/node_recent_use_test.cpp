@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <vector>
+
 namespace hako::node {
 namespace {
 
@@ -78,6 +80,23 @@ TEST_F(RecentUseTest, TheFirstBurstOfAnotherDoesNotFindTheSlowOneGreedy) {
   take("burst", 3);
   EXPECT_TRUE(use.may_take_kept("slow", now));
   EXPECT_FALSE(use.may_take_kept("burst", now));
+}
+
+TEST_F(RecentUseTest, WhoHasMuchTakesNothingOfTheRestHoweverSlowly) {
+  std::vector<RecentUse::Held> many;
+  for (int i = 0; i < 8; ++i) many.push_back(use.hold("many"));
+  take("few", 2);
+  now += 2s;
+  EXPECT_FALSE(use.may_take_kept("many", now));
+  EXPECT_TRUE(use.may_take_kept("few", now));
+  many.clear();
+  EXPECT_TRUE(use.may_take_kept("many", now));
+}
+
+TEST_F(RecentUseTest, WhoHasSomethingIsNotForgotten) {
+  auto one = use.hold("a");
+  now += 61min;
+  EXPECT_TRUE(use.has_others("b", now));
 }
 
 TEST_F(RecentUseTest, OfEqualsNobodyHasLessThanItsPart) {
