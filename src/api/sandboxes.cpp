@@ -253,7 +253,7 @@ Task<void> Sandboxes::abandon(const SandboxRecord& record, bool node_may_have_it
   if (node_may_have_it) {
     auto destroyed = co_await destroy_box(id, record.tenant, "create failed");
     // A node that is away keeps the box; reconcile() finds it without a record.
-    (void)destroyed;
+    if (!destroyed) abandoned_.insert(id);
   }
   auto removed = co_await store_.remove_sandbox(id);
   // The record stays "starting", which nobody is shown, until reconcile() removes it.

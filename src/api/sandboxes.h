@@ -164,7 +164,9 @@ class Sandboxes {
   Task<Result<void>> destroy_paused(store::SandboxRecord record);
   /// The one that it was last in, and the one that it would be in next.
   Task<void> remove_checkpoints(const store::SandboxRecord& record);
-  Task<void> remove_checkpoint(std::string checkpoint, std::string tenant);
+  /// `created_ms`: only the one that was made then.
+  Task<void> remove_checkpoint(std::string checkpoint, std::string tenant,
+                               std::optional<int64_t> created_ms = std::nullopt);
 
   Task<Result<store::SandboxRecord>> admit_child(store::SandboxRecord child, Principal who);
   Task<Result<store::SandboxRecord>> take_child(store::SandboxRecord child,
@@ -178,7 +180,8 @@ class Sandboxes {
                                   const Kept& kept);
   Task<Result<void>> settle_stray(const NodeBox& box);
   Task<Result<void>> settle_snapshots(const Kept& kept);
-  Task<Result<void>> remove_orphans(const Kept& kept, const std::set<std::string>& boxes);
+  Task<Result<void>> remove_orphans(const Kept& kept);
+  Task<void> remove_orphan(const NodeCheckpoint& checkpoint);
   Task<Result<void>> reconcile_once();
   Task<Result<void>> destroy_box(std::string id, std::string tenant, std::string reason);
   void clear_traces(const std::string& id);
@@ -194,6 +197,7 @@ class Sandboxes {
   std::multiset<std::string> busy_;  ///< records that running calls look after
   std::map<std::string, std::shared_ptr<Resuming>> resuming_;
   std::set<std::string> died_resuming_;  ///< of those in resuming_
+  std::set<std::string> abandoned_;  ///< boxes that the node may have, and nobody wants
 };
 
 /// What was kept, `what`, is not as it was written. `error`: the node's words, for the log.

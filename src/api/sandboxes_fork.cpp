@@ -10,6 +10,7 @@
 #include "api/scope.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "policy/egress_json.h"
 
 namespace hako::api {
 namespace json = boost::json;
@@ -108,6 +109,8 @@ Task<Result<Children>> Sandboxes::fork(std::string id, Principal who, ForkReques
     asked.push_back(std::move(one));
   }
   body["children"] = std::move(asked);
+  // Should it reach less by then, what was put in since must not be where the children reach more.
+  body["egress"] = policy::to_json(read_policy(parent.egress));
   Result<json::object> answer = Error(ErrorCode::cancelled, "no turn");
   if (!turn) answer = turn.error();
   if (turn) {

@@ -358,10 +358,12 @@ Task<void> Sandboxes::remove_checkpoints(const SandboxRecord& record) {
   }
 }
 
-Task<void> Sandboxes::remove_checkpoint(std::string checkpoint, std::string tenant) {
+Task<void> Sandboxes::remove_checkpoint(std::string checkpoint, std::string tenant,
+                                        std::optional<int64_t> created_ms) {
   json::object body;
   body["checkpoint"] = checkpoint;
   body["tenant"] = tenant;
+  if (created_ms) body["created_ms"] = *created_ms;
   auto removed = co_await node_.call("checkpoint.remove", std::move(body), kNodeShortDeadline);
   if (removed || removed.error().code() == ErrorCode::not_found) co_return;
   log_info("checkpoint not removed yet",

@@ -1,6 +1,7 @@
 // Records and boxes kept in step.
+#include <algorithm>
 #include <map>
-#include <set>
+#include <vector>
 
 #include "api/checkpoints.h"
 #include "api/sandboxes.h"
@@ -66,11 +67,7 @@ Task<Result<void>> Sandboxes::reconcile_once() {
   HAKO_CO_TRY(auto boxes, co_await node_.list_boxes());
   HAKO_CO_TRY(auto kept, co_await list_kept());
   std::map<std::string, const NodeBox*> strays;
-  std::set<std::string> running;
-  for (const NodeBox& box : boxes) {
-    strays[box.id] = &box;
-    running.insert(box.id);
-  }
+  for (const NodeBox& box : boxes) strays[box.id] = &box;
   for (const SandboxRecord& record : records) {
     auto box = strays.find(record.id);
     const NodeBox* its_box = box == strays.end() ? nullptr : box->second;
@@ -80,9 +77,10 @@ Task<Result<void>> Sandboxes::reconcile_once() {
   for (const auto& [id, box] : strays) {
     HAKO_CO_TRYV(co_await settle_stray(*box));
   }
+  abandoned_.clear();
   if (!kept) co_return ok();
   HAKO_CO_TRYV(co_await settle_snapshots(*kept));
-  co_return co_await remove_orphans(*kept, running);
+  co_return co_await remove_orphans(*kept);
 }
 
 /// Nothing for a node that keeps none.
@@ -143,6 +141,12 @@ Task<Result<void>> Sandboxes::settle_pause(const SandboxRecord& record, const No
       store::Paused paused{record.pauses + 1, next->second.with_memory, next->second.created_ms};
       co_return co_await become_paused(id, paused);
     }
+    // What it was resumed from goes before the answer that it runs: of this one nobody was told.
+    auto last = kept.find(pause_checkpoint(id, record.pauses));
+    if (is_up && last != kept.end() && record.ends_ms > unix_now_ms()) {
+      store::Paused again{record.pauses, last->second.with_memory, last->second.created_ms};
+      co_return co_await become_paused(id, again);
+    }
     if (is_up) {
       co_await forget(id, "unknown to the node");
       co_return ok();
@@ -193,35 +197,51 @@ Task<Result<void>> Sandboxes::settle_snapshots(const Kept& kept) {
 
 /// A record is written before the node is asked for a checkpoint: one that is listed and of which no
 /// record knows now has no owner.
-Task<Result<void>> Sandboxes::remove_orphans(const Kept& kept, const std::set<std::string>& boxes) {
-  int64_t oldest_ms = to_unix_ms(WallClock::now()) - kLongestMakingMs;
+Task<Result<void>> Sandboxes::remove_orphans(const Kept& kept) {
+  std::vector<std::pair<std::string, const NodeCheckpoint*>> beside_boxes;
   for (const auto& [name, checkpoint] : kept) {
     bool wanted = false;
     if (auto pause = parse_pause_checkpoint(name)) {
+      // Whoever is at it knows better.
+      if (busy_.count(pause->sandbox)) continue;
       HAKO_CO_TRY(auto record, co_await store_.find_sandbox(pause->sandbox));
       bool is_in_it = record && (record->state == SandboxState::paused ||
                                  record->state == SandboxState::resuming);
       wanted = is_in_it && pause->pauses == record->pauses;
+      // The next one, in which it may be just now.
       if (record && pause->pauses > record->pauses) {
-        // The next one. Beside a box that has gone on for long it is what a crash left.
-        bool left = record->state == SandboxState::running && boxes.count(record->id) &&
-                    !busy_.count(record->id) && checkpoint.created_ms < oldest_ms;
-        wanted = !left;
+        wanted = true;
+        if (record->state == SandboxState::running)
+          beside_boxes.emplace_back(pause->sandbox, &checkpoint);
       }
     } else {
       auto find = [id = name](store::SnapshotStore& store) { return store.find_snapshot(id); };
       HAKO_CO_TRY(auto snapshot, co_await store_.with_snapshots(std::move(find)));
       wanted = snapshot.has_value();
     }
-    if (wanted) continue;
-    log_info("checkpoint without an owner removed", {{"checkpoint", name}});
-    co_await remove_checkpoint(name, checkpoint.tenant);
+    if (!wanted) co_await remove_orphan(checkpoint);
+  }
+  if (beside_boxes.empty()) co_return ok();
+  // With a pause that is on disk its box has ended: of one that is there still, a crash came in
+  // between.
+  HAKO_CO_TRY(auto boxes, co_await node_.list_boxes());
+  for (const auto& [id, checkpoint] : beside_boxes) {
+    bool runs = std::any_of(boxes.begin(), boxes.end(),
+                            [&](const NodeBox& box) { return box.id == id; });
+    if (runs && !busy_.count(id)) co_await remove_orphan(*checkpoint);
   }
   co_return ok();
 }
 
+Task<void> Sandboxes::remove_orphan(const NodeCheckpoint& checkpoint) {
+  log_info("checkpoint without an owner removed", {{"checkpoint", checkpoint.id}});
+  // And not another that has taken its place since it was listed.
+  co_await remove_checkpoint(checkpoint.id, checkpoint.tenant, checkpoint.created_ms);
+}
+
 Task<Result<void>> Sandboxes::settle_stray(const NodeBox& box) {
-  if (box.started_ms + kStrayAgeMs > unix_now_ms() || busy_.count(box.id)) co_return ok();
+  bool is_old = box.started_ms + kStrayAgeMs <= unix_now_ms() || abandoned_.count(box.id);
+  if (!is_old || busy_.count(box.id)) co_return ok();
   HAKO_CO_TRY(auto current, co_await store_.find_sandbox(box.id));
   if (current) co_return ok();
   json::object fields;

@@ -105,6 +105,29 @@ Result<void> write_all(int fd, std::string_view text) {
   return write_all(fd, std::as_bytes(std::span(text.data(), text.size())));
 }
 
+Result<void> read_all_at(int fd, std::span<std::byte> bytes, uint64_t offset) {
+  while (!bytes.empty()) {
+    ssize_t n = ::pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, "read");
+    if (n == 0) return Error(ErrorCode::corrupted, "read: the file ends too early");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return ok();
+}
+
+Result<void> write_all_at(int fd, std::span<const std::byte> bytes, uint64_t offset) {
+  while (!bytes.empty()) {
+    ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, "write");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+  return ok();
+}
+
 namespace {
 
 Result<void> copy_range(int source, int target, off_t from, off_t to) {

@@ -59,6 +59,12 @@ Result<void> write_file_atomically(const std::string& path, std::string_view con
 Result<void> write_all(int fd, std::span<const std::byte> bytes);
 Result<void> write_all(int fd, std::string_view text);
 
+/// Fills `bytes` with what the file has from `offset` on, whatever its own position is.
+/// Errors: corrupted if it ends before; the OS error.
+Result<void> read_all_at(int fd, std::span<std::byte> bytes, uint64_t offset);
+/// Writes all bytes to `offset` and on, whatever the file's own position is.
+Result<void> write_all_at(int fd, std::span<const std::byte> bytes, uint64_t offset);
+
 enum class CopyMethod { reflink, sparse_copy };
 /// Makes `target` (an empty file, opened for writing) a copy of `source`: by FICLONE where the file
 /// system can, else by copying the data extents only. Says which way it went.

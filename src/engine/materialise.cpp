@@ -11,17 +11,6 @@ namespace hako::engine {
 
 namespace {
 
-Result<void> write_at(int fd, std::span<const std::byte> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    ssize_t n = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, "write guest memory");
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return ok();
-}
-
 /// Copies what the base has in pages [first, end).
 Result<void> copy_base(int base, std::span<const std::byte> bytes, uint64_t first, uint64_t end,
                        int target) {
@@ -36,7 +25,7 @@ Result<void> copy_base(int base, std::span<const std::byte> bytes, uint64_t firs
     hole = std::min(hole, limit);
     if (data >= hole) break;
     auto at = static_cast<size_t>(data);
-    HAKO_TRYV(write_at(target, bytes.subspan(at, static_cast<size_t>(hole - data)), at));
+    HAKO_TRYV(write_all_at(target, bytes.subspan(at, static_cast<size_t>(hole - data)), at));
     position = hole;
   }
   return ok();
@@ -47,7 +36,7 @@ Result<void> write_nonzero(int target, std::span<const std::byte> pages, uint64_
   for (size_t at = 0; at < pages.size();) {
     size_t end = at;
     while (end < pages.size() && !is_zero_page(&pages[end])) end += kGuestPage;
-    HAKO_TRYV(write_at(target, pages.subspan(at, end - at), first * kGuestPage + at));
+    HAKO_TRYV(write_all_at(target, pages.subspan(at, end - at), first * kGuestPage + at));
     at = end + kGuestPage;
   }
   return ok();

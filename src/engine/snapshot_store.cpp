@@ -56,34 +56,10 @@ std::string sha256_of(std::string_view text) {
   return hash.hex();
 }
 
-Result<void> read_exactly(int fd, char* buffer, size_t size, off_t offset) {
-  while (size > 0) {
-    ssize_t n = ::pread(fd, buffer, size, offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, "read memory");
-    if (n == 0) return Error(ErrorCode::corrupted, "memory: shorter than its size says");
-    buffer += n;
-    size -= static_cast<size_t>(n);
-    offset += n;
-  }
-  return ok();
-}
-
-Result<void> write_exactly(int fd, const char* buffer, size_t size, off_t offset) {
-  while (size > 0) {
-    ssize_t n = ::pwrite(fd, buffer, size, offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, "write memory");
-    buffer += n;
-    size -= static_cast<size_t>(n);
-    offset += n;
-  }
-  return ok();
-}
-
 /// Copies the pages of [offset, offset + buffer's size) that are not zero, runs of them at once.
-Result<void> copy_pages(const std::vector<char>& buffer, size_t size, off_t offset, int target,
+Result<void> copy_pages(std::span<const std::byte> buffer, uint64_t offset, int target,
                         Sha256& hash) {
+  const size_t size = buffer.size();
   for (size_t at = 0; at < size;) {
     if (is_zero_page(buffer.data() + at)) {
       at += kPage;
@@ -91,11 +67,11 @@ Result<void> copy_pages(const std::vector<char>& buffer, size_t size, off_t offs
     }
     size_t end = at;
     for (; end < size && !is_zero_page(buffer.data() + end); end += kPage) {
-      uint64_t position = static_cast<uint64_t>(offset) + end;
+      uint64_t position = offset + end;
       hash.add(&position, sizeof position);
       hash.add(buffer.data() + end, kPage);
     }
-    HAKO_TRYV(write_exactly(target, buffer.data() + at, end - at, offset + static_cast<off_t>(at)));
+    HAKO_TRYV(write_all_at(target, buffer.subspan(at, end - at), offset + at));
     at = end;
   }
   return ok();
@@ -105,7 +81,7 @@ Result<void> copy_pages(const std::vector<char>& buffer, size_t size, off_t offs
 /// which does not depend on where the file systems see holes.
 Result<std::string> copy_memory(int source, int target, off_t size) {
   Sha256 hash;
-  std::vector<char> buffer(kChunk);
+  std::vector<std::byte> buffer(kChunk);
   for (off_t position = 0; position < size;) {
     off_t data = ::lseek(source, position, SEEK_DATA);
     if (data < 0 && errno == ENXIO) break;  // only a hole is left
@@ -117,8 +93,9 @@ Result<std::string> copy_memory(int source, int target, off_t size) {
       off_t wanted = (hole - position + static_cast<off_t>(kPage) - 1) / static_cast<off_t>(kPage) *
                      static_cast<off_t>(kPage);
       auto part = static_cast<size_t>(std::min({wanted, size - position, off_t{kChunk}}));
-      HAKO_TRYV(read_exactly(source, buffer.data(), part, position));
-      HAKO_TRYV(copy_pages(buffer, part, position, target, hash));
+      auto pages = std::span(buffer).first(part);
+      HAKO_TRYV(read_all_at(source, pages, static_cast<uint64_t>(position)));
+      HAKO_TRYV(copy_pages(pages, static_cast<uint64_t>(position), target, hash));
       position += static_cast<off_t>(part);
     }
   }

@@ -20,17 +20,14 @@ constexpr size_t kPiece = 1 << 20;
 using Digest = std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)>;
 
 Result<void> add_extent(EVP_MD_CTX* digest, int fd, off_t from, off_t to,
-                        std::vector<char>& buffer) {
+                        std::vector<std::byte>& buffer) {
   const int64_t bounds[2] = {from, to};
   EVP_DigestUpdate(digest, bounds, sizeof bounds);
   while (from < to) {
-    ssize_t n = ::pread(fd, buffer.data(), std::min<size_t>(kPiece, static_cast<size_t>(to - from)),
-                        from);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, "read disk");
-    if (n == 0) return Error(ErrorCode::corrupted, "disk became shorter");
-    EVP_DigestUpdate(digest, buffer.data(), static_cast<size_t>(n));
-    from += n;
+    auto piece = std::span(buffer).first(std::min<size_t>(kPiece, static_cast<size_t>(to - from)));
+    HAKO_TRYV(read_all_at(fd, piece, static_cast<uint64_t>(from)));
+    EVP_DigestUpdate(digest, piece.data(), piece.size());
+    from += static_cast<off_t>(piece.size());
   }
   return ok();
 }
@@ -45,7 +42,7 @@ Result<std::string> checksum_sparse(const std::string& path) {
   EVP_DigestInit_ex(digest.get(), EVP_sha256(), nullptr);
   const int64_t size = info.st_size;
   EVP_DigestUpdate(digest.get(), &size, sizeof size);
-  std::vector<char> buffer(kPiece);
+  std::vector<std::byte> buffer(kPiece);
   for (off_t position = 0; position < info.st_size;) {
     off_t data = ::lseek(fd.get(), position, SEEK_DATA);
     if (data < 0 && errno == ENXIO) break;  // only a hole is left

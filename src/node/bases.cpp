@@ -8,9 +8,9 @@
 
 #include "base/log.h"
 #include "base/random.h"
-#include "engine/snapshot_store.h"
 #include "engine/durable.h"
 #include "engine/memory_file.h"
+#include "engine/snapshot_store.h"
 #include "image/checksum.h"
 #include "node/json_fields.h"
 #include "node/saved_disk.h"
@@ -41,18 +41,6 @@ Result<void> parse_into(LoadedSnapshot& base, const std::string& text) {
   return ok();
 }
 
-/// The same file under another name where that is possible, a copy where it is not.
-Result<void> keep_file(int file, const std::string& path) {
-  std::string source = "/proc/self/fd/" + std::to_string(file);
-  if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0)
-    return ok();
-  HAKO_TRY(auto target, open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600));
-  HAKO_TRY(auto method, clone_file(file, target.get()));
-  (void)method;
-  if (::fsync(target.get()) < 0) return Error::from_errno(errno, "fsync " + path);
-  return ok();
-}
-
 }  // namespace
 
 void Bases::note(const Base& base) {
@@ -61,11 +49,23 @@ void Bases::note(const Base& base) {
 }
 
 Task<Result<Bases::Base>> Bases::find(std::string id) {
-  if (auto found = known_.find(id); found != known_.end())
-    if (auto base = found->second.lock()) co_return base;
-  HAKO_CO_TRY(auto base, co_await load(std::move(id)));
+  auto known = [this, &id] {
+    auto found = known_.find(id);
+    return found == known_.end() ? Base() : found->second.lock();
+  };
+  if (Base base = known()) co_return base;
+  auto turn = co_await reading_.take();
+  if (Base base = known()) co_return base;
+  HAKO_CO_TRY(auto base, co_await load(id));
   note(base);
   co_return base;
+}
+
+std::string Bases::folder_of(const std::string& id) const {
+  std::string folder = context_.base_dir() + "/" + id;
+  if (context_.checkpoint_key)
+    folder += "." + image::sha256_of_text("name of " + *context_.checkpoint_key).substr(0, 16);
+  return folder;
 }
 
 engine::Seal Bases::seal_of(const std::string& id, const char* part) const {
@@ -123,6 +123,7 @@ Task<Result<Bases::Base>> Bases::load(std::string id) {
 }
 
 Task<Result<void>> Bases::keep(Base base) {
+  auto turn = co_await changing_.take();
   auto work = [this, base]() -> Result<void> {
     std::error_code error;
     if (fs::exists(folder_of(base->id), error)) return ok();
@@ -131,7 +132,7 @@ Task<Result<void>> Bases::keep(Base base) {
       fs::create_directory(fresh, error);
       if (error) return Error::from_errno(error.value(), "create " + fresh);
       HAKO_TRYV(save_memory(*base, fresh));
-      HAKO_TRYV(keep_file(base->rootfs.get(), fresh + "/rootfs.raw"));
+      HAKO_TRYV(link_or_copy(base->rootfs.get(), fresh + "/rootfs.raw"));
       HAKO_TRYV(write_file_atomically(fresh + "/base.json",
                                       boost::json::serialize(to_json(*base)), 0600));
       HAKO_TRYV(engine::sync_directory(fresh));
@@ -146,19 +147,32 @@ Task<Result<void>> Bases::keep(Base base) {
   co_return ok();
 }
 
-Task<void> Bases::collect(std::set<std::string> needed) {
-  auto work = [this, &needed] {
+Task<void> Bases::collect(std::function<std::set<std::string>()> needed) {
+  auto turn = co_await changing_.take();
+  std::set<std::string> stay = needed();
+  stay.insert(pinned_.begin(), pinned_.end());
+  auto work = [this, &stay] {
     int removed = 0;
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(context_.base_dir(), error)) {
-      if (needed.contains(entry.path().filename())) continue;
-      fs::remove_all(entry.path(), error);
+      std::string name = entry.path().filename();
+      if (name.starts_with(".") || stay.contains(name.substr(0, name.find('.')))) continue;
+      // First out of sight: a half-removed one must not be taken for one that is kept.
+      std::string gone = context_.base_dir() + "/.gone-" + random_hex(6);
+      fs::rename(entry.path(), gone, error);
+      if (!error) fs::remove_all(gone, error);
       ++removed;
     }
     return removed;
   };
   int removed = co_await run_blocking(context_.blocking, work);
   if (removed > 0) log_info("bases_removed", {{"count", removed}});
+}
+
+void Bases::remove_unfinished() const {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(context_.base_dir(), error))
+    if (entry.path().filename().string().starts_with(".")) fs::remove_all(entry.path(), error);
 }
 
 }  // namespace hako::node

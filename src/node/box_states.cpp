@@ -17,8 +17,13 @@ constexpr int kChildrenAtOnce = 3;
 /// on, a snapshot that they share is worth its making.
 constexpr size_t kChildrenToShare = 4;
 constexpr uint64_t kPagesToShare = (8 << 20) / engine::kGuestPage;
+/// Children that are not begun within this time, and as much more for each as follows, are not made:
+/// whoever waits for the others would give up all of them (kNodeCreateDeadline in the api).
+constexpr auto kForkTime = std::chrono::seconds(35);
+constexpr auto kTimeForEachChild = std::chrono::seconds(1);
 constexpr int kMostFailedPauses = 5;
 constexpr auto kPauseAgain = std::chrono::seconds(5);
+constexpr auto kGoOnAgain = std::chrono::seconds(1);
 
 std::chrono::milliseconds since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
@@ -47,6 +52,10 @@ bool worth_sharing(const BoxState& state, size_t children) {
   return children >= kChildrenToShare && pages >= kPagesToShare;
 }
 
+Task<Result<void>> nothing_to_keep() {
+  co_return ok();
+}
+
 /// The same moment, standing on a snapshot of its own. Blocking.
 Result<BoxState> on_its_own(BoxState state) {
   auto base = std::make_shared<LoadedSnapshot>();
@@ -65,6 +74,18 @@ Result<BoxState> on_its_own(BoxState state) {
 
 }  // namespace
 
+Task<Result<Boxes::Held>> Boxes::hold(std::string id) {
+  for (;;) {
+    Box* box = find(id);
+    if (!box) co_return no_box(id);
+    auto vm = box->vm;
+    auto turn = co_await vm->turns().take();
+    // Whoever had the turn may have ended it, paused it, or moved it to another machine.
+    box = find(id);
+    if (box && box->vm == vm) co_return Held(std::move(vm), std::move(turn));
+  }
+}
+
 Task<Result<BoxState>> Boxes::take_state(std::shared_ptr<Vm> vm, bool memory, bool go_on,
                                          std::chrono::milliseconds& stood_still) {
   if (!vm->base()) {
@@ -76,19 +97,31 @@ Task<Result<BoxState>> Boxes::take_state(std::shared_ptr<Vm> vm, bool memory, bo
   if (state && !go_on) co_return std::move(state);
   Result<void> goes_on = co_await vm->go_on();
   stood_still = since(start);
+  if (!goes_on) keep_going(vm);
   if (!state) co_return state.error();
   if (!goes_on) co_return goes_on.error().with_context("set the box going again");
   co_return std::move(state);
 }
 
+void Boxes::keep_going(std::shared_ptr<Vm> vm) {
+  std::string name = "set going " + vm->record().box;
+  tasks_.spawn(std::move(name), set_going(std::move(vm)));
+}
+
+/// Whatever keeps it from it may pass; what is of no use is a box that stands still for ever.
 Task<void> Boxes::set_going(std::shared_ptr<Vm> vm) {
-  auto turn = co_await vm->turns().take();
-  Box* box = find(vm->record().box);
-  if (!vm->stands_still() || !box || box->vm != vm) co_return;
-  auto goes_on = co_await run_to_end(vm->go_on());
-  if (!goes_on)
-    log_error("box_stands_still",
-              {{"box", vm->record().box}, {"error", goes_on.error().message()}});
+  for (;;) {
+    {
+      auto turn = co_await vm->turns().take();
+      Box* box = find(vm->record().box);
+      if (!vm->stands_still() || !box || box->vm != vm) co_return;
+      auto goes_on = co_await run_to_end(vm->go_on());
+      if (goes_on) co_return;
+      log_error("box_stands_still",
+                {{"box", vm->record().box}, {"error", goes_on.error().message()}});
+    }
+    co_await sleep_for(kGoOnAgain);
+  }
 }
 
 Task<Result<Boxes::Saved>> Boxes::save(std::string box, std::string checkpoint, bool memory,
@@ -102,24 +135,24 @@ Task<Result<Boxes::Saved>> Boxes::save_to_end(std::string id, std::string checkp
     co_return Error(ErrorCode::invalid_argument, "malformed checkpoint id");
   if (!find(id)) co_return no_box(id);
   HAKO_CO_TRYV(check_disk());
-  auto vm = find(id)->vm;
-  auto turn = co_await vm->turns().take();
-  // Whoever had the turn may have ended it, or paused it.
-  Box* box = find(id);
-  if (!box || box->vm != vm) co_return no_box(id);
+  auto saving = co_await saving_.take();
+  HAKO_CO_TRY(auto held, co_await hold(id));
+  auto vm = held.vm;
   Saved saved;
   HAKO_CO_TRY(auto state, co_await take_state(vm, memory, !end, saved.stood_still));
   CheckpointRecord record = describe(vm->record());
   record.id = checkpoint;
   auto kept = co_await checkpoints_.save(std::move(record), state);
-  box = find(id);
+  Box* box = find(id);
   if (kept && end && !box) {
     // It was ended meanwhile: whoever did that wants nothing of it to stay.
     (void)co_await checkpoints_.remove(checkpoint);
     co_return no_box(id);
   }
   if (!kept) {
-    if (end && box) (void)co_await vm->go_on();
+    Result<void> goes_on = ok();
+    if (end && box) goes_on = co_await vm->go_on();
+    if (!goes_on) keep_going(vm);
     co_return kept.error();
   }
   saved.bytes = kept.value().bytes;
@@ -141,8 +174,9 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_checkpoint(const CreateBox& asked
     co_return Error(ErrorCode::not_found, "checkpoint " + request.checkpoint + " does not exist");
   CheckpointRecord of = *found;
   if (request.envs.empty()) request.envs = of.envs;
-  HAKO_CO_TRY(auto state, co_await checkpoints_.open(request.checkpoint));
+  // What is read takes memory, too.
   auto turn = co_await cloning_.take();
+  HAKO_CO_TRY(auto state, co_await checkpoints_.open(request.checkpoint));
   auto restored = co_await restore(request, of, state);
   if (!restored) co_return restored.error();
   auto vm = std::move(restored).value();
@@ -200,57 +234,80 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::boot_from_disk(const CreateBox& request
   base->revision = state.base->revision;
   base->defaults = of.defaults;
   base->disk_mib = of.disk_mib;
-  bases_.note(base);
+  Bases::Pin stays(bases_, base->id);
+  // A box must not outlive what it stands on, also if this node does not live so long.
+  HAKO_CO_TRYV(co_await keep_base(base));
   co_return co_await Vm::clone(context_, std::move(base), request.tenant);
+}
+
+Task<Result<void>> Boxes::keep_base(Bases::Base base) {
+  bases_.note(base);
+  co_return co_await bases_.keep(base);
 }
 
 struct Boxes::Forking {
   CheckpointRecord of;
   BoxState state;
   const std::vector<CreateBox>& children;
+  Clock::time_point until;  ///< no child is begun behind it
   std::vector<Result<Created>> made;
   size_t next = 0;
 };
 
-Task<Result<std::vector<Result<Boxes::Created>>>> Boxes::fork(std::string box,
-                                                             std::vector<CreateBox> children) {
-  return run_to_end(fork_to_end(std::move(box), std::move(children)));
+Task<Result<std::vector<Result<Boxes::Created>>>> Boxes::fork(
+    std::string box, std::vector<CreateBox> children,
+    std::optional<boost::json::object> reaching) {
+  return run_to_end(fork_to_end(std::move(box), std::move(children), std::move(reaching)));
 }
 
 Task<Result<std::vector<Result<Boxes::Created>>>> Boxes::fork_to_end(
-    std::string id, std::vector<CreateBox> children) {
+    std::string id, std::vector<CreateBox> children,
+    std::optional<boost::json::object> reaching) {
   if (children.empty() || children.size() > kMostChildren)
     co_return Error(ErrorCode::invalid_argument,
                     "a box can be forked into 1 to " + std::to_string(kMostChildren));
   if (!find(id)) co_return no_box(id);
   HAKO_CO_TRYV(check_room());
-  auto vm = find(id)->vm;
+  Forking forking{{}, {}, children, Clock::now() + kForkTime, {}};
+  forking.until += kTimeForEachChild * static_cast<int>(children.size());
+  auto under_way = co_await forking_.take();
   Activity::Busy busy(activity_);
-  Forking forking{describe(vm->record()), {}, children, {}};
   {
-    auto turn = co_await vm->turns().take();
-    Box* box = find(id);
-    if (!box || box->vm != vm) co_return no_box(id);
+    HAKO_CO_TRY(auto held, co_await hold(id));
+    auto vm = held.vm;
+    forking.of = describe(vm->record());
     std::chrono::milliseconds stood_still{};
     HAKO_CO_TRY(forking.state, co_await take_state(vm, true, true, stood_still));
+    // Of a box that may reach less by now, secrets may be in the copy that must not go where the
+    // children may.
+    if (reaching && vm->record().egress != *reaching)
+      co_return Error(ErrorCode::failed_precondition,
+                      "what the box may reach has changed while it was copied; try again");
     log_info("box_forked", {{"box", id},
                             {"children", children.size()},
                             {"mib", engine::pages_in(forking.state.machine->memory.runs) >> 8},
                             {"stood_still_ms", stood_still.count()}});
   }
-  if (worth_sharing(forking.state, children.size())) {
+  bool shared = worth_sharing(forking.state, children.size());
+  if (shared) {
     auto work = [&] { return on_its_own(std::move(forking.state)); };
     HAKO_CO_TRY(forking.state, co_await run_blocking(context_.blocking, work));
-    bases_.note(forking.state.base);
   }
   for (size_t i = 0; i < children.size(); ++i)
     forking.made.emplace_back(Error(ErrorCode::internal, "the box was not made"));
+  Bases::Pin stays(bases_, forking.state.base->id);
+  // Beside the making of those that stand on it, and durable before they are promised to anybody: a
+  // later run of this node must find it, or they could not be saved any more.
+  Task<Result<void>> keeping = shared ? keep_base(forking.state.base) : nothing_to_keep();
   using namespace asio::experimental::awaitable_operators;
   static_assert(kChildrenAtOnce == 3);
   auto first = make_children(forking);
   auto second = make_children(forking);
   auto third = make_children(forking);
-  co_await (std::move(first) && std::move(second) && std::move(third));
+  Result<void> kept = co_await (std::move(keeping) && std::move(first) && std::move(second) &&
+                                std::move(third));
+  if (!kept)
+    log_error("base_not_kept", {{"box", id}, {"error", kept.error().message()}});
   co_return std::move(forking.made);
 }
 
@@ -261,6 +318,8 @@ Task<void> Boxes::make_children(Forking& forking) {
     if (request.envs.empty()) request.envs = forking.of.envs;
     Result<void> fits = check_request(request);
     if (fits) fits = check_room();
+    if (Clock::now() > forking.until)
+      fits = Error(ErrorCode::timed_out, "making the others took all the time that there was");
     if (!fits) {
       forking.made[index] = fits.error();
       continue;
@@ -291,16 +350,15 @@ Task<Result<Boxes::Created>> Boxes::roll_back(std::string box, std::string check
 }
 
 Task<Result<Boxes::Created>> Boxes::roll_back_to_end(std::string id, std::string checkpoint) {
+  HAKO_CO_TRY(auto held, co_await hold(id));
+  auto old = held.vm;
   const CheckpointRecord* found = checkpoints_.find(checkpoint);
-  Box* box = find(id);
-  if (!box) co_return no_box(id);
-  auto old = box->vm;
   bool known = found && found->problem.empty();
   if (!found || (known && (found->tenant != old->record().tenant || found->box != id)))
     co_return Error(ErrorCode::not_found, "checkpoint " + checkpoint + " does not exist");
   HAKO_CO_TRYV(check_disk());
   CheckpointRecord of = *found;
-  auto turn = co_await old->turns().take();
+  auto cloning = co_await cloning_.take();
   HAKO_CO_TRY(auto state, co_await checkpoints_.open(checkpoint));
   // The guest refuses a generation that it has had.
   state.generation = std::max(state.generation, old->record().generation);
@@ -309,46 +367,54 @@ Task<Result<Boxes::Created>> Boxes::roll_back_to_end(std::string id, std::string
   request.tenant = old->record().tenant;
   request.access_token = old->record().access_token;
   request.envs = of.envs;
-  request.ingress = old->record().ingress;
-  request.egress = old->record().egress;
-  request.ends = old->record().ends;
-  request.on_end = old->record().on_end;
-  auto cloning = co_await cloning_.take();
-  HAKO_CO_TRY(auto vm, co_await restore(request, of, state));
-  box = find(id);
-  if (!box || box->vm != old) {
+  HAKO_CO_TRY(auto made, co_await restore(request, of, state));
+  std::shared_ptr<Vm> vm = std::move(made);
+  auto moved = co_await move_to(id, old, vm);
+  if (!moved) {
     co_await vm->destroy();
-    co_return no_box(id);
+    co_return moved.error();
   }
-  // What may have changed meanwhile.
-  auto written = vm->update_record([&](VmRecord& record) {
+  Created created;
+  created.record = vm->record();
+  (void)old->update_record([](VmRecord& record) { record.state = VmState::left; });
+  co_await old->destroy();
+  (void)vm->update_record([](VmRecord& record) { record.replaces.clear(); });
+  log_info("box_rolled_back", {{"box", id}, {"checkpoint", checkpoint}});
+  co_return created;
+}
+
+/// On an error the box is where it was, and `vm` is still to be destroyed.
+Task<Result<void>> Boxes::move_to(std::string id, std::shared_ptr<Vm> old,
+                                  std::shared_ptr<Vm> vm) {
+  Box* box = find(id);
+  if (!box || box->vm != old) co_return no_box(id);
+  HAKO_CO_TRYV(vm->update_record([&](VmRecord& record) {
     record.ingress = old->record().ingress;
     record.egress = old->record().egress;
     record.ends = old->record().ends;
     record.on_end = old->record().on_end;
     record.started = old->record().started;
     record.replaces = old->record().machine;
-  });
-  if (written) {
-    request.ingress = vm->record().ingress;
-    request.egress = vm->record().egress;
-    // From here on the gate leads to this one; what goes on with the other is cut with its end.
-    written = co_await publish(*vm, request);
-  }
-  if (!written) {
-    co_await vm->destroy();
+  }));
+  // From here on what is said of the box is said of both.
+  box->next = vm;
+  CreateBox request;
+  request.box = id;
+  request.access_token = vm->record().access_token;
+  request.ingress = vm->record().ingress;
+  request.egress = vm->record().egress;
+  // From here on the gate leads to this one; what goes on with the other is cut with its end.
+  auto published = co_await publish(*vm, request);
+  box = find(id);
+  if (box) box->next.reset();
+  // It was ended meanwhile, and that was answered.
+  if (!box || box->vm != old) co_return no_box(id);
+  if (!published) {
     tasks_.spawn("announce " + id, announce(old));
-    co_return written.error();
+    co_return published.error();
   }
-  Created created;
-  created.record = vm->record();
-  std::shared_ptr<Vm> now = std::move(vm);
-  keep(id, now);
-  (void)old->update_record([](VmRecord& record) { record.state = VmState::left; });
-  co_await old->destroy();
-  (void)now->update_record([](VmRecord& record) { record.replaces.clear(); });
-  log_info("box_rolled_back", {{"box", id}, {"checkpoint", checkpoint}});
-  co_return created;
+  keep(id, vm);
+  co_return ok();
 }
 
 Task<void> Boxes::pause_expired(std::string id) {

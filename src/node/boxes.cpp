@@ -18,6 +18,10 @@ constexpr int kClaimsAtOnce = 4;
 /// So long a pooled clone runs on with the pool's part of the processors. Its tenant's may be small
 /// just then, as others are busy, and what a user waits for at first is little.
 constexpr auto kStartTime = std::chrono::milliseconds(500);
+/// Boxes whose states are written down at once, and forks under way: each takes as much memory as what
+/// differs from its template.
+constexpr int kSavesAtOnce = 3;
+constexpr int kForksAtOnce = 3;
 constexpr size_t kMostPools = 8;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
@@ -73,6 +77,8 @@ Boxes::Boxes(Context& context, Templates& templates, Bases& bases, Checkpoints& 
       ended_(std::move(ended)),
       cloning_(kClonesAtOnce),
       claiming_(kClaimsAtOnce),
+      saving_(kSavesAtOnce),
+      forking_(kForksAtOnce),
       tasks_(context.executor) {}
 
 void Boxes::start() {
@@ -310,10 +316,16 @@ Result<void> Boxes::set_end(const std::string& id, WallTime ends, OnEnd on_end) 
   Box* box = find(id);
   if (!box) return Error(ErrorCode::not_found, "box " + id + " does not exist");
   box->failed_pauses = 0;
-  return box->vm->update_record([&](VmRecord& record) {
+  return change_record(*box, [&](VmRecord& record) {
     record.ends = ends;
-    record.on_end = std::move(on_end);
+    record.on_end = on_end;
   });
+}
+
+Result<void> Boxes::change_record(Box& box, const std::function<void(VmRecord&)>& change) {
+  Result<void> of_next = box.next ? box.next->update_record(change) : ok();
+  HAKO_TRYV(box.vm->update_record(change));
+  return of_next;
 }
 
 Task<Result<void>> Boxes::set_egress(std::string id, boost::json::object egress,
@@ -327,16 +339,17 @@ Task<Result<void>> Boxes::set_egress_to_end(std::string id, boost::json::object 
   if (ingress) {
     HAKO_CO_TRYV(check_ingress(*ingress));
   }
-  auto found = boxes_.find(id);
-  if (found == boxes_.end() || found->second.ending)
-    co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
-  auto vm = found->second.vm;
-  Result<void> written = vm->update_record([&](VmRecord& record) {
+  Box* box = find(id);
+  if (!box) co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  auto vm = box->vm, next = box->next;
+  HAKO_CO_TRYV(change_record(*box, [&](VmRecord& record) {
     record.egress = egress;
     if (ingress) record.ingress = *ingress;
-  });
-  if (!written) co_return written.error();
-  co_return co_await context_.gate.set_egress(vm->record().machine, egress, ingress);
+  }));
+  Result<void> told = ok();
+  if (next) told = co_await context_.gate.set_egress(next->record().machine, egress, ingress);
+  HAKO_CO_TRYV(co_await context_.gate.set_egress(vm->record().machine, egress, ingress));
+  co_return told;
 }
 
 bool Boxes::is_machine_of(const std::string& machine, const std::string& box) const {

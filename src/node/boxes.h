@@ -62,9 +62,12 @@ class Boxes {
   /// timed_out.
   Task<Result<Saved>> save(std::string box, std::string checkpoint, bool memory, bool end);
   /// Boxes that go on from where this one stands. Those that cannot be made do not keep the others
-  /// from it; answers are in the order of `children`. Errors that concern all: not_found,
-  /// failed_precondition, resource_exhausted, unavailable, timed_out.
-  Task<Result<std::vector<Result<Created>>>> fork(std::string box, std::vector<CreateBox> children);
+  /// from it; answers are in the order of `children`. `reaching`: what the caller takes it that the
+  /// box may reach; failed_precondition if that was another thing when the copy was taken. Errors that
+  /// concern all: that, not_found, resource_exhausted, unavailable, timed_out.
+  Task<Result<std::vector<Result<Created>>>> fork(
+      std::string box, std::vector<CreateBox> children,
+      std::optional<boost::json::object> reaching = std::nullopt);
   /// Puts the box back to where it stood; it keeps its name, its token, its end and what it may
   /// reach. On an error it goes on as it was. Errors: not_found (also where the checkpoint is not of
   /// this box), those of create().
@@ -96,7 +99,7 @@ class Boxes {
  private:
   struct Box {
     std::shared_ptr<Vm> vm;
-    RecentUse::Held held;
+    std::shared_ptr<Vm> next;  ///< where it is about to be instead: what is said of it goes for both
     bool ending = false;
     bool pausing = false;  ///< as its end has come
     int failed_pauses = 0;
@@ -106,8 +109,9 @@ class Boxes {
   Result<void> check_room() const;
   Task<Result<Created>> create_to_end(CreateBox request);
   Task<Result<Saved>> save_to_end(std::string box, std::string checkpoint, bool memory, bool end);
-  Task<Result<std::vector<Result<Created>>>> fork_to_end(std::string box,
-                                                         std::vector<CreateBox> children);
+  Task<Result<std::vector<Result<Created>>>> fork_to_end(
+      std::string box, std::vector<CreateBox> children,
+      std::optional<boost::json::object> reaching);
   Task<Result<Created>> roll_back_to_end(std::string box, std::string checkpoint);
   /// Which box it is, unless that is ending.
   Box* find(const std::string& box);
@@ -125,6 +129,15 @@ class Boxes {
     Boxes& boxes_;
     std::string box_;
   };
+  /// A box's machine whose turn it is.
+  struct Held {
+    Held(std::shared_ptr<Vm> vm, TurnQueue::Turn turn)
+        : vm(std::move(vm)), turn(std::move(turn)) {}
+    std::shared_ptr<Vm> vm;
+    TurnQueue::Turn turn;
+  };
+  /// Waits for the turn of the box, in whatever machine it is by then. not_found.
+  Task<Result<Held>> hold(std::string box);
   Result<void> check_request(const CreateBox& request) const;
   Task<Result<std::unique_ptr<Vm>>> claim_checkpoint(const CreateBox& asked);
   Task<Result<std::unique_ptr<Vm>>> restore(const CreateBox& request, const CheckpointRecord& of,
@@ -136,8 +149,14 @@ class Boxes {
   Task<void> make_children(Forking& forking);
   Task<Result<BoxState>> take_state(std::shared_ptr<Vm> vm, bool memory, bool go_on,
                                     std::chrono::milliseconds& stood_still);
+  Task<Result<void>> keep_base(Bases::Base base);
+  Task<Result<void>> move_to(std::string box, std::shared_ptr<Vm> old, std::shared_ptr<Vm> vm);
+  /// Changes what is written down of the box, wherever it is.
+  Result<void> change_record(Box& box, const std::function<void(VmRecord&)>& change);
   Task<void> pause_expired(std::string box);
   Task<void> set_going(std::shared_ptr<Vm> vm);
+  /// Sees to it that a machine whose copy failed does not stand still.
+  void keep_going(std::shared_ptr<Vm> vm);
   Task<Result<void>> destroy_to_end(std::string box, EndReason reason, std::string detail);
   Task<Result<void>> set_egress_to_end(std::string box, boost::json::object egress,
                                        std::optional<boost::json::object> ingress);
@@ -170,6 +189,7 @@ class Boxes {
   Activity activity_;
   RecentUse uses_of_pools_;
   TurnQueue cloning_, claiming_;
+  TurnQueue saving_, forking_;
   std::map<std::string, Box> boxes_;
   std::set<std::string> creating_;
   /// Shared with creates that are taking from one while it is being closed.

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 
 #include "base/log.h"
@@ -84,6 +85,25 @@ Result<CheckpointRecord> read_checkpoint(const std::string& folder, const engine
   return record;
 }
 
+/// Gives the folder `fresh` its name, in place of what has that now. After an error nothing has
+/// changed, but that `fresh` is still to be removed. Blocking.
+Result<void> put_in_place(const std::string& fresh, const std::string& path) {
+  std::error_code error;
+  bool is_new = !fs::exists(path, error);
+  auto exchange = [&]() -> Result<void> {
+    unsigned flags = is_new ? RENAME_NOREPLACE : RENAME_EXCHANGE;
+    if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, path.c_str(), flags) < 0)
+      return Error::from_errno(errno, "rename to " + path);
+    return ok();
+  };
+  HAKO_TRYV(exchange());
+  auto synced = engine::sync_directory(fs::path(path).parent_path());
+  if (!synced && is_new) fs::rename(path, fresh, error);
+  if (!synced && !is_new) (void)exchange();
+  if (synced) fs::remove_all(fresh, error);
+  return synced;
+}
+
 /// Ids of the snapshots that templates have on disk.
 std::set<std::string> template_snapshots(const std::string& folder) {
   std::set<std::string> ids;
@@ -103,20 +123,29 @@ std::string Checkpoints::temporary() const {
   return context_.checkpoint_dir() + "/.new-" + random_hex(6);
 }
 
-Task<void> Checkpoints::load() {
-  auto work = [this] {
-    std::vector<std::pair<std::string, Result<CheckpointRecord>>> found;
+Task<Result<void>> Checkpoints::load() {
+  using Found = std::vector<std::pair<std::string, Result<CheckpointRecord>>>;
+  auto work = [this]() -> Result<Found> {
+    Found found;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(context_.checkpoint_dir(), error)) {
-      std::string name = entry.path().filename();
-      if (name.starts_with("."))
-        fs::remove_all(entry.path(), error);
-      else
-        found.emplace_back(name, read_checkpoint(entry.path(), seal_of(name, "record")));
+    fs::directory_iterator entries(context_.checkpoint_dir(), error);
+    if (error) return Error::from_errno(error.value(), "list " + context_.checkpoint_dir());
+    for (; entries != fs::directory_iterator(); entries.increment(error)) {
+      std::string name = entries->path().filename();
+      if (name.starts_with(".")) {
+        fs::remove_all(entries->path(), error);
+        continue;
+      }
+      auto record = read_checkpoint(entries->path(), seal_of(name, "record"));
+      // Says nothing about the checkpoint.
+      if (!record && record.error().code() == ErrorCode::resource_exhausted) return record.error();
+      found.emplace_back(name, std::move(record));
     }
+    if (error) return Error::from_errno(error.value(), "list " + context_.checkpoint_dir());
+    bases_.remove_unfinished();
     return found;
   };
-  auto found = co_await run_blocking(context_.blocking, work);
+  HAKO_CO_TRY(auto found, co_await run_blocking(context_.blocking, work));
   for (auto& [name, record] : found) {
     if (record) {
       records_[name] = std::move(record).value();
@@ -126,7 +155,7 @@ Task<void> Checkpoints::load() {
     records_[name].problem = record.error().message();
     log_error("checkpoint_not_read", {{"checkpoint", name}, {"error", record.error().message()}});
   }
-  co_await collect();
+  co_return ok();
 }
 
 Task<Result<CheckpointRecord>> Checkpoints::save(CheckpointRecord record, const BoxState& state) {
@@ -143,7 +172,8 @@ Task<Result<CheckpointRecord>> Checkpoints::save(CheckpointRecord record, const 
   record.memory = state.memory;
   record.on_base = !state.machine;
   record.created = WallClock::now();
-  auto turn = co_await collecting_.take();
+  // Until it is needed by record.
+  Bases::Pin stays(bases_, record.base);
   HAKO_CO_TRYV(co_await bases_.keep(state.base));
   auto work = [&]() -> Result<void> {
     std::string fresh = temporary();
@@ -161,13 +191,7 @@ Task<Result<CheckpointRecord>> Checkpoints::save(CheckpointRecord record, const 
                           seal_of(id, "record")));
       HAKO_TRYV(engine::sync_directory(fresh));
       record.bytes = bytes_in(fresh);
-      if (!fs::exists(folder_of(id), error)) return engine::publish(fresh, folder_of(id));
-      if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, folder_of(id).c_str(),
-                      RENAME_EXCHANGE) < 0)
-        return Error::from_errno(errno, "replace checkpoint " + id);
-      HAKO_TRYV(engine::sync_directory(context_.checkpoint_dir()));
-      fs::remove_all(fresh, error);
-      return ok();
+      return put_in_place(fresh, folder_of(id));
     };
     auto written = write();
     if (!written) fs::remove_all(fresh, error);
@@ -188,13 +212,17 @@ Task<Result<BoxState>> Checkpoints::open(std::string id) {
   BoxState state;
   state.generation = record.generation;
   state.memory = record.memory;
-  auto base = co_await bases_.find(record.base);
-  if (!base) {
+  // Whether or not the checkpoint is removed meanwhile.
+  Bases::Pin stays(bases_, record.base);
+  auto failed = [&](const Error& error) {
+    if (!find(id)) return Error(ErrorCode::not_found, "checkpoint " + id + " does not exist");
     // Gone is not what its owner can be told: the checkpoint itself is there.
-    bool gone = base.error().code() == ErrorCode::not_found;
-    co_return Error(gone ? ErrorCode::corrupted : base.error().code(),
-                    "checkpoint " + id + ": " + base.error().message());
-  }
+    bool gone = error.code() == ErrorCode::not_found;
+    return Error(gone ? ErrorCode::corrupted : error.code(),
+                 "checkpoint " + id + ": " + error.message());
+  };
+  auto base = co_await bases_.find(record.base);
+  if (!base) co_return failed(base.error());
   state.base = std::move(base).value();
   auto work = [&]() -> Result<void> {
     std::string folder = folder_of(id);
@@ -208,11 +236,7 @@ Task<Result<BoxState>> Checkpoints::open(std::string id) {
     return ok();
   };
   auto read = co_await run_blocking(context_.blocking, work);
-  if (!read) {
-    bool gone = read.error().code() == ErrorCode::not_found;
-    co_return Error(gone ? ErrorCode::corrupted : read.error().code(),
-                    "checkpoint " + id + ": " + read.error().message());
-  }
+  if (!read) co_return failed(read.error());
   co_return std::move(state);
 }
 
@@ -234,17 +258,20 @@ Task<Result<void>> Checkpoints::remove(std::string id) {
 }
 
 Task<void> Checkpoints::collect() {
-  auto turn = co_await collecting_.take();
   // What one that cannot be read stands on is not known.
   bool all_read = std::ranges::all_of(
       records_, [](const auto& entry) { return entry.second.problem.empty(); });
   if (!all_read) co_return;
-  std::set<std::string> needed;
-  for (const auto& [id, record] : records_) needed.insert(record.base);
   // A machine's is wanted here only where its template no longer has it (Templates::retire).
-  std::set<std::string> of_templates = template_snapshots(context_.snapshot_dir());
-  for (const auto& [machine, vm] : context_.machines)
-    if (!of_templates.contains(vm->record().vmm.base)) needed.insert(vm->record().vmm.base);
+  auto list = [this] { return template_snapshots(context_.snapshot_dir()); };
+  std::set<std::string> of_templates = co_await run_blocking(context_.blocking, list);
+  std::function<std::set<std::string>()> needed = [this, of_templates = std::move(of_templates)] {
+    std::set<std::string> ids;
+    for (const auto& [id, record] : records_) ids.insert(record.base);
+    for (const auto& [machine, vm] : context_.machines)
+      if (!of_templates.contains(vm->record().vmm.base)) ids.insert(vm->record().vmm.base);
+    return ids;
+  };
   co_await bases_.collect(std::move(needed));
 }
 

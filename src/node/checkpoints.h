@@ -4,7 +4,6 @@
 #include <map>
 #include <optional>
 
-#include "base/async/turn_queue.h"
 #include "engine/sealed_file.h"
 #include "node/bases.h"
 
@@ -45,9 +44,12 @@ class Checkpoints {
  public:
   Checkpoints(Context& context, Bases& bases) : context_(context), bases_(bases) {}
 
-  /// Finds those of earlier runs, and removes what none of them needs. One that cannot be read stays,
-  /// with its `problem`: it may be somebody's only state.
-  Task<void> load();
+  /// Finds those of earlier runs. One that is not as it was written stays, with its `problem`: it may
+  /// be somebody's only state. Errors: the OS error, if they could not be looked at just now: what is
+  /// not found here is taken for gone.
+  Task<Result<void>> load();
+  /// Removes what neither they nor the machines that there are stand on.
+  Task<void> collect();
 
   /// Durable when this returns; `record` gets its size and its time. One of the same id is replaced,
   /// but only then. Errors: already_exists (it is being saved just now), no_space, or the OS error;
@@ -69,13 +71,11 @@ class Checkpoints {
     return context_.checkpoint_dir() + "/" + id;
   }
   engine::Seal seal_of(const std::string& id, const char* part) const;
-  Task<void> collect();
 
   Context& context_;
   Bases& bases_;
   std::map<std::string, CheckpointRecord> records_;
   std::set<std::string> being_saved_;  ///< ids
-  TurnQueue collecting_;  ///< also held while a base is being kept: it is not needed by record yet
 };
 
 }  // namespace hako::node

@@ -178,6 +178,8 @@ class Node {
 
   Task<Result<NodeEnd>> run(Leftovers leftovers) {
     HAKO_CO_TRYV(templates_.load());
+    // Before there are boxes that a failed start would end.
+    HAKO_CO_TRYV(co_await checkpoints_.load());
     shares_.open();
     slots_.start(leftovers.slots);
     HAKO_CO_TRY(auto api_socket, rpc::listen_unix(config_.node_socket(), config_.api_uid));
@@ -191,7 +193,7 @@ class Node {
         log_error("box_lost", {{"box", box}, {"error", adopted.error().message()}});
     }
     // What the boxes stand on is known now, and stays.
-    co_await checkpoints_.load();
+    co_await checkpoints_.collect();
     boxes_.start();
     tasks_.spawn("watch for strays", lasting("watch for strays", [this] { return strays_.run(); }));
     tasks_.spawn("watch certificate",

@@ -26,29 +26,6 @@ Result<void> write_extent(engine::SealedWriter& writer, Extent extent) {
   return writer.write(std::as_bytes(std::span(&extent, 1)));
 }
 
-Result<void> read_at(int file, std::span<std::byte> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    ssize_t n = ::pread(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, "read what is saved");
-    if (n == 0) return Error(ErrorCode::corrupted, "a file became shorter while it was read");
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return ok();
-}
-
-Result<void> write_at(int file, std::span<const std::byte> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    ssize_t n = ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return Error::from_errno(errno, "write what was saved");
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
-  return ok();
-}
-
 std::string name_of(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
 }
@@ -66,7 +43,7 @@ Result<void> seal_disk(int disk, int target, const engine::Seal& seal) {
     for (at = data; at < hole;) {
       auto length = static_cast<size_t>(std::min<off_t>(hole - at, kPiece));
       auto part = std::span(piece).first(length);
-      HAKO_TRYV(read_at(disk, part, static_cast<uint64_t>(at)));
+      HAKO_TRYV(read_all_at(disk, part, static_cast<uint64_t>(at)));
       HAKO_TRYV(write_extent(writer, {static_cast<uint64_t>(at), length}));
       HAKO_TRYV(writer.write(part));
       at += static_cast<off_t>(length);
@@ -91,21 +68,31 @@ Result<void> unseal_disk(int source, const std::string& name, int target,
     if (extent.length > kPiece) return Error(ErrorCode::corrupted, name + ": malformed");
     auto part = std::span(piece).first(extent.length);
     HAKO_TRYV(reader.read(part));
-    HAKO_TRYV(write_at(target, part, extent.offset));
+    HAKO_TRYV(write_all_at(target, part, extent.offset));
   }
 }
 
 }  // namespace
+
+Result<void> link_or_copy(int file, const std::string& path) {
+  std::string source = "/proc/self/fd/" + std::to_string(file);
+  if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+    if (::fsync(file) < 0) return Error::from_errno(errno, "fsync " + path);
+    return ok();
+  }
+  HAKO_TRY(auto target, open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600));
+  HAKO_TRY(auto method, clone_file(file, target.get()));
+  (void)method;
+  if (::fsync(target.get()) < 0) return Error::from_errno(errno, "fsync " + path);
+  return ok();
+}
 
 Result<std::string> save_disk(int disk, const std::string& path, const engine::Seal& seal) {
   if (seal.key) {
     HAKO_TRYV(save_sparse(disk, path, seal));
     return std::string();
   }
-  HAKO_TRY(auto target, open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600));
-  HAKO_TRY(auto method, clone_file(disk, target.get()));
-  (void)method;
-  if (::fsync(target.get()) < 0) return Error::from_errno(errno, "fsync " + path);
+  HAKO_TRYV(link_or_copy(disk, path));
   return image::checksum_sparse(path);
 }
 

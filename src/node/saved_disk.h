@@ -8,8 +8,13 @@
 
 namespace hako::node {
 
-/// Writes the disk as the new file `path`, durably: its data only, not its holes. In clear it is a
-/// reflink where the file system has that. Returns a checksum for load_disk(). Blocking.
+/// The same file under another name where that is possible (not on another file system, nor of one
+/// that was removed), else a copy; durable but for the name. It must not change any more. Blocking.
+/// Errors: no_space, or the OS error.
+Result<void> link_or_copy(int file, const std::string& path);
+
+/// Writes the disk, which must not change any more, as the new file `path`, durably: its data only,
+/// not its holes. In clear it is the same file. Returns a checksum for load_disk(). Blocking.
 /// Errors: no_space, or the OS error.
 Result<std::string> save_disk(int disk, const std::string& path, const engine::Seal& seal);
 

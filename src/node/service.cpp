@@ -230,7 +230,11 @@ Service::Answer Service::fork_box(rpc::Payload request) {
       create.tenant = std::string(parent->get_string());
     children.push_back(std::move(create));
   }
-  HAKO_CO_TRY(auto made, co_await boxes_.fork(std::move(box), std::move(children)));
+  std::optional<boost::json::object> reaching;
+  if (request.body.contains("egress")) reaching = fields.object_or_empty("egress");
+  if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_CO_TRY(auto made, co_await boxes_.fork(std::move(box), std::move(children),
+                                              std::move(reaching)));
   boost::json::array answers;
   for (const auto& child : made) {
     if (child) {
@@ -265,9 +269,11 @@ Service::Answer Service::remove_checkpoint(rpc::Payload request) {
   Fields fields(request.body);
   std::string checkpoint = fields.text("checkpoint");
   std::string tenant = fields.text("tenant");
+  int64_t created_ms = fields.integer_or("created_ms", -1);
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
   const CheckpointRecord* found = checkpoints_.find(checkpoint);
-  if (!found || (found->problem.empty() && found->tenant != tenant))
+  bool other = found && created_ms >= 0 && to_unix_ms(found->created) != created_ms;
+  if (!found || other || (found->problem.empty() && found->tenant != tenant))
     co_return Error(ErrorCode::not_found, "checkpoint " + checkpoint + " does not exist");
   HAKO_CO_TRYV(co_await run_to_end(checkpoints_.remove(std::move(checkpoint))));
   co_return payload({});

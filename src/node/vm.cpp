@@ -39,6 +39,10 @@ Result<uint64_t> size_of(int file) {
   return static_cast<uint64_t>(info.st_size);
 }
 
+Error has_ended() {
+  return Error(ErrorCode::unavailable, "the machine has ended");
+}
+
 }  // namespace
 
 void remove_vm_files(const Context& context, const std::string& machine) {
@@ -390,19 +394,23 @@ Task<Result<BoxState>> Vm::stop_and_take_state(bool memory) {
     (void)method;
     return ok();
   };
+  auto machine = machine_;  // destroy() does not wait for this
+  if (!machine) co_return has_ended();
   if (memory) {
-    auto machine = co_await machine_->checkpoint(std::move(copy));
-    if (!machine) co_return machine.error().with_context("take a machine's state");
-    state.machine = std::make_shared<const engine::Checkpoint>(std::move(machine).value());
+    auto taken = co_await machine->checkpoint(std::move(copy));
+    if (!taken) co_return taken.error().with_context("take a machine's state");
+    state.machine = std::make_shared<const engine::Checkpoint>(std::move(taken).value());
     co_return std::move(state);
   }
-  HAKO_CO_TRYV(co_await machine_->pause());
+  HAKO_CO_TRYV(co_await machine->pause());
   HAKO_CO_TRYV(co_await run_blocking(context_.blocking, copy));
   co_return std::move(state);
 }
 
 Task<Result<void>> Vm::go_on() {
-  HAKO_CO_TRYV(co_await machine_->resume());
+  auto machine = machine_;
+  if (!machine) co_return has_ended();
+  HAKO_CO_TRYV(co_await machine->resume());
   auto thawed = co_await context_.gate.thaw(record_.machine);
   // A guest from before there was this has stopped nothing.
   if (!thawed && thawed.error().code() != ErrorCode::unsupported) co_return thawed.error();

@@ -77,7 +77,7 @@ class Vm {
   /// The state of this moment: of a machine with a base. With `memory` all of it, else only the disk, of
   /// which nothing is missing that the guest has written. Leaves the machine standing still: go_on()
   /// or destroy() must follow, after an error as well. unavailable where the guest does not let its
-  /// programs be stopped.
+  /// programs be stopped, and where destroy() came in between, which may run beside this and go_on().
   Task<Result<BoxState>> stop_and_take_state(bool memory);
   /// Sets machine and programs going again; harmless where they are.
   Task<Result<void>> go_on();

@@ -7,12 +7,16 @@ import collections
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import time
 
 # A box is ended within a second of its time; a node that is away looks again when it is back.
 LATE_SECONDS = 15
+# So long a snapshot may be in the making; of one that was cut off the api knows no sooner
+# (kLongestMakingMs in src/api/sandboxes_reconcile.cpp).
+MAKING_SECONDS = 300
 SPARE_SLOTS = 4  # namespaces that the node keeps ready (kSlotsReady in src/node/node.cpp)
 
 
@@ -94,17 +98,59 @@ def links_in(hako, slot):
     return sorted(link["ifname"] for link in json.loads(done.stdout or "[]"))
 
 
-def _sandbox_rows(hako):
+def _rows(hako, query):
     with sqlite3.connect(f"file:{hako.state}/api/hako.db?mode=ro", uri=True) as database:
-        rows = list(database.execute("SELECT id, state FROM sandboxes"))
+        rows = list(database.execute(query))
     database.close()
-    return dict(rows)
+    return rows
+
+
+def _sandbox_rows(hako):
+    return dict(_rows(hako, "SELECT id, state FROM sandboxes"))
+
+
+def _names_in(hako, folder):
+    path = os.path.join(hako.state, "node", folder)
+    return sorted(n for n in os.listdir(path) if not n.startswith("."))
+
+
+def _base_of(hako, checkpoint):
+    """What a checkpoint in clear stands on."""
+    path = os.path.join(hako.state, "node", "checkpoints", checkpoint, "record")
+    with open(path, "rb") as file:
+        return re.search(rb'"base":"([^"]*)"', file.read()).group(1).decode()
+
+
+def _kept_states(hako, records):
+    """Checkpoints of which no row knows, rows whose checkpoint is not there, and bases that nothing
+    stands on."""
+    lines, owned = [], set()
+    paused = _rows(hako, "SELECT id, pauses FROM sandboxes WHERE state = 'paused'")
+    snapshots = _rows(hako, "SELECT id, state, created_ms FROM snapshots")
+    checkpoints = _names_in(hako, "checkpoints")
+    for box, pauses in paused:
+        owned.add(f"p-{box}-{pauses}")
+    for snapshot, state, created_ms in snapshots:
+        owned.add(snapshot)
+        late = time.time() - created_ms / 1000 - MAKING_SECONDS
+        if state == "making" and late > LATE_SECONDS + 60:
+            lines.append(f"row: snapshot {snapshot} is making for ever")
+        if state == "ready" and snapshot not in checkpoints:
+            lines.append(f"row: snapshot {snapshot} has nothing kept")
+    lines += [f"row: sandbox {box} is paused, and nothing of it is kept" for box, pauses in paused
+              if f"p-{box}-{pauses}" not in checkpoints]
+    lines += [f"checkpoint: {name} has no owner" for name in checkpoints if name not in owned]
+    needed = {_base_of(hako, name) for name in checkpoints}
+    needed |= {record.get("vmm_base") for record in records.values() if record}
+    lines += [f"base: nothing stands on {name}" for name in _names_in(hako, "bases")
+              if name.split(".")[0] not in needed]
+    return lines
 
 
 def _unfinished(hako):
     """Files and folders of a making that was cut short."""
     found = []
-    for folder in ("snapshots", "templates", "roots", "layers"):
+    for folder in ("snapshots", "templates", "roots", "layers", "checkpoints", "bases"):
         path = os.path.join(hako.state, "node", folder)
         found += [os.path.join(folder, n) for n in os.listdir(path) if n.startswith(".")]
     for top in (hako.state, hako.run_dir):
@@ -185,8 +231,12 @@ def orphans(hako):
     if len(pooled) > hako.pool:
         lines.append(f"clone: {len(pooled)} are pooled, and the pool has {hako.pool} places")
     boxes = {r["box"] for r in records.values() if r and r["state"] == "box"}
+    lines += _kept_states(hako, records)
     for row, state in _sandbox_rows(hako).items():
-        if row not in boxes:
+        if state == "paused":
+            if row in boxes:
+                lines.append(f"row: sandbox {row} is paused, and has a machine")
+        elif row not in boxes:
             lines.append(f"row: sandbox {row} ({state}) has no machine")
         elif state != "running":
             lines.append(f"row: sandbox {row} is {state} for ever")

@@ -3,6 +3,7 @@
 Programs come from $HAKO_BIN_DIR, images from $HAKO_IMAGE_DIR.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -37,10 +38,17 @@ def claim_uids():
     raise AssertionError("all ranges of uids for tests are in use")
 
 
+def free_ports(count):
+    """Different ones."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def uids_of(pid):
@@ -65,7 +73,7 @@ class Hako:
         self.run_dir = tempfile.mkdtemp(prefix="hako-e2e-", dir="/run")
         os.chmod(self.state, 0o711)
         os.chmod(self.run_dir, 0o711)
-        self.api_port, self.gate_port = free_port(), free_port()
+        self.api_port, self.gate_port = free_ports(2)
         self.config = os.path.join(self.state, "hako.toml")
         self.base_settings = settings
         self.pool = pool

@@ -74,7 +74,7 @@ class PlantedTest(unittest.TestCase):
             hako.wait_for_pool()
             self.assertEqual(orphans(hako), [])
             machine = hako.record_of(kept)["machine"]
-            words = planted.everything()
+            words = planted.everything() | planted.kept_state(kept)
             words["record"] = planted.dead_record(machine)
             words["life"] = planted.late_box(machine)
             words["clone"] = "2 are pooled"

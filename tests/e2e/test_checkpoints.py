@@ -1,8 +1,11 @@
 """Boxes that are forked, written down, rolled back and set going again, as the node does it."""
 
 import glob
+import json
 import os
+import signal
 import subprocess
+import threading
 import time
 import unittest
 
@@ -31,6 +34,11 @@ while True:
 
 def in_ten_minutes():
     return int(time.time() * 1000) + 600_000
+
+
+def reaching(number):
+    """A policy that differs from those of other numbers."""
+    return {"limits": {"connections": number}}
 
 
 class CheckpointCase(unittest.TestCase):
@@ -299,6 +307,212 @@ class PauseTest(CheckpointCase):
         again = self.create("again", checkpoint="s-tamper")
         self.assertEqual(again.run("cat /tmp/file"), "kept\n")
         self.assertEqual(box.run("cat /tmp/file"), "kept\n", "the box itself is untouched")
+
+
+class InterruptedTest(CheckpointCase):
+    """What comes in between of what."""
+
+    def in_background(self, method, **body):
+        """Starts a call on a connection of its own; what it came to: its answer, or its error's code."""
+        outcome = []
+
+        def run():
+            node = NodeClient(self.hako)
+            try:
+                outcome.append(node.call(method, **body))
+            except NodeError as error:
+                outcome.append(error.code)
+            finally:
+                node.close()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread, outcome
+
+    def test_a_box_that_is_ended_while_it_is_copied(self):
+        node = self.hako.role("node")
+        children = [{"box": "child", "ends_ms": in_ten_minutes(), "envs": {}}]
+        ways = [("box.checkpoint", {"checkpoint": "s-x", "memory": True, "then": "run"}),
+                ("box.checkpoint", {"checkpoint": "s-x", "memory": True, "then": "end"}),
+                ("box.checkpoint", {"checkpoint": "s-x", "memory": False, "then": "run"}),
+                ("box.fork", {"children": children})]
+        for number in range(24):
+            name = f"ended{number}"
+            self.create(name)
+            method, body = ways[number % len(ways)]
+            thread, _ = self.in_background(method, box=name, **body)
+            time.sleep(number * 0.004)
+            try:
+                self.node.call("box.destroy", box=name, reason="test")
+            except NodeError as error:
+                self.assertEqual(error.code, "not_found")  # paused
+            thread.join()
+            left = [box["box"] for box in self.node.call("box.list")["boxes"]]
+            self.assertNotIn(name, left)
+            if "child" in left:
+                self.node.call("box.destroy", box="child", reason="test")
+        self.assertEqual(self.hako.role("node"), node, self.hako.logs())
+        self.tearDown()
+        self.assertEqual(os.listdir(self.folder("")), [])
+        self.assertEqual(len(self.hako.vm_folders()), self.pooled())
+
+    def pooled(self):
+        return sum(1 for folder in self.hako.vm_folders() if self.record(folder)["state"] != "box")
+
+    def record(self, folder):
+        with open(os.path.join(self.hako.state, "node", "vms", folder, "record.json")) as file:
+            return json.load(file)
+
+    def test_a_box_that_is_ended_while_it_goes_back_stays_ended(self):
+        for number in range(12):
+            name = f"back{number}"
+            self.create(name)
+            self.checkpoint(name, "s-back")
+            thread, _ = self.in_background("box.rollback", box=name, checkpoint="s-back")
+            time.sleep(0.05 + number * 0.03)
+            self.node.call("box.destroy", box=name, reason="test")
+            thread.join()
+            self.assertEqual(self.node.call("box.list")["boxes"], [])
+
+    def test_what_is_forbidden_while_a_box_goes_back_stays_forbidden(self):
+        self.create("told", egress=reaching(1))
+        self.checkpoint("told", "s-told")
+        for number in range(12):
+            thread, outcome = self.in_background("box.rollback", box="told", checkpoint="s-told")
+            time.sleep(0.05 + number * 0.03)
+            self.node.call("box.egress", box="told", egress=reaching(number + 2))
+            self.node.call("box.set_end", box="told", ends_ms=in_ten_minutes() + number)
+            (box,) = self.node.call("box.list")["boxes"]
+            thread.join()
+            self.assertEqual(outcome[0]["box"], "told")
+            self.assertEqual(self.hako.record_of("told")["egress"], reaching(number + 2))
+            self.assertEqual(self.node.call("box.list")["boxes"][0]["ends_ms"], box["ends_ms"])
+
+    def test_who_waits_for_a_box_that_goes_back_finds_it(self):
+        box = self.create("moving")
+        box.run("echo kept > /tmp/file")
+        self.checkpoint("moving", "s-moving")
+        calls = [self.in_background("box.rollback", box="moving", checkpoint="s-moving")]
+        time.sleep(0.1)
+        children = [{"box": "behind", "ends_ms": in_ten_minutes(), "envs": {}}]
+        calls += [self.in_background("box.checkpoint", box="moving", checkpoint=f"s-{n}",
+                                     memory=True, then="run") for n in range(2)]
+        calls.append(self.in_background("box.fork", box="moving", children=children))
+        for thread, outcome in calls:
+            thread.join()
+            self.assertIsInstance(outcome[0], dict, outcome)
+        self.assertEqual(NodeBox(self.hako, "behind").run("cat /tmp/file"), "kept\n")
+
+    def test_no_child_reaches_what_its_parent_no_longer_does(self):
+        box = self.create("closed", egress=reaching(2))
+        children = [{"box": "wider", "ends_ms": in_ten_minutes(), "envs": {}}]
+        with self.assertRaises(NodeError) as refused:
+            self.node.call("box.fork", box="closed", egress=reaching(1), children=children)
+        self.assertEqual(refused.exception.code, "failed_precondition")
+        self.assertEqual(box.run("echo well"), "well\n")
+        made = self.node.call("box.fork", box="closed", egress=reaching(2), children=children)
+        self.assertEqual(made["children"][0]["box"], "wider")
+
+    def test_a_checkpoint_is_removed_only_as_it_was_listed(self):
+        self.create("listed")
+        self.checkpoint("listed", "s-listed")
+        (listed,) = self.node.call("checkpoint.list")["checkpoints"]
+        self.checkpoint("listed", "s-listed")
+        with self.assertRaises(NodeError) as refused:
+            self.node.call("checkpoint.remove", checkpoint="s-listed", tenant="default",
+                           created_ms=listed["created_ms"])
+        self.assertEqual(refused.exception.code, "not_found")
+        (listed,) = self.node.call("checkpoint.list")["checkpoints"]
+        self.node.call("checkpoint.remove", checkpoint="s-listed", tenant="default",
+                       created_ms=listed["created_ms"])
+
+
+class RestartTest(CheckpointCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        # When the node comes back, the api removes boxes and checkpoints of which it does not know.
+        api = cls.hako.role("api")
+        os.kill(api, signal.SIGSTOP)
+        cls.addClassCleanup(os.kill, api, signal.SIGCONT)
+
+    def restart_node(self):
+        before = self.hako.role("node")
+        os.kill(before, signal.SIGKILL)
+        self.node.close()
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                self.assertNotEqual(self.hako.role("node"), before)
+                type(self).node = NodeClient(self.hako)
+                self.node.call("box.list")
+                return
+            except (AssertionError, OSError, StopIteration, ValueError):
+                time.sleep(0.1)
+        self.fail("the node does not come back\n" + self.hako.logs())
+
+    def ready(self, box):
+        """Once the gate knows it again."""
+        end = time.monotonic() + 30
+        while True:
+            try:
+                return box.run("true")
+            except (OSError, RuntimeError):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+    def test_children_of_a_base_of_their_own_can_still_be_saved(self):
+        parent = self.create("parent")
+        parent.run("setsid python3 -c 'import os, time; b = os.urandom(80 << 20); time.sleep(1000)' "
+                   ">/dev/null 2>&1 & sleep 4; echo kept > /dev/shm/file")
+        children = self.fork("parent", ["first", "second", "third", "fourth"])
+        self.node.call("box.destroy", box="parent", reason="test")
+        self.restart_node()
+        self.ready(children[0])
+        self.checkpoint("first", "p-first", then="end")
+        for name in ("second", "third", "fourth"):
+            self.node.call("box.destroy", box=name, reason="test")
+        self.assertEqual(self.create("first", checkpoint="p-first").run("cat /dev/shm/file"),
+                         "kept\n")
+
+    def test_a_box_that_was_booted_from_its_files_can_still_be_saved(self):
+        self.create("files").run("echo kept > /home/user/file")
+        self.checkpoint("files", "p-files-1", then="end", memory=False)
+        box = self.create("files", checkpoint="p-files-1")
+        self.node.call("checkpoint.remove", checkpoint="p-files-1", tenant="default")
+        self.restart_node()
+        self.ready(box)
+        self.checkpoint("files", "p-files-2", then="end")
+        self.assertEqual(self.create("files", checkpoint="p-files-2").run("cat /home/user/file"),
+                         "kept\n")
+
+
+class KeyTest(RestartTest):
+    """A key that comes later, with something kept in clear before."""
+
+    test_children_of_a_base_of_their_own_can_still_be_saved = None
+    test_a_box_that_was_booted_from_its_files_can_still_be_saved = None
+
+    def test_what_is_saved_with_the_key_does_not_stand_on_what_was_not(self):
+        self.create("early").run("echo early > /tmp/file")
+        self.checkpoint("early", "s-early")
+        path = "/run/hako-e2e-later-key"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(os.urandom(32))
+        self.addCleanup(os.unlink, path)
+        self.addCleanup(self.restart_node)
+        self.addCleanup(self.hako.write_config)
+        self.hako.write_config(f'[checkpoints]\nkey_file = "{path}"')
+        self.restart_node()
+        box = NodeBox(self.hako, "early")
+        self.ready(box)
+        box.run("echo later > /tmp/file")
+        self.checkpoint("early", "s-later")
+        self.node.call("box.destroy", box="early", reason="test")
+        self.restart_node()
+        again = self.create("early", checkpoint="s-later")
+        self.assertEqual(again.run("cat /tmp/file"), "later\n")
 
 
 class EncryptedTest(CheckpointCase):

@@ -181,6 +181,26 @@ TEST_F(ApiCopiesTest, ALabelThatRisesMeanwhileLeavesNoChildBelowIt) {
   });
 }
 
+TEST_F(ApiCopiesTest, NothingIsForkedOfABoxThatMayReachLessByThen) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    std::string id = co_await lab.create();
+    auto forked = co_await fork(lab, id, R"({"count":1})");
+    EXPECT_TRUE(forked.body.at(0).as_object().contains("sandbox"));
+    lab.node.before = [&lab, id](const std::string& method, const json::object&) {
+      // A label that rises does this first.
+      if (method == "box.fork") lab.node.egress[id]["egress"] = json::object{{"layers", "none"}};
+      return std::optional<FakeNode::Answer>();
+    };
+    forked = co_await fork(lab, id, R"({"count":2})");
+    expect_reply(forked, 201);
+    for (const json::value& each : forked.body.as_array()) {
+      EXPECT_TRUE(each.as_object().contains("error"));
+    }
+    EXPECT_EQ(lab.node.boxes.size(), 2u);
+    EXPECT_EQ(store_of(lab)->all_sandboxes().value().size(), 2u);
+  });
+}
+
 TEST_F(ApiCopiesTest, WhatTheNodeCannotForkLeavesNothing) {
   with_api([](ApiLab& lab) -> Task<void> {
     std::string id = co_await lab.create();

@@ -356,12 +356,12 @@ TEST_F(ApiPauseTest, WhateverACrashComesInBetweenOfIsSettled) {
         // It has been paused at its end, or by a pause that nobody waited for.
         {running, 0, false, {1}, "paused 1", {1}},
         {running, 2, false, {3}, "paused 3", {3}},
-        // Behind a resume: what it was resumed from is left, and not what it is now.
+        // Behind a resume of which nobody was told, as what it was resumed from goes before.
         {running, 1, true, {1}, "running 1", {}},
-        {running, 1, false, {1}, "gone", {}},
+        {running, 1, false, {1}, "paused 1", {1}},
         // The pause had not begun, was under way, or was done.
         {pausing, 0, true, {}, "running 0", {}},
-        {pausing, 0, true, {1}, "running 0", {1}},
+        {pausing, 0, true, {1}, "running 0", {}},
         {pausing, 0, false, {1}, "paused 1", {1}},
         {pausing, 1, false, {1, 2}, "paused 2", {2}},
         {pausing, 0, false, {}, "gone", {}},

@@ -241,6 +241,9 @@ FakeNode::Answer FakeNode::answer_of_checkpoints(const std::string& method,
     if (!checkpoints.contains(name) || checkpoints[name].at("tenant") != body.at("tenant")) {
       return Error(ErrorCode::not_found, "no checkpoint " + name);
     }
+    if (body.contains("created_ms") && body.at("created_ms") != checkpoints[name].at("created_ms")) {
+      return Error(ErrorCode::not_found, "no such checkpoint " + name);
+    }
     checkpoints.erase(name);
     return reply;
   }
@@ -260,6 +263,9 @@ FakeNode::Answer FakeNode::answer_of_checkpoints(const std::string& method,
     if (!checkpoints.contains(name)) return Error(ErrorCode::not_found, "no checkpoint " + name);
     if (damaged.contains(name)) return Error(ErrorCode::corrupted, "its checksum is wrong");
     return box->second;
+  }
+  if (egress[id].at("egress") != body.at("egress")) {
+    return Error(ErrorCode::failed_precondition, "what the box may reach has changed");
   }
   json::object parent = box->second;
   json::array children;

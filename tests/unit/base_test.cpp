@@ -184,6 +184,23 @@ TEST_F(FileTest, ACloneHasTheSameDataAndHoles) {
   EXPECT_LT(info.st_blocks * 512, 2 << 20) << "holes were filled";
 }
 
+TEST_F(FileTest, ReadsAndWritesWholeAtAnOffset) {
+  auto file = open_file(folder + "/a", O_RDWR | O_CREAT, 0600);
+  ASSERT_TRUE(file);
+  int fd = file.value().get();
+  std::string text(100'000, 'x');
+  text += "end";
+  ASSERT_TRUE(write_all_at(fd, std::as_bytes(std::span(text)), 5));
+  EXPECT_EQ(::lseek(fd, 0, SEEK_CUR), 0) << "its own position has moved";
+  std::string back(text.size(), '\0');
+  ASSERT_TRUE(read_all_at(fd, std::as_writable_bytes(std::span(back)), 5));
+  EXPECT_EQ(back, text);
+  auto beyond = read_all_at(fd, std::as_writable_bytes(std::span(back)), 6);
+  ASSERT_FALSE(beyond);
+  EXPECT_EQ(beyond.error().code(), ErrorCode::corrupted);
+  EXPECT_FALSE(write_all_at(-1, std::as_bytes(std::span(text)), 0));
+}
+
 TEST_F(FileTest, DescriptorsHaveOneOwner) {
   auto opened = open_file(folder, O_RDONLY);
   ASSERT_TRUE(opened);
