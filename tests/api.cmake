@@ -45,9 +45,19 @@ hako_test(api_audit_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_audit_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
+hako_test(api_box_secrets_test LABELS integration DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_box_secrets_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)
 hako_test(api_limits_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_limits_test.cpp)
 hako_test(api_principal_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_principal_test.cpp)
 hako_test(api_either_test LABELS unit DEPENDS base
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_either_test.cpp)
+hako_test(api_models_unit_test LABELS unit DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_models_test.cpp)
+hako_test(api_models_test LABELS integration DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_models_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)

@@ -12,6 +12,9 @@
 #include "api/egress_log.h"
 #include "api/egress_usage.h"
 #include "api/either.h"
+#include "api/intercept_link.h"
+#include "api/model_budgets.h"
+#include "api/secrets.h"
 #include "api/server.h"
 #include "api/sleepers.h"
 #include "api/snapshots.h"
@@ -46,9 +49,24 @@ Result<void> listen_for_gate(const config::Config& config, ApiOptions& options) 
   if (!options.wake_listener) {
     HAKO_TRY(options.wake_listener, rpc::listen_unix(config.wake_socket(), config.gate_uid));
   }
+  if (!options.broker_listener) {
+    HAKO_TRY(options.broker_listener, rpc::listen_unix(config.broker_socket(), config.gate_uid));
+  }
   if (config.api_host().empty() || options.gate_listener) return ok();
   HAKO_TRY(options.gate_listener, rpc::listen_unix(config.api_socket(), config.gate_uid));
   return ok();
+}
+
+/// Nothing if this server keeps no secrets. Blocking.
+Result<std::optional<vault::MasterKey>> read_master_key(const config::Config& config) {
+  constexpr std::chrono::seconds kCommandLimit{30};
+  std::optional<vault::MasterKey> key;
+  if (!config.master_key_file.empty()) {
+    HAKO_TRY(key, vault::read_master_key_file(config.master_key_file));
+  } else if (!config.master_key_command.empty()) {
+    HAKO_TRY(key, vault::run_master_key_command(config.master_key_command, kCommandLimit));
+  }
+  return key;
 }
 
 /// All that the api sees of this machine from then on: its own folder, the sockets of the others,
@@ -77,11 +95,21 @@ Result<void> give_up_root(const config::Config& config, ApiOptions& options) {
   return jail::confine_api();
 }
 
+/// Whose calls must be counted.
+std::vector<ModelHost> model_hosts(const config::Models& models) {
+  std::vector<ModelHost> hosts;
+  for (const config::ModelEndpoint& each : models.endpoints) {
+    hosts.push_back({each.host, each.port, each.api, each.secret});
+  }
+  return hosts;
+}
+
 /// Everything that lives as long as the server, in the order in which it depends on each other.
 class Api {
  public:
   Api(config::Config config, std::unique_ptr<store::Store> store, std::string token_master,
-      std::unique_ptr<audit::Log> audit_log, ApiOptions options, asio::any_io_executor executor)
+      std::optional<vault::MasterKey> master_key, std::unique_ptr<audit::Log> audit_log,
+      config::Models models, ApiOptions options, asio::any_io_executor executor)
       : config_(std::move(config)),
         options_(std::move(options)),
         store_(std::move(store)),
@@ -91,10 +119,15 @@ class Api {
         certificate_(!config_.api_certificate.empty(), node_, tls_),
         egress_log_(to_unix_ms(WallClock::now())),
         limits_(config_),
-        sandboxes_(config_, store_, node_, limits_, sandbox_events()),
+        models_(std::move(models), store_),
+        master_key_(std::move(master_key)),
+        box_secrets_(store_, master_key_, model_hosts(models_.models())),
+        sandboxes_(config_, store_, node_, limits_, box_secrets_, sandbox_events()),
         sleepers_([this](std::string box) { return sandboxes_.wake(std::move(box)); }),
+        intercept_([this](std::string box) { return box_secrets_.material(std::move(box)); }),
         snapshots_(config_, store_, node_, sandboxes_),
-        egress_(config_.egress, store_, node_, sandboxes_, label_raised(), written()),
+        egress_(config_.egress, store_, node_, sandboxes_, box_secrets_, label_raised(),
+                written()),
         usage_(store_, egress_),
         catalog_(config_, store_, node_),
         files_(config_, store_),
@@ -104,10 +137,14 @@ class Api {
         keys_(store_, [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
         tokens_(store_, authority_.token_master(),
                 [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
+        secrets_(store_, master_key_,
+                 [this](Secrets::Change change) { return secret_changed(std::move(change)); }),
         service_{config_,  store_,   node_,    sandboxes_, snapshots_, egress_, egress_log_,
                  catalog_, files_,   builder_, metrics_,   authority_, tenants_, keys_,
-                 tokens_,  limits_,  trail_},
-        server_(service_) {}
+                 tokens_,  secrets_, box_secrets_, limits_, trail_, models_},
+        server_(service_) {
+    intercept_.extend([this](rpc::Peer& gate) { models_.register_on(gate); });
+  }
 
   Task<Result<void>> run() {
     auto executor = co_await asio::this_coro::executor;
@@ -127,10 +164,15 @@ class Api {
         tasks.spawn("audit", trail_.run());
         tasks.spawn("audit verification", trail_.verify());
         tasks.spawn("traffic", usage_.run());
+        tasks.spawn("models", models_.run());
         if (options_.gate_listener) tasks.spawn("serve gate", serve_gate());
         if (options_.wake_listener) {
           uid_t gate = config_.gate_uid;
           tasks.spawn("wake", sleepers_.serve(std::move(options_.wake_listener), gate));
+        }
+        if (options_.broker_listener) {
+          uid_t gate = config_.gate_uid;
+          tasks.spawn("broker", intercept_.serve(std::move(options_.broker_listener), gate));
         }
         stored = co_await listen_and_serve();
       }
@@ -196,7 +238,10 @@ class Api {
   }
 
   EgressControl::Written written() {
-    return [this](const store::SandboxRecord& record) { sleepers_.know(record); };
+    return [this](const store::SandboxRecord& record) {
+      sleepers_.know(record);
+      intercept_.changed({record.id});
+    };
   }
 
   /// Of one that goes on to be.
@@ -240,6 +285,7 @@ class Api {
     sleepers_.forget(id);
     metrics_.drop(id);
     egress_log_.drop(id);
+    models_.drop(id);
     usage_.gone(id);
   }
 
@@ -282,6 +328,22 @@ class Api {
   Task<void> tenant_changed(KeyChange change) {
     co_await drop_stale_grants(change);
     co_await egress_.push_tenant(std::move(change.tenant));
+  }
+
+  /// First what gates have in memory, then what the policies say: no value outlives its end for longer
+  /// than a message takes.
+  Task<void> secret_changed(Secrets::Change change) {
+    auto records = co_await store_.all_sandboxes();
+    if (records) {
+      std::vector<std::string> users;
+      for (const store::SandboxRecord& record : records.value()) {
+        if (names_secret(parse_options(record.options), change.before)) users.push_back(record.id);
+      }
+      intercept_.changed(users);
+    } else {
+      intercept_.all_changed();
+    }
+    if (!change.only_value) co_await egress_.push_users_of(std::move(change.before));
   }
 
   Task<void> reconcile_now_and_then() {
@@ -349,8 +411,12 @@ class Api {
   Certificate certificate_;
   EgressLog egress_log_;
   TenantLimits limits_;
+  ModelBudgets models_;
+  const std::optional<vault::MasterKey> master_key_;
+  BoxSecrets box_secrets_;
   Sandboxes sandboxes_;
   Sleepers sleepers_;
+  InterceptLink intercept_;
   Snapshots snapshots_;
   EgressControl egress_;
   EgressUsage usage_;
@@ -361,6 +427,7 @@ class Api {
   Tenants tenants_;
   KeyRecords keys_;
   Tokens tokens_;
+  Secrets secrets_;
   Service service_;
   Server server_;
   std::string isolation_;  ///< as the node last said; empty until it has
@@ -371,6 +438,15 @@ class Api {
 
 Task<Result<void>> run_api(config::Config config, ApiOptions options) {
   raise_descriptor_limit();
+  // As root, and before anything of a stranger is read.
+  HAKO_CO_TRY(auto master_key, read_master_key(config));
+  // Before it is another user's process: the file may be root's.
+  HAKO_CO_TRY(auto models, config::load_models(config.models_file));
+  if (!models.endpoints.empty() && !master_key) {
+    co_return Error(ErrorCode::failed_precondition,
+                    "[models] file names servers, and their calls can be counted only where boxes have"
+                    " authorities of their own: [secrets] needs a master key");
+  }
   if (::geteuid() == 0 && !options.stay_root) {
     HAKO_CO_TRYV(give_up_root(config, options));
   } else {
@@ -382,7 +458,8 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
   auto executor = co_await asio::this_coro::executor;
   HAKO_CO_TRY(auto audit_log, AuditTrail::open_log(config));
   auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(token_master),
-                                   std::move(audit_log), std::move(options), executor);
+                                   std::move(master_key), std::move(audit_log),
+                                   std::move(models), std::move(options), executor);
   co_return co_await api->run();
 }
 

@@ -22,6 +22,9 @@ struct ApiOptions {
   /// A third one, where gates are told which boxes sleep and ask to have them woken. None means
   /// config's wake_socket().
   Fd wake_listener;
+  /// A fourth one, where gates ask for what they put into the connections that they terminate. None
+  /// means config's broker_socket().
+  Fd broker_listener;
   /// How often the node is asked whether the certificate has changed.
   std::chrono::milliseconds certificate_look{5000};
   /// Called once requests are being accepted, with the port.

@@ -381,6 +381,8 @@ void AuditTrail::egress(const std::string& box, const EgressRecord& told) {
   set_time(record, told.time_ms);
   record.actor = "box " + box;
   record.action = "egress." + (told.kind.empty() ? "dropped" : told.kind);
+  if (told.kind == "secret") record.action = "secret.use";
+  if (told.kind == "model") record.action = "model.call";
   record.outcome = outcome_of_verdict(told.verdict);
   record.reason = told.rule.empty() ? told.reason : told.rule + ": " + told.reason;
   add_text(record, "verdict", told.verdict);

@@ -33,6 +33,16 @@ Error open_to_all() {
   return Error(ErrorCode::failed_precondition, with_rule(decision));
 }
 
+/// What comes back by the use of a secret is as confidential as the secret says.
+Result<void> label_suffices(const SandboxRecord& record, Label needed) {
+  if (needed <= label_of(record.label)) return ok();
+  std::string label(policy::to_string(needed));
+  auto decision = policy::Decision::deny(
+      "secret.label", "a secret that is named is " + label + ", and the sandbox only " + record.label,
+      "raise the sandbox's label to " + label);
+  return refused_by(decision);
+}
+
 /// What was given to those who may not read it any more goes. Whether anybody among them may know
 /// the very token of its ports.
 bool drop_grants_below(SandboxRecord& record, Label label) {
@@ -55,6 +65,10 @@ Task<Result<void>> EgressControl::update_network(std::string id, Principal who, 
   HAKO_CO_TRY(auto change, api::update_network(parse_options(record.options), body));
   // Nobody opens by a change what their own key or token closes.
   change.options.changed_under = ceilings_of(who.permission, CeilingsOf::caller);
+  std::vector<std::string> no_names;
+  HAKO_CO_TRY(auto chosen, co_await secrets_.choose(std::move(no_names), change.options, record,
+                                                    who));
+  HAKO_CO_TRYV(label_suffices(record, chosen.label));
   HAKO_CO_TRY(auto of_tenant, co_await ceilings_now(record.tenant));
   HAKO_CO_TRY(auto plan,
               plan_sandbox(platform_, label_of(record.label), change.options, of_tenant));
@@ -62,12 +76,35 @@ Task<Result<void>> EgressControl::update_network(std::string id, Principal who, 
   if (change.in_our_words && !plan.decision.allowed) co_return refused_by(plan.decision);
   HAKO_CO_TRY(auto links, co_await links_of(id));
   add_links(plan.policy, id, links);
-  HAKO_CO_TRYV(co_await tell_node(record, plan.policy));
   record.options = write_options(change.options);
+  HAKO_CO_TRY(plan.policy.intercept, co_await secrets_.intercepts(record));
+  HAKO_CO_TRYV(co_await tell_node(record, plan.policy));
   record.egress = write_policy(plan.policy);
   HAKO_CO_TRYV(co_await write(record));
   sandboxes_.note(id, "network rules replaced");
   co_return ok();
+}
+
+Task<Result<SandboxRecord>> EgressControl::set_secrets(std::string id, Principal who,
+                                                       std::vector<std::string> names) {
+  auto turn = co_await changes_.take();
+  HAKO_CO_TRY(auto record, co_await sandboxes_.find(id, who));
+  SandboxOptions no_rules;
+  HAKO_CO_TRY(auto chosen, co_await secrets_.choose(std::move(names), no_rules, record, who));
+  HAKO_CO_TRYV(label_suffices(record, chosen.label));
+  SandboxOptions options = parse_options(record.options);
+  options.secrets = std::move(chosen.ids);
+  record.options = write_options(options);
+  HAKO_CO_TRY(auto links, co_await links_of(id));
+  HAKO_CO_TRY(auto of_tenant, co_await ceilings_now(record.tenant));
+  EgressPolicy policy = capped_policy(platform_, label_of(record.label), options, of_tenant);
+  add_links(policy, id, links);
+  HAKO_CO_TRY(policy.intercept, co_await secrets_.intercepts(record));
+  HAKO_CO_TRYV(co_await tell_node(record, policy));
+  record.egress = write_policy(policy);
+  HAKO_CO_TRYV(co_await write(record));
+  sandboxes_.note(id, "secrets replaced");
+  co_return record;
 }
 
 Task<Result<SandboxRecord>> EgressControl::raise_label(std::string id, Principal who, Label label,
@@ -101,6 +138,7 @@ Task<Result<SandboxRecord>> EgressControl::raise_label(std::string id, Principal
   }
   HAKO_CO_TRY(auto of_tenant, co_await ceilings_now(record.tenant));
   EgressPolicy policy = capped_policy(platform_, label, options, of_tenant);
+  HAKO_CO_TRY(policy.intercept, co_await secrets_.intercepts(record));
   HAKO_CO_TRYV(co_await tell_node(record, policy));
   record.egress = write_policy(policy);
   auto forget_links = [id](LinkStore& store) { return store.remove_links_of(id); };
@@ -117,6 +155,7 @@ Task<Result<void>> EgressControl::settle(SandboxRecord record, const Links& link
   EgressPolicy policy =
       capped_policy(platform_, label_of(record.label), parse_options(record.options), of_tenant);
   add_links(policy, record.id, links);
+  HAKO_CO_TRY(policy.intercept, co_await secrets_.intercepts(record));
   HAKO_CO_TRYV(co_await tell_node(record, policy));
   std::string written = write_policy(policy);
   if (written == record.egress) {
@@ -249,6 +288,18 @@ Task<void> EgressControl::push_tenant(std::string tenant) {
   } else {
     for (const SandboxRecord& record : records.value()) {
       if (record.tenant == tenant) doubtful_[record.id] = record.tenant;
+    }
+  }
+  co_await push_doubtful();
+}
+
+Task<void> EgressControl::push_users_of(store::SecretRecord secret) {
+  auto records = co_await store_.all_sandboxes();
+  if (!records) {
+    all_doubtful_ = true;
+  } else {
+    for (const SandboxRecord& record : records.value()) {
+      if (names_secret(parse_options(record.options), secret)) doubtful_[record.id] = record.tenant;
     }
   }
   co_await push_doubtful();

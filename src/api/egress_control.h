@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "api/box_secrets.h"
 #include "api/egress_policy.h"
 #include "api/grants.h"
 #include "api/sandboxes.h"
@@ -44,11 +45,12 @@ class EgressControl {
   using Written = std::function<void(const store::SandboxRecord& record)>;
 
   EgressControl(const policy::EgressPlatform& platform, store::AsyncStore& store, NodeLink& node,
-                Sandboxes& sandboxes, Raised raised, Written written)
+                Sandboxes& sandboxes, BoxSecrets& secrets, Raised raised, Written written)
       : platform_(platform),
         store_(store),
         node_(node),
         sandboxes_(sandboxes),
+        secrets_(secrets),
         raised_(std::move(raised)),
         written_(std::move(written)) {}
 
@@ -56,6 +58,12 @@ class EgressControl {
   /// reads it. permission_denied if they ask in our words for what its label or the operator
   /// forbids.
   Task<Result<void>> update_network(std::string id, Principal who, std::string body);
+
+  /// From now on the sandbox uses these secrets, and no others; what its programs have in their
+  /// environment stays. The record as it is then. Errors besides those of BoxSecrets::choose():
+  /// permission_denied (rule secret.label) where its label is lower than one of theirs.
+  Task<Result<store::SandboxRecord>> set_secrets(std::string id, Principal who,
+                                                 std::vector<std::string> names);
 
   /// Data with this label is about to go in. Closes what the label forbids, links included, then
   /// writes the label down. The record as it is then.
@@ -88,6 +96,9 @@ class EgressControl {
 
   /// The policy of a tenant has changed: what its sandboxes may reach follows. As push_all().
   Task<void> push_tenant(std::string tenant);
+  /// A secret has changed, or gone: what sandboxes that name it have intercepted follows. As
+  /// push_all().
+  Task<void> push_users_of(store::SecretRecord secret);
   /// Tells the node each sandbox's policy as it follows from the record and the configuration of
   /// today. Errors are logged, and leave it in doubt.
   Task<void> push_all();
@@ -125,6 +136,7 @@ class EgressControl {
   store::AsyncStore& store_;
   NodeLink& node_;
   Sandboxes& sandboxes_;
+  BoxSecrets& secrets_;
   Raised raised_;
   Written written_;
   TurnQueue changes_;

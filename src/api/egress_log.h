@@ -17,7 +17,7 @@ namespace hako::api {
 struct EgressRecord {
   int64_t sequence = 0;
   int64_t time_ms = 0;
-  std::string kind;  ///< "dns", "tcp", "link"
+  std::string kind;  ///< "dns", "tcp", "link", "secret", "model"
   std::string name;
   std::string address;
   uint16_t port = 0;

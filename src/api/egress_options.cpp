@@ -10,6 +10,8 @@ namespace {
 constexpr size_t kMostOwnTargets = 256;
 constexpr size_t kLongestOwnTarget = 300;
 constexpr size_t kLongestWord = 32;
+constexpr size_t kMostSecretNames = 32;
+constexpr size_t kLongestSecretReference = 64;
 constexpr std::string_view kLevels = "must be none, allow or internet";
 constexpr std::string_view kLabels = "must be public, internal, confidential or secret";
 
@@ -113,6 +115,16 @@ policy::Label read_labels(FieldReader& reader, const TextPairs& metadata) {
   auto second = policy::label_from(*word);
   if (!second) reader.fail("metadata." + std::string(kLabelKey), kLabels);
   return policy::high_water(label, second.value_or(label));
+}
+
+std::vector<std::string> read_secret_names(FieldReader& reader, const TextPairs& metadata) {
+  auto names = reader.text_list("secrets", kMostSecretNames, kLongestSecretReference)
+                   .value_or(std::vector<std::string>());
+  if (const std::string* text = find_pair(metadata, kSecretsKey)) {
+    for (std::string& name : split_list(*text)) names.push_back(std::move(name));
+  }
+  if (names.size() > kMostSecretNames) reader.fail("secrets", "must have at most 32 names");
+  return names;
 }
 
 json::object to_json(const EgressOptions& egress) {

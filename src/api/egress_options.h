@@ -28,6 +28,7 @@ inline constexpr std::string_view kLabelKey = "hako/label";
 inline constexpr std::string_view kEgressKey = "hako/egress";
 inline constexpr std::string_view kAllowKey = "hako/allow";  ///< targets joined by commas
 inline constexpr std::string_view kDenyKey = "hako/deny";
+inline constexpr std::string_view kSecretsKey = "hako/secrets";  ///< names joined by commas
 
 /// Takes `egress`, `allow` and `deny` out of a body; what is absent stays as it is in `egress`.
 void read_egress(FieldReader& reader, EgressOptions& egress);
@@ -38,6 +39,8 @@ void read_egress_metadata(FieldReader& reader, const TextPairs& metadata, Egress
 std::optional<policy::Label> read_label(FieldReader& reader);
 /// The high-water mark of `label` in the body and in the metadata.
 policy::Label read_labels(FieldReader& reader, const TextPairs& metadata);
+/// Names of secrets, of `secrets` in the body and in the metadata together.
+std::vector<std::string> read_secret_names(FieldReader& reader, const TextPairs& metadata);
 
 boost::json::object to_json(const EgressOptions& egress);
 /// The inverse. What is not ours is left out.

@@ -45,7 +45,7 @@ Result<PermissionLayer> tenant_layer(const store::TenantRecord& tenant) {
   layer.name = "tenant " + tenant.name;
   HAKO_TRY(layer.leaves, policy_of(tenant));
   layer.leaves.tenant = tenant.name;
-  if (layer.leaves.boxes) layer.budget = budget_of_tenant(tenant.name);
+  if (policy::counts(layer.leaves)) layer.budget = budget_of_tenant(tenant.name);
   return layer;
 }
 
@@ -58,7 +58,7 @@ Result<PermissionLayer> key_layer(const store::ApiKey& key) {
   PermissionLayer layer;
   layer.name = "key " + key.id;
   HAKO_TRY(layer.leaves, narrowing_of(key));
-  if (layer.leaves.boxes) layer.budget = budget_of_key(key.id);
+  if (policy::counts(layer.leaves)) layer.budget = budget_of_key(key.id);
   return layer;
 }
 
@@ -113,7 +113,7 @@ Result<PermissionLayer> caveat_layer(const Credential& credential, size_t index)
   }
   layer.leaves = std::move(leaves.value());
   bind_to_tenant(layer.leaves);
-  if (layer.leaves.boxes) layer.budget = fingerprint(credential.signatures[index]);
+  if (policy::counts(layer.leaves)) layer.budget = fingerprint(credential.signatures[index]);
   return layer;
 }
 

@@ -82,6 +82,7 @@ Result<CreateRequest> parse_create(std::string_view body, Generation generation)
   request.vcpus = reader.number("cpuCount", 1, kMostVcpus);
   request.options = read_options(reader, request.metadata);
   request.label = read_labels(reader, request.metadata);
+  request.secrets = read_secret_names(reader, request.metadata);
   request.options.timeout_s = request.timeout.count();
   check_unsupported(reader, object);
   // Last: what is wrong says more than what is not there.

@@ -37,6 +37,7 @@ struct CreateRequest {
   std::chrono::seconds timeout{0};
   TextPairs metadata;
   TextPairs environment;
+  std::vector<std::string> secrets;  ///< names or ids of those that it is to use
   bool secure = true;  ///< the guest wants to see an access token
   policy::Label label = policy::Label::public_data;
   std::optional<int64_t> memory_mib;

@@ -23,6 +23,9 @@ class EgressLog;
 class Tenants;
 class KeyRecords;
 class Tokens;
+class Secrets;
+class BoxSecrets;
+class ModelBudgets;
 
 /// One authenticated request, its body read.
 struct Call {
@@ -53,8 +56,11 @@ struct Service {
   Tenants& tenants;
   KeyRecords& keys;
   Tokens& tokens;
+  Secrets& secrets;
+  BoxSecrets& box_secrets;
   TenantLimits& limits;
   AuditTrail& trail;
+  ModelBudgets& models;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);

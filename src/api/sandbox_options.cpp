@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/model_terms.h"
+#include "api/rule_headers.h"
+#include "api/secret_request.h"
 #include "wire/routing.h"
 
 namespace hako::api {
@@ -129,8 +132,13 @@ json::object read_rule(FieldReader& reader, const std::string& where, const json
     FieldReader innermost(*transform, where + ".transform.");
     json::object headers;
     for (auto& [name, value] : innermost.texts("headers", kHeaderLimits).value_or(TextPairs())) {
-      bool broken = (name + value).find_first_of("\r\n") != std::string::npos;
-      if (broken) innermost.fail("headers", "must not hold line breaks");
+      auto printable = [](char c) { return c >= ' ' && c <= '~'; };
+      if (!std::all_of(value.begin(), value.end(), printable)) {
+        innermost.fail("headers", "must hold printable ASCII characters alone");
+      }
+      if (!may_set_header(name)) innermost.fail("headers", "must be ones that clients may set");
+      auto named = secrets_in(value);
+      if (!named) innermost.fail("headers", "is wrong: " + named.error().message(), named.error().code());
       headers[name] = value;
     }
     inner.merge(innermost);
@@ -155,6 +163,11 @@ void read_rules(FieldReader& reader, json::object& network) {
       reader.fail(where, "must be named by a domain of at most 128 characters");
       return;
     }
+    if (domain.starts_with("*.")) {
+      reader.fail(where, "is a pattern: rules for exact names alone are supported by this server",
+                  ErrorCode::unsupported);
+      return;
+    }
     const json::array* list = member.value().if_array();
     if (!list || list->size() > 1) {
       reader.fail(where, "must be an array of at most one rule");
@@ -170,7 +183,6 @@ void read_rules(FieldReader& reader, json::object& network) {
                    [](char c) { return c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c; });
     kept[domain] = std::move(entries);
   }
-  if (!kept.empty()) reader.fail("rules", kNotSupported, ErrorCode::unsupported);
   network["rules"] = std::move(kept);
 }
 
@@ -247,6 +259,7 @@ SandboxOptions read_options(FieldReader& reader, const TextPairs& metadata) {
   }
   read_egress_metadata(reader, metadata, options.egress);
   read_egress(reader, options.egress);
+  options.models = read_model_terms(reader);
   options.auto_pause = reader.flag("autoPause").value_or(false);
   options.auto_pause_memory = reader.flag("autoPauseMemory").value_or(true);
   if (const json::object* resume = reader.object("autoResume")) {
@@ -282,10 +295,9 @@ Result<NetworkChange> update_network(SandboxOptions options, std::string_view bo
 
 namespace {
 
-/// Earlier versions kept these in their records.
+/// Earlier versions kept this in their records.
 bool asks_for_proxy(const json::object& network) {
-  const json::object* rules = member_object(network, "rules");
-  return network.contains("egressProxy") || (rules && !rules->empty());
+  return network.contains("egressProxy");
 }
 
 Result<void> append_targets(std::vector<policy::Target>& into, const std::string& text) {
@@ -318,7 +330,7 @@ Result<std::vector<policy::Target>> targets_of(const json::object& network, std:
 
 Result<policy::EgressRequest> egress_request(const SandboxOptions& options) {
   if (asks_for_proxy(options.network)) {
-    return Error(ErrorCode::unsupported, "a proxy and rules " + std::string(kNotSupported));
+    return Error(ErrorCode::unsupported, "proxies " + std::string(kNotSupported));
   }
   policy::EgressRequest request;
   request.level = options.egress.level;
@@ -346,11 +358,14 @@ std::string write_options(const SandboxOptions& options) {
   object["autoPauseMemory"] = options.auto_pause_memory;
   object["autoResume"] = options.auto_resume;
   object["timeout"] = options.timeout_s;
+  if (!options.secrets.empty()) object["secrets"] = to_array(options.secrets);
+  if (options.rules_by_keeper) object["rulesByKeeper"] = true;
   if (options.ends_by_ms != INT64_MAX) object["endsBy"] = options.ends_by_ms;
   if (options.made_under != EgressCeilings()) object["madeUnder"] = to_json(options.made_under);
   if (options.changed_under != EgressCeilings()) {
     object["changedUnder"] = to_json(options.changed_under);
   }
+  if (!options.models.empty()) object["models"] = options.models;
   return json::serialize(object);
 }
 
@@ -367,9 +382,15 @@ SandboxOptions parse_options(std::string_view text) {
   if (const json::object* egress = member_object(*object, "egress")) {
     options.egress = parse_egress_options(*egress);
   }
+  if (const json::object* models = member_object(*object, "models")) options.models = *models;
   options.auto_pause = flag_of(*object, "autoPause", false);
   options.auto_pause_memory = flag_of(*object, "autoPauseMemory", true);
   options.auto_resume = flag_of(*object, "autoResume", false);
+  if (const json::value* secrets = object->if_contains("secrets"); secrets && secrets->is_array()) {
+    for (const json::value& id : secrets->get_array())
+      if (id.is_string()) options.secrets.emplace_back(id.get_string());
+  }
+  options.rules_by_keeper = flag_of(*object, "rulesByKeeper", false);
   if (const json::value* timeout = object->if_contains("timeout")) {
     auto seconds = timeout->to_number<int64_t>(bad);
     if (!bad) options.timeout_s = seconds;

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "api/egress_ceilings.h"
 #include "api/egress_options.h"
@@ -18,7 +19,7 @@ namespace hako::api {
 /// Kept with the record, as it was asked for and found to be well-formed.
 struct SandboxOptions {
   /// Members as in E2B's network object, only those that were given: allowOut, denyOut,
-  /// allowPublicTraffic, maskRequestHost, httpsPorts, and rules if they are empty.
+  /// allowPublicTraffic, maskRequestHost, httpsPorts and rules.
   boost::json::object network;
   std::optional<bool> allow_internet_access;
   EgressOptions egress;  ///< and what was asked for in our own words
@@ -27,8 +28,13 @@ struct SandboxOptions {
   bool auto_resume = false;
   int64_t timeout_s = 0;  ///< the span of life asked for at first
   int64_t ends_by_ms = INT64_MAX;  ///< the latest end that whoever made it could give it
+  /// Ids of the secrets that it uses.
+  std::vector<std::string> secrets;
+  /// Whoever wrote the rules may keep secrets, so that theirs may name some that are bound to no host.
+  bool rules_by_keeper = false;
   /// What key and token left to whoever made it, and to whoever changed its rules last.
   EgressCeilings made_under, changed_under;
+  boost::json::object models;  ///< what it may call of them, as model_terms.h has it
 
   /// Whether ports of the box are open to whoever knows its name.
   bool is_public() const;
@@ -38,10 +44,10 @@ struct SandboxOptions {
   bool operator==(const SandboxOptions&) const = default;
 };
 
-/// Takes network, allow_internet_access, egress, allow, deny, autoPause, autoPauseMemory and
+/// Takes network, allow_internet_access, egress, allow, deny, models, autoPause, autoPauseMemory and
 /// autoResume out of the body of a create; what the body itself says counts before what its
-/// `metadata` says. Problems are left in `reader`: unsupported for a proxy
-/// and for rules that change requests, as what was to go through them must not go without.
+/// `metadata` says. Problems are left in `reader`: unsupported for a proxy, and for rules for a
+/// pattern of names, as what was to go through them must not go without.
 SandboxOptions read_options(FieldReader& reader, const TextPairs& metadata);
 
 struct NetworkChange {
@@ -56,7 +62,7 @@ struct NetworkChange {
 Result<NetworkChange> update_network(SandboxOptions options, std::string_view body);
 
 /// What all of it asks for. invalid_argument for a target that cannot be read; unsupported for what
-/// was to go through a proxy, or with a header, which must not go without.
+/// was to go through a proxy, which must not go without.
 Result<policy::EgressRequest> egress_request(const SandboxOptions& options);
 
 /// As text for the store, and back. Text that is not ours gives the defaults.

@@ -7,6 +7,7 @@
 #include "api/egress_policy.h"
 #include "api/egress_usage.h"
 #include "api/grants.h"
+#include "api/model_terms.h"
 #include "api/sandbox_calls.h"
 #include "api/scope.h"
 #include "api/standing.h"
@@ -86,6 +87,13 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
   policy::BoxRequest asked{request.memory_mib, request.vcpus, request.timeout};
   auto decision = policy::may_create(asked, limits_of(config_));
   if (!decision.allowed) co_return refused_field(decision);
+  SandboxRecord wanted;
+  wanted.tenant = who.tenant;
+  wanted.agent = who.agent;
+  HAKO_CO_TRY(auto chosen, co_await secrets_.choose(request.secrets, request.options,
+                                                    std::move(wanted), who));
+  request.options.secrets = std::move(chosen.ids);
+  request.label = policy::high_water(request.label, chosen.label);
   auto readable = policy::may_read(who.clearance, request.label);
   if (!readable.allowed) co_return refused_by(readable);
   auto permitted = policy::may_create(who.permission, asked_of(request), now_ms());
@@ -120,9 +128,11 @@ Task<Result<SandboxRecord>> Sandboxes::create(CreateRequest request, Principal w
   record.agent = who.agent;
   record.budgets = who.budgets;
   record.label = to_string(request.label);
-  record.egress = write_policy(plan.policy);
   request.options.ends_by_ms = latest_end_ms(who, record);
+  keep_caveats(request.options.models, who.permission, who.narrowed);
   record.options = write_options(request.options);
+  HAKO_CO_TRY(plan.policy.intercept, co_await secrets_.intercepts(record));
+  record.egress = write_policy(plan.policy);
   record.vcpus = int(request.vcpus.value_or(request.template_vcpus));
   record.memory_mib = int(request.memory_mib.value_or(request.template_memory_mib));
   record.disk_mib = int(request.template_disk_mib);
@@ -169,6 +179,11 @@ Task<Result<SandboxRecord>> Sandboxes::start(SandboxRecord record, CreateRequest
     co_return turn.error();
   }
   json::object body = described_box(record, request.options);
+  auto identified = co_await secrets_.add_identity(body, record);
+  if (!identified) {
+    co_await abandon(record, false);
+    co_return identified.error();
+  }
   const bool of_checkpoint = !request.checkpoint.empty();
   body[of_checkpoint ? "checkpoint" : "template"] =
       of_checkpoint ? request.checkpoint : request.node_template;

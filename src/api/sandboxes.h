@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "api/box_secrets.h"
 #include "api/ended_boxes.h"
 #include "api/journal.h"
 #include "api/node_link.h"
@@ -58,8 +59,13 @@ class Sandboxes {
         gone;
   };
   Sandboxes(const config::Config& config, store::AsyncStore& store, NodeLink& node,
-            TenantLimits& limits, Events events)
-      : config_(config), store_(store), node_(node), limits_(limits), events_(std::move(events)) {}
+            TenantLimits& limits, BoxSecrets& secrets, Events events)
+      : config_(config),
+        store_(store),
+        node_(node),
+        limits_(limits),
+        secrets_(secrets),
+        events_(std::move(events)) {}
 
   /// The record is written first, as starting, and becomes running when the node has answered, so
   /// that after a crash at any point reconcile() finds what has no owner. A failed create leaves
@@ -191,6 +197,7 @@ class Sandboxes {
   store::AsyncStore& store_;
   NodeLink& node_;
   TenantLimits& limits_;
+  BoxSecrets& secrets_;
   Events events_;
   Journal journal_;
   EndedBoxes ended_;

@@ -4,6 +4,7 @@
 #include "api/admission.h"
 #include "api/egress_policy.h"
 #include "api/grants.h"
+#include "api/model_terms.h"
 #include "api/now.h"
 #include "api/sandbox_calls.h"
 #include "api/sandboxes.h"
@@ -54,6 +55,7 @@ SandboxRecord child_of(const SandboxRecord& parent, const SandboxOptions& option
   if (!parent.traffic_token.empty()) child.traffic_token = new_token();
   SandboxOptions of_child = options;
   of_child.timeout_s = ttl.count();
+  keep_caveats(of_child.models, who.permission, who.narrowed);
   of_child.ends_by_ms = std::min(options.ends_by_ms, latest_end_ms(who, child));
   child.options = write_options(of_child);
   return child;
@@ -90,6 +92,8 @@ Task<Result<Children>> Sandboxes::fork(std::string id, Principal who, ForkReques
   std::vector<size_t> admitted;  // positions in `children`
   for (int i = 0; i < request.count; ++i) {
     SandboxRecord child = child_of(parent, options, who, request.timeout);
+    // By its own id: what was granted to the parent alone is not granted to it.
+    HAKO_CO_TRY(egress.intercept, co_await secrets_.intercepts(child));
     child.egress = write_policy(egress);
     forking.push_back(std::make_unique<Busy>(busy_, child.id));
     auto admitting = admit_child(std::move(child), who);
@@ -102,15 +106,20 @@ Task<Result<Children>> Sandboxes::fork(std::string id, Principal who, ForkReques
   auto turn = co_await wait_for_turn(parent.tenant, request.client_gone);
   json::object body = box_only(id, parent.tenant);
   json::array asked;
+  std::optional<Error> unidentified;
   for (size_t at : admitted) {
     const SandboxRecord& child = children[at].value();
     json::object one = described_box(child, parse_options(child.options));
+    auto identified = co_await secrets_.add_identity(one, child);
+    if (!identified) unidentified = identified.error();
     one.erase("tenant");
     asked.push_back(std::move(one));
   }
   body["children"] = std::move(asked);
-  // Should it reach less by then, what was put in since must not be where the children reach more.
-  body["egress"] = policy::to_json(read_policy(parent.egress));
+  if (unidentified) {
+    for (size_t at : admitted) co_await abandon(children[at].value(), false);
+    co_return *unidentified;
+  }
   Result<json::object> answer = Error(ErrorCode::cancelled, "no turn");
   if (!turn) answer = turn.error();
   if (turn) {
@@ -200,6 +209,7 @@ Task<Result<SandboxRecord>> Sandboxes::rollback(std::string id, Principal who,
   Busy rolling(busy_, id);
   json::object body = box_only(id, record.tenant);
   body["checkpoint"] = checkpoint;
+  HAKO_CO_TRYV(co_await secrets_.add_identity(body, record));
   auto answer = co_await node_.call("box.rollback", std::move(body), kNodeCreateDeadline);
   if (!answer && answer.error().code() == ErrorCode::not_found) {
     auto boxes = co_await node_.list_boxes();

@@ -277,6 +277,11 @@ Task<Result<SandboxRecord>> Sandboxes::go_on_alone(std::string id, std::string t
   SandboxRecord record = std::move(begun.value());
   record.ends_ms = ends_ms;
   json::object body = described_box(record, parse_options(record.options));
+  auto identified = co_await secrets_.add_identity(body, record);
+  if (!identified) {
+    auto failing = not_resumed(std::move(record), identified.error(), false);
+    co_return co_await std::move(failing);
+  }
   body["checkpoint"] = pause_checkpoint(id, record.pauses);
   auto answer = co_await node_.call("box.create", std::move(body), kNodeCreateDeadline);
   auto started = answer ? read_started(answer.value()) : Result<store::Started>(answer.error());

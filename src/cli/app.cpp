@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/duration.h"
 #include "cli/egress_commands.h"
+#include "cli/model_commands.h"
 #include "cli/output.h"
 #include "cli/snapshot_commands.h"
 #include "cli/tenant_commands.h"
@@ -44,6 +45,7 @@ struct Parsed {
   SnapshotCommandOptions snapshot;
   TokenCommandOptions token;
   TenantCommandOptions tenant;
+  ModelCommandOptions model;
   std::vector<std::string> ids, names;
   std::string id;
   std::vector<std::string> behind_dashes;
@@ -105,6 +107,7 @@ void add_box_options(CLI::App* app, BoxOptions& box, bool with_environment) {
       ->type_name("WHAT");
   app->add_flag("--auto-resume", box.auto_resume, "When it is paused, a request for it resumes it");
   add_confinement(app, box.confinement);
+  add_model_limits(app, box.models);
 }
 
 void add_command_options(CLI::App* app, CommandOptions& command, bool with_command) {
@@ -306,6 +309,7 @@ int run(int argc, char** argv) {
   add_egress_commands(app, parsed.global, parsed.egress, status);
   add_audit_commands(app, parsed.global, parsed.audit, status);
   add_tenant_commands(app, parsed.global, parsed.tenant, status);
+  add_model_commands(app, parsed.global, parsed.model, status);
   add_token_commands(app, parsed.global, parsed.token, status);
   add_service(app, parsed, status);
   // What stands behind -- is the command's, whatever it looks like.

@@ -4,6 +4,7 @@
 #include "base/async/turn_queue.h"
 #include "base/encoding.h"
 #include "cli/egress_text.h"
+#include "cli/model_commands.h"
 
 namespace hako::cli {
 namespace json = boost::json;
@@ -50,6 +51,7 @@ Task<Result<json::value>> create(Api& api, BoxOptions options, std::string fallb
     request["autoResume"] = std::move(auto_resume);
   }
   put_confinement(request, options.confinement);
+  put_model_limits(request, options.models);
   json::value body = std::move(request);
   co_return co_await api.call(http::Verb::post, "/v2/sandboxes", std::move(body), kBoxTime);
 }

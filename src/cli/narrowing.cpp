@@ -4,6 +4,7 @@
 
 #include "cli/duration.h"
 #include "cli/egress_commands.h"
+#include "cli/model_commands.h"
 #include "cli/text.h"
 #include "policy/caveat.h"
 
@@ -110,6 +111,7 @@ void add_narrowing(CLI::App* app, NarrowingOptions& options) {
   add_count(app, "--boxes", options.boxes, 0, "Most boxes alive at once");
   add_count(app, "--egress-bytes", options.egress_bytes, 1,
             "Most bytes in and out of a box in its life");
+  add_model_limits(app, options.models);
   app->add_option("--expires", options.expires, "Until then: a span from now, or a time")
       ->type_name("TIME");
 }
@@ -139,6 +141,12 @@ Result<policy::Narrowing> narrowing_of(const NarrowingOptions& options, WallTime
   if (options.ttl) made.ttl_s = options.ttl->count();
   made.boxes = options.boxes;
   made.egress_bytes = options.egress_bytes;
+  if (!options.models.models.empty()) {
+    HAKO_TRYV(read("model", joined(options.models.models, ','), made, &Narrowing::models));
+  }
+  made.model_requests = options.models.requests;
+  made.model_tokens = options.models.tokens;
+  made.model_microusd = options.models.microusd;
   if (!options.expires.empty()) {
     HAKO_TRY(made.expires_ms, expiry_of(options.expires, now));
   }

@@ -25,13 +25,14 @@ struct NarrowingOptions {
   std::string actions;  ///< words with commas
   Confinement confinement;
   std::optional<int64_t> memory_mib, vcpus, boxes, egress_bytes;
+  ModelLimits models;
   std::optional<std::chrono::seconds> ttl;
   std::string expires;               ///< a span from now, or an RFC 3339 time
   std::vector<std::string> caveats;  ///< as they will stand in the token
 };
 
 /// --agent, --sandbox, --template, --actions, --label, --egress, --allow, --deny, --memory, --cpu,
-/// --ttl, --boxes, --egress-bytes and --expires. `options` must live as long as the parser.
+/// --ttl, --boxes, --egress-bytes, --model, --model-requests, --model-tokens, --model-usd and --expires. `options` must live as long as the parser.
 void add_narrowing(CLI::App* app, NarrowingOptions& options);
 
 /// What those options leave, `caveats` aside. invalid_argument in the user's words.

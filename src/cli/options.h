@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
@@ -31,6 +32,13 @@ struct Confinement {
   std::vector<std::string> allow, deny;
 };
 
+/// Which models, and how much of them. What is nothing is not limited.
+struct ModelLimits {
+  std::vector<std::string> models;  ///< names, or beginnings of names with a '*'
+  std::optional<int64_t> requests, tokens;
+  std::optional<int64_t> microusd;  ///< millionths of a dollar
+};
+
 struct BoxOptions {
   std::string template_name;  ///< empty: the configured default
   Variables env;
@@ -40,6 +48,7 @@ struct BoxOptions {
   bool pause_at_end = false;
   bool auto_resume = false;
   Confinement confinement;
+  ModelLimits models;
 };
 
 struct CommandOptions {

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/duration.h"
+#include "cli/model_commands.h"
 
 namespace hako::cli {
 namespace {
@@ -31,6 +32,19 @@ void add_quota(CLI::App* app, policy::Quota& quota) {
   add_limit(app, "--quota-creates", quota.creates_per_minute, "Most new boxes in a minute");
   add_limit(app, "--quota-egress", quota.egress_bytes_per_day,
             "Most bytes in and out of its boxes in a day");
+  add_limit(app, "--quota-model-requests", quota.model_requests_per_month,
+            "Most calls of models in a month");
+  add_limit(app, "--quota-model-tokens", quota.model_tokens_per_month,
+            "Most tokens of models in a month");
+  app->add_option_function<std::string>(
+         "--quota-model-usd",
+         [&quota](const std::string& text) {
+           auto amount = parse_usd(text);
+           if (!amount) throw CLI::ValidationError(amount.error().message());
+           quota.model_microusd_per_month = amount.value();
+         },
+         "Most that models may cost in a month, in dollars")
+      ->type_name("USD");
 }
 
 void add_unset(CLI::App* app, std::vector<std::string>& unset, const std::string& help) {

@@ -35,6 +35,9 @@ constexpr std::pair<const char*, const char*> kUsed[] = {
     {"diskMB", "diskMB"},
     {"createsPerMinute", nullptr},
     {"egressBytesPerDay", "egressBytesToday"},
+    {"modelRequestsPerMonth", nullptr},
+    {"modelTokensPerMonth", nullptr},
+    {"modelMicroUSDPerMonth", nullptr},
 };
 
 std::string shown_number(const json::object& object, const char* name) {

@@ -227,6 +227,10 @@ void check_together(const Config& config, const Origins& origins, Problems& prob
     problems.add(origin({"gate.certificate", "gate.key"}),
                  "[gate] certificate and key belong together: set both or none");
   }
+  if (!config.master_key_file.empty() && !config.master_key_command.empty()) {
+    problems.add(origin({"secrets.master_key_command", "secrets.master_key_file"}),
+                 "[secrets] master_key_file and master_key_command: only one of them can be the key");
+  }
   if (config.api_uid == config.gate_uid) {
     problems.add(origin({"users.gate", "users.api"}),
                  "[users] api and gate must be different users");

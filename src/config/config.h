@@ -57,6 +57,10 @@ struct Config {
   std::string skopeo = "/usr/bin/skopeo";  ///< [template] skopeo: the program that pulls
   /// [checkpoints] key_file: 32 bytes, or as many in hex, that only root may read; empty: no encryption.
   std::string checkpoint_key_file;
+  /// [secrets] master_key_file: 32 bytes, in hex or base64 or as they are, that only root may read; and
+  /// master_key_command: a program that prints them. Neither: this server keeps no secrets.
+  std::string master_key_file;
+  std::string master_key_command;
   int pool_size = 4;                      ///< [pool] size, clones kept ready per template
 
   bool cpu_shares = true;     ///< [fairness] cpu_shares: processors are shared between tenants
@@ -84,6 +88,8 @@ struct Config {
   int packets_per_second = 100'000;   ///< [limits] packets_per_second that it sends
   int connects_per_second = 1024;     ///< [limits] connects_per_second that reach the gate at all
   int names_per_second = 512;         ///< [limits] names_per_second that reach the gate at all
+
+  std::string models_file;  ///< [models] file: a TOML file of its own (config/models.h); empty: none
 
   uint32_t api_uid = 640001;       ///< [users] api (uid and gid)
   uint32_t gate_uid = 640002;      ///< [users] gate
@@ -113,11 +119,14 @@ struct Config {
   };
   std::vector<Resolver> resolvers;  ///< [egress] resolvers; empty: the host's own
 
+  bool keeps_secrets() const { return !master_key_file.empty() || !master_key_command.empty(); }
+
   // Derived.
   std::string node_socket() const { return run_dir + "/node.sock"; }
   std::string gate_socket() const { return run_dir + "/gate-control.sock"; }
   std::string api_socket() const { return run_dir + "/api.sock"; }
   std::string wake_socket() const { return run_dir + "/wake.sock"; }
+  std::string broker_socket() const { return run_dir + "/broker.sock"; }
   /// The name under which clients that know only the domain look for the API; none without TLS.
   std::string api_host() const {
     return gate_certificate.empty() ? "" : "api." + domain.substr(0, domain.find(':'));

@@ -85,6 +85,12 @@ bool is_kernel_args(const std::string& text) {
          std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 
+bool is_command(const std::string& text) {
+  return text.size() <= 1024 && std::none_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < ' ' || c == 0x7f;
+  });
+}
+
 bool is_accel(const std::string& text) {
   return text == "auto" || text == "kvm" || text == "tcg";
 }
@@ -143,6 +149,9 @@ std::vector<Key> all_keys() {
       number("template", "build_minutes", &C::build_minutes, 1, 7 * 24 * 60),
       text("template", "skopeo", &C::skopeo, is_absolute_path, kPath),
       text("checkpoints", "key_file", &C::checkpoint_key_file, is_path_or_none, kPathOrNone),
+      text("secrets", "master_key_file", &C::master_key_file, is_path_or_none, kPathOrNone),
+      text("secrets", "master_key_command", &C::master_key_command, is_command,
+           "a command for /bin/sh, on one line of at most 1024 bytes"),
       number("pool", "size", &C::pool_size, 0, 4096, "HAKO_POOL_SIZE"),
       flag("fairness", "cpu_shares", &C::cpu_shares),
       number("fairness", "creates_at_once", &C::creates_at_once, 1, 4096),
@@ -166,6 +175,7 @@ std::vector<Key> all_keys() {
       number("limits", "packets_per_second", &C::packets_per_second, 0, 100'000'000),
       number("limits", "connects_per_second", &C::connects_per_second, 0, 1'000'000),
       number("limits", "names_per_second", &C::names_per_second, 0, 1'000'000),
+      text("models", "file", &C::models_file, is_path_or_none, kPathOrNone),
       number("users", "api", &C::api_uid, 1, kMostUid),
       number("users", "gate", &C::gate_uid, 1, kMostUid),
       number("users", "vmm_base", &C::vmm_uid_base, 1, kMostUid - 4096),

@@ -28,6 +28,10 @@ std::string_view to_string(Action action) {
       return "tenant.read";
     case Action::key_manage:
       return "key.manage";
+    case Action::secret_read:
+      return "secret.read";
+    case Action::secret_manage:
+      return "secret.manage";
     case Action::audit_read:
       return "audit.read";
     case Action::tenant_manage:
@@ -92,14 +96,14 @@ ActionSet actions_of(Role role) {
   using enum Action;
   constexpr ActionSet kMember = {sandbox_create, sandbox_read, sandbox_control, sandbox_exec,
                                  sandbox_ports,  files_read,   files_write,     template_read,
-                                 template_write, tenant_read};
+                                 template_write, tenant_read,  secret_read};
   switch (role) {
     case Role::owner:
-      return kMember | ActionSet{key_manage, audit_read};
+      return kMember | ActionSet{key_manage, secret_manage, audit_read};
     case Role::member:
       return kMember;
     case Role::viewer:
-      return {sandbox_read, template_read, tenant_read};
+      return {sandbox_read, template_read, tenant_read, secret_read};
     case Role::auditor:
       return {audit_read, tenant_read};
     case Role::platform:

@@ -24,6 +24,8 @@ enum class Action {
   template_write,   ///< "template.write": build, tag, remove
   tenant_read,      ///< "tenant.read": its own tenant's policy, quota and usage
   key_manage,       ///< "key.manage": keys of its own tenant, and no key above itself
+  secret_read,      ///< "secret.read": which secrets there are, and for what; never their values
+  secret_manage,    ///< "secret.manage": keep, grant, rotate and remove them
   audit_read,       ///< "audit.read": what happened in its own tenant
   tenant_manage,    ///< "tenant.manage": all tenants; the operator's alone
 };
@@ -31,8 +33,8 @@ enum class Action {
 inline constexpr std::array kActions = {
     Action::sandbox_create, Action::sandbox_read, Action::sandbox_control, Action::sandbox_exec,
     Action::sandbox_ports,  Action::files_read,   Action::files_write,     Action::template_read,
-    Action::template_write, Action::tenant_read,  Action::key_manage,      Action::audit_read,
-    Action::tenant_manage,
+    Action::template_write, Action::tenant_read,  Action::key_manage,      Action::secret_read,
+    Action::secret_manage,  Action::audit_read,   Action::tenant_manage,
 };
 
 std::string_view to_string(Action action);
@@ -86,7 +88,8 @@ inline constexpr ActionSet kBoxActions = {Action::sandbox_read, Action::sandbox_
 std::string to_string(ActionSet actions);
 std::optional<ActionSet> actions_from(std::string_view words);
 
-/// owner: everything in a tenant. member: everything but its keys and its audit. viewer: sees what
+/// owner: everything in a tenant. member: everything but its keys, its secrets (of which it sees which
+/// there are, and uses those that are granted to its boxes) and its audit. viewer: sees what
 /// there is, and takes nothing out of boxes. auditor: sees what happened. platform: an owner who
 /// may also make tenants, and act in any of them; no tenant's key has this role.
 enum class Role { owner, member, viewer, auditor, platform };

@@ -63,10 +63,10 @@ Result<int64_t> number_of(const Parts& parts, int64_t least) {
   return number;
 }
 
-Result<std::set<std::string>> words_of(const Parts& parts) {
+Result<std::set<std::string>> words_of(const Parts& parts, bool (*is_word)(std::string_view)) {
   std::set<std::string> words;
   for (std::string_view word : parts_of(parts.value, ',')) {
-    if (!is_listed_word(word))
+    if (!is_word(word))
       return wrong(in_quotes(word) + " cannot be a " + std::string(parts.name));
     words.emplace(word);
   }
@@ -144,7 +144,7 @@ Result<void> read(const Parts& parts, Narrowing& narrowing) {
   for (const ListMember& member : kListMembers) {
     if (parts.name != member.caveat) continue;
     HAKO_TRYV(expect_sign(parts, "="));
-    HAKO_TRY(narrowing.*member.value, words_of(parts));
+    HAKO_TRY(narrowing.*member.value, words_of(parts, member.is_word));
     return ok();
   }
   if (parts.name == "tenant" || parts.name == "agent") return read_place(parts, narrowing);

@@ -22,6 +22,8 @@ inline constexpr size_t kMostCaveats = 32;      ///< of one token
 ///   egress = deny 192.0.2.0/24
 ///   memory_mb <= 512                   cpus <= 2
 ///   ttl <= 3600                        boxes <= 3
+///   model = claude-*,gpt-5             model_requests <= 100
+///   model_tokens <= 1000000            model_microusd <= 5000000
 ///   egress_bytes <= 1000000            expires < 2026-12-01T00:00:00Z
 /// Spaces around the sign and around entries count for nothing. An empty list leaves nothing.
 /// invalid_argument says what is wrong: a caveat that nobody understands leaves nothing, and never

@@ -269,4 +269,11 @@ bool must_agree(const EgressPolicy& policy, const Destination& destination) {
   });
 }
 
+bool must_intercept(const EgressPolicy& policy, std::string_view name, uint16_t port) {
+  return std::any_of(policy.intercept.begin(), policy.intercept.end(),
+                     [&](const InterceptedHost& each) {
+                       return each.host == name && each.ports.contains(port);
+                     });
+}
+
 }  // namespace hako::policy

@@ -71,6 +71,14 @@ struct EgressLink {
   bool operator==(const EgressLink&) const = default;
 };
 
+/// A host whose TLS the gate terminates, as a secret is to be put into what the box sends there, or
+/// what it sends is to be counted.
+struct InterceptedHost {
+  std::string host;             ///< an exact name, lower case
+  std::set<uint16_t> ports = {443};  ///< at least one
+  bool operator==(const InterceptedHost&) const = default;
+};
+
 /// Of one box. 0: no limit.
 struct EgressLimits {
   int connections = 256;         ///< open at once
@@ -86,6 +94,9 @@ struct EgressPolicy {
   /// Networks that the operator has opened though they are not public.
   std::vector<Target> private_networks;
   std::vector<EgressLink> links;
+  /// Each host once. Whoever cannot terminate TLS for these lets nothing pass to them: this holds no
+  /// secret, so that it can be known and kept where those cannot be.
+  std::vector<InterceptedHost> intercept;
   /// Ports where nothing but TLS passes if a name was what allowed the connection.
   std::set<uint16_t> tls_ports = {443};
   EgressLimits limits;
@@ -122,6 +133,10 @@ Decision may_connect(const EgressPolicy& policy, const Destination& destination)
 /// a deny list that holds for the port. In the latter case also for a connection by address alone,
 /// whose `name` is empty: whoever says a name on it could say a denied one, so none may be said.
 bool must_agree(const EgressPolicy& policy, const Destination& destination);
+
+/// Whether TLS towards it must end at the gate: decided by the name alone, which an allowed connection
+/// was made by or has said first. Links are never intercepted.
+bool must_intercept(const EgressPolicy& policy, std::string_view name, uint16_t port);
 
 /// Whether the address can be on the public internet. False for private, loopback, link-local,
 /// shared (100.64.0.0/10), multicast, broadcast, documentation, benchmarking (198.18.0.0/15),

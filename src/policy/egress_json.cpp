@@ -13,6 +13,8 @@ constexpr size_t kMostLayers = 128;
 constexpr size_t kMostTargets = 2048;
 constexpr size_t kMostLinks = 64;
 constexpr size_t kMostTlsPorts = 1024;
+constexpr size_t kMostIntercepted = 128;
+constexpr size_t kMostInterceptedPorts = 16;
 constexpr size_t kLongestWord = 64;
 constexpr size_t kLongestLayerName = 128;  ///< "tenant " and a tenant's name, which may have 64
 constexpr size_t kLongestName = 253;
@@ -120,6 +122,44 @@ Result<EgressLink> read_link(const json::value& value) {
   return link;
 }
 
+Result<std::set<uint16_t>> read_ports(const json::object& object, std::string_view name,
+                                      size_t most) {
+  HAKO_TRY(auto list, read_list(object, name, most));
+  std::set<uint16_t> ports;
+  for (const json::value& each : list) {
+    HAKO_TRY(auto port, whole_number(each, name, 1, UINT16_MAX));
+    ports.insert(static_cast<uint16_t>(port));
+  }
+  return ports;
+}
+
+Result<InterceptedHost> read_intercepted(const json::value& value) {
+  if (!value.is_object()) return wrong_member("intercept", "a list of objects");
+  const json::object& object = value.get_object();
+  HAKO_TRYV(only(object, {"host", "ports"}));
+  InterceptedHost intercepted;
+  HAKO_TRY(intercepted.host, read_word(object, "host", kLongestName));
+  if (!can_be_name(intercepted.host)) return wrong_member("host", "a name as in DNS, in lower case");
+  HAKO_TRY(intercepted.ports, read_ports(object, "ports", kMostInterceptedPorts));
+  if (intercepted.ports.empty()) return wrong_member("ports", "a list of at least one port");
+  return intercepted;
+}
+
+/// The gate looks for a host once: of two entries one would be forgotten.
+Result<std::vector<InterceptedHost>> read_all_intercepted(const json::object& fields) {
+  HAKO_TRY(auto list, read_list(fields, "intercept", kMostIntercepted));
+  std::vector<InterceptedHost> all;
+  for (const json::value& each : list) {
+    HAKO_TRY(auto intercepted, read_intercepted(each));
+    bool twice = std::any_of(all.begin(), all.end(), [&](const InterceptedHost& other) {
+      return other.host == intercepted.host;
+    });
+    if (twice) return wrong_member("intercept", "a list that names each host once");
+    all.push_back(std::move(intercepted));
+  }
+  return all;
+}
+
 Result<EgressLimits> read_limits(const json::object& fields) {
   EgressLimits limits;
   const json::value* value = fields.if_contains("limits");
@@ -142,6 +182,15 @@ json::array targets_json(const std::vector<Target>& targets) {
   return list;
 }
 
+json::array intercepted_json(const std::vector<InterceptedHost>& intercepted) {
+  json::array list;
+  for (const InterceptedHost& each : intercepted) {
+    json::array ports(each.ports.begin(), each.ports.end());
+    list.push_back({{"host", each.host}, {"ports", std::move(ports)}});
+  }
+  return list;
+}
+
 }  // namespace
 
 json::object to_json(const EgressPolicy& policy) {
@@ -158,7 +207,7 @@ json::object to_json(const EgressPolicy& policy) {
   }
   for (uint16_t port : policy.tls_ports) tls_ports.emplace_back(port);
   const EgressLimits& limits = policy.limits;
-  return {{"layers", std::move(layers)},
+  json::object fields = {{"layers", std::move(layers)},
           {"private_networks", targets_json(policy.private_networks)},
           {"links", std::move(links)},
           {"tls_ports", std::move(tls_ports)},
@@ -168,10 +217,14 @@ json::object to_json(const EgressPolicy& policy) {
             {"bytes_per_second", limits.bytes_per_second},
             {"bytes_total", limits.bytes_total},
             {"names_per_second", limits.names_per_second}}}};
+  // Only where there is something to say: a gate that does not know the member refuses the policy.
+  if (!policy.intercept.empty()) fields["intercept"] = intercepted_json(policy.intercept);
+  return fields;
 }
 
 Result<EgressPolicy> parse_egress(const json::object& fields) {
-  HAKO_TRYV(only(fields, {"layers", "private_networks", "links", "tls_ports", "limits"}));
+  HAKO_TRYV(only(fields,
+                 {"layers", "private_networks", "links", "intercept", "tls_ports", "limits"}));
   EgressPolicy policy;
   HAKO_TRY(auto layers, read_list(fields, "layers", kMostLayers));
   for (const json::value& each : layers) {
@@ -184,13 +237,9 @@ Result<EgressPolicy> parse_egress(const json::object& fields) {
     HAKO_TRY(auto link, read_link(each));
     policy.links.push_back(std::move(link));
   }
+  HAKO_TRY(policy.intercept, read_all_intercepted(fields));
   if (fields.contains("tls_ports")) {
-    HAKO_TRY(auto ports, read_list(fields, "tls_ports", kMostTlsPorts));
-    policy.tls_ports.clear();
-    for (const json::value& each : ports) {
-      HAKO_TRY(auto port, whole_number(each, "tls_ports", 1, UINT16_MAX));
-      policy.tls_ports.insert(static_cast<uint16_t>(port));
-    }
+    HAKO_TRY(policy.tls_ports, read_ports(fields, "tls_ports", kMostTlsPorts));
   }
   HAKO_TRY(policy.limits, read_limits(fields));
   return policy;

@@ -9,7 +9,7 @@ namespace hako::policy {
 
 boost::json::object to_json(const EgressPolicy& policy);
 /// The inverse, for a hostile reader: invalid_argument names the member. At most 128 layers, 2048
-/// targets in each list, 64 links. Members may be missing, then they are as in an empty policy;
+/// targets in each list, 64 links, 128 hosts to intercept with 16 ports each. Members may be missing, then they are as in an empty policy;
 /// unknown ones are errors, as they may be restrictions.
 Result<EgressPolicy> parse_egress(const boost::json::object& fields);
 

@@ -67,6 +67,16 @@ void add_sizes(Phrases& phrases, const Values& values) {
   if (values.expires_ms) phrases.add("until " + to_rfc3339(from_unix_ms(*values.expires_ms)));
 }
 
+/// What is counted layer by layer.
+void add_models(Phrases& phrases, const Narrowing& leaves, const std::string& by = {}) {
+  if (leaves.models) {
+    phrases.add((leaves.models->empty() ? "no models" : "only the models " + listed(*leaves.models)));
+  }
+  add_most(phrases, leaves.model_requests, "calls of models" + by);
+  add_most(phrases, leaves.model_tokens, "tokens of models" + by);
+  add_most(phrases, leaves.model_microusd, "millionths of a dollar for models" + by);
+}
+
 std::string of_layer(const Narrowing& leaves) {
   Phrases phrases;
   if (leaves.tenant) phrases.add("tenant " + *leaves.tenant);
@@ -81,6 +91,7 @@ std::string of_layer(const Narrowing& leaves) {
   if (leaves.label) phrases.add("data up to " + std::string(to_string(*leaves.label)));
   if (leaves.egress) phrases.add(reach(*leaves.egress));
   add_most(phrases, leaves.boxes, "boxes at once");
+  add_models(phrases, leaves);
   add_sizes(phrases, leaves);
   return phrases.text();
 }
@@ -101,6 +112,7 @@ std::string of_all(const Permission& permission, const Effective& left) {
   for (const EgressLayer& layer : left.egress) phrases.add(reach(layer));
   for (const PermissionLayer& layer : permission) {
     add_most(phrases, layer.leaves.boxes, "boxes at once by " + layer.name);
+    add_models(phrases, layer.leaves, " by " + layer.name);
   }
   add_sizes(phrases, left);
   return phrases.text();

@@ -39,11 +39,12 @@ Result<int64_t> read_number(const json::value& value, const NumberMember& member
   return number;
 }
 
-Result<std::set<std::string>> read_words(const json::value& value, std::string_view name) {
+Result<std::set<std::string>> read_words(const json::value& value, const ListMember& member) {
+  std::string_view name = member.json;
   HAKO_TRY(auto texts, read_texts(value, name));
   std::set<std::string> words;
   for (std::string& text : texts) {
-    if (!is_listed_word(text)) return wrong(name, "a list of ids or names");
+    if (!member.is_word(text)) return wrong(name, "a list of ids or names");
     words.insert(std::move(text));
   }
   return words;
@@ -128,7 +129,7 @@ Result<void> read(std::string_view name, const json::value& value, Narrowing& na
   }
   for (const ListMember& member : kListMembers) {
     if (name != member.json) continue;
-    HAKO_TRY(narrowing.*member.value, read_words(value, name));
+    HAKO_TRY(narrowing.*member.value, read_words(value, member));
     return ok();
   }
   if (name == "tenant" || name == "agent" || name == "label" || name == "expires")

@@ -23,18 +23,9 @@ inline constexpr std::array kNumberMembers = {
     NumberMember{"ttl", "timeout", &Narrowing::ttl_s, 0},
     NumberMember{"boxes", "boxes", &Narrowing::boxes, 0},
     NumberMember{"egress_bytes", "egressBytes", &Narrowing::egress_bytes, 1},
-};
-
-/// A list of ids or names.
-struct ListMember {
-  std::string_view caveat;
-  std::string_view json;
-  std::optional<std::set<std::string>> Narrowing::*value;
-};
-
-inline constexpr std::array kListMembers = {
-    ListMember{"sandbox", "sandboxes", &Narrowing::sandboxes},
-    ListMember{"template", "templates", &Narrowing::templates},
+    NumberMember{"model_requests", "modelRequests", &Narrowing::model_requests, 0},
+    NumberMember{"model_tokens", "modelTokens", &Narrowing::model_tokens, 0},
+    NumberMember{"model_microusd", "modelMicroUSD", &Narrowing::model_microusd, 0},
 };
 
 /// An id of a box, or an id or a name of a template ("base", "acme/base"), as far as its bytes go.
@@ -44,5 +35,19 @@ inline bool is_listed_word(std::string_view word) {
            c == '_' || c == '.' || c == '/' || c == ':';
   });
 }
+
+/// A list of ids or names.
+struct ListMember {
+  std::string_view caveat;
+  std::string_view json;
+  std::optional<std::set<std::string>> Narrowing::*value;
+  bool (*is_word)(std::string_view);
+};
+
+inline constexpr std::array kListMembers = {
+    ListMember{"sandbox", "sandboxes", &Narrowing::sandboxes, is_listed_word},
+    ListMember{"template", "templates", &Narrowing::templates, is_listed_word},
+    ListMember{"model", "models", &Narrowing::models, is_model_pattern},
+};
 
 }  // namespace hako::policy

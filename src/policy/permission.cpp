@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "policy/narrowing_members.h"
+
 namespace hako::policy {
 namespace {
 
@@ -220,6 +222,36 @@ void keep_less(Effective& left, const PermissionLayer& layer) {
 }
 
 }  // namespace
+
+bool counts_model_calls(const Narrowing& leaves) {
+  return leaves.model_requests || leaves.model_tokens || leaves.model_microusd;
+}
+
+bool counts(const Narrowing& leaves) {
+  return leaves.boxes || counts_model_calls(leaves);
+}
+
+bool is_model_pattern(std::string_view word) {
+  if (word == "*") return true;
+  if (word.ends_with('*')) word.remove_suffix(1);
+  return is_listed_word(word);
+}
+
+bool names_model(const std::set<std::string>& patterns, std::string_view model) {
+  return std::any_of(patterns.begin(), patterns.end(), [&](std::string_view pattern) {
+    if (!pattern.ends_with('*')) return pattern == model;
+    return model.starts_with(pattern.substr(0, pattern.size() - 1));
+  });
+}
+
+Decision may_call_model(const Permission& permission, std::string_view model) {
+  for (const PermissionLayer& layer : permission) {
+    if (!layer.leaves.models || names_model(*layer.leaves.models, model)) continue;
+    return refuse(layer, "models", "does not allow the model " + std::string(model),
+                  "use a model that is allowed");
+  }
+  return left();
+}
 
 ActionSet actions_left(const Narrowing& leaves) {
   ActionSet actions = leaves.actions.value_or(ActionSet::all());

@@ -33,9 +33,17 @@ struct Narrowing {
   std::optional<int64_t> ttl_s;        ///< of one box, from when it was made; the platform's from now
   std::optional<int64_t> boxes;        ///< alive at once, of those made under this very layer
   std::optional<int64_t> egress_bytes; ///< of one box, for its whole life, both directions
+  std::optional<std::set<std::string>> models;  ///< names its boxes may call; "gpt-*" by beginnings
+  /// What boxes made under this very layer may call for in all, ever: calls, tokens of all kinds,
+  /// millionths of a dollar.
+  std::optional<int64_t> model_requests, model_tokens, model_microusd;
   std::optional<int64_t> expires_ms;   ///< Unix milliseconds: from then on nothing is left
   bool operator==(const Narrowing&) const = default;
 };
+
+/// Whether something is counted under it.
+bool counts(const Narrowing& leaves);
+bool counts_model_calls(const Narrowing& leaves);
 
 /// The actions that it leaves, also by its other members: of single boxes only those on boxes, and
 /// of an agent not tenant.manage, as tenants are no agent's.
@@ -52,7 +60,7 @@ struct PermissionLayer {
   /// "platform", "tenant acme", "key k1a2", "token caveat 2", "request": begins the rule's name.
   std::string name;
   Narrowing leaves;
-  /// Names this very layer for counting `boxes`; empty unless that is set.
+  /// Names this very layer for counting `boxes` and what models cost; empty unless one of these is set.
   std::string budget;
   bool operator==(const PermissionLayer&) const = default;
 };
@@ -122,6 +130,12 @@ struct CreateFacts {
 /// Rules besides those above: "<layer>.memory", "<layer>.vcpus", "<layer>.ttl". `boxes` is counted
 /// by whoever can count.
 Decision may_create(const Permission& permission, const CreateFacts& asked, int64_t now_ms);
+
+/// What may stand in `models`: letters, digits, "-_./:", and a '*' for any rest at the end.
+bool is_model_pattern(std::string_view word);
+bool names_model(const std::set<std::string>& patterns, std::string_view model);
+/// Rule "<layer>.models"; of an allowed one "permission".
+Decision may_call_model(const Permission& permission, std::string_view model);
 
 /// Whether `inner` leaves nothing that `outer` does not: of keys that a key makes. What holds for
 /// both anyway, such as the layers of platform and tenant, need not be in `outer`. A maker whose

@@ -21,6 +21,9 @@ constexpr std::array kMembers = {
     Member{"diskMB", &Quota::disk_mib},
     Member{"createsPerMinute", &Quota::creates_per_minute},
     Member{"egressBytesPerDay", &Quota::egress_bytes_per_day},
+    Member{"modelRequestsPerMonth", &Quota::model_requests_per_month},
+    Member{"modelTokensPerMonth", &Quota::model_tokens_per_month},
+    Member{"modelMicroUSDPerMonth", &Quota::model_microusd_per_month},
 };
 
 /// Numbers that every reader of JSON takes for whole ones, and of which a few can be added up.

@@ -19,10 +19,13 @@ struct Quota {
   std::optional<int64_t> disk_mib;
   std::optional<int64_t> creates_per_minute;
   std::optional<int64_t> egress_bytes_per_day;  ///< both directions; a day is that of UTC
+  /// What its boxes may call of models; a month is that of UTC, money in millionths of a dollar.
+  std::optional<int64_t> model_requests_per_month, model_tokens_per_month, model_microusd_per_month;
   bool operator==(const Quota&) const = default;
 };
 
-/// {boxes?, vcpus?, memoryMB?, diskMB?, createsPerMinute?, egressBytesPerDay?}: whole numbers, or
+/// {boxes?, vcpus?, memoryMB?, diskMB?, createsPerMinute?, egressBytesPerDay?,
+/// modelRequestsPerMonth?, modelTokensPerMonth?, modelMicroUSDPerMonth?}: whole numbers, or
 /// null for no limit. invalid_argument names the member, unknown ones included.
 Result<Quota> quota_from(const boost::json::object& object);
 /// The object from which quota_from() makes the same.

@@ -89,10 +89,24 @@ Decision budget_within(const Permission& outer, const Narrowing& inner) {
     return beyond("boxes", layer.name + " counts boxes, and this would not be counted with them",
                   "leave sandbox.create out of its actions");
   }
+  for (const PermissionLayer& layer : outer) {
+    if (!counts_model_calls(layer.leaves) || !creates) continue;
+    return beyond("models",
+                  layer.name + " counts calls of models, and this would not be counted with them",
+                  "leave sandbox.create out of its actions");
+  }
   return Decision::allow("within", "no boxes that are counted elsewhere");
 }
 
-Decision place_within(const Effective& outer, const Narrowing& inner) {
+bool covers_models(const Names& outer, const std::optional<Names>& inner) {
+  return inner && std::all_of(inner->begin(), inner->end(), [&](const std::string& pattern) {
+    // "gpt-*" is covered by itself and by what it begins with, a name by all that name it.
+    return outer.contains(pattern) || names_model(outer, pattern);
+  });
+}
+
+Decision place_within(const Permission& permission, const Effective& outer,
+                      const Narrowing& inner) {
   if (outer.tenant && inner.tenant != outer.tenant) {
     return beyond("tenant", "it would be of another tenant", "make it in tenant " + *outer.tenant);
   }
@@ -108,6 +122,11 @@ Decision place_within(const Effective& outer, const Narrowing& inner) {
     return beyond("templates", "it could use other templates",
                   "name templates of its maker only, in its maker's words");
   }
+  for (const PermissionLayer& layer : permission) {
+    if (!layer.leaves.models || covers_models(*layer.leaves.models, inner.models)) continue;
+    return beyond("models", "its boxes could call other models",
+                  "name models of its maker only");
+  }
   return Decision::allow("within", "the same place or below");
 }
 
@@ -119,7 +138,7 @@ Decision is_within(const Permission& outer, const Narrowing& inner) {
     return beyond("contradiction", left.contradiction,
                   "use a key or token without this contradiction");
   }
-  Decision place = place_within(left, inner);
+  Decision place = place_within(outer, left, inner);
   if (!place.allowed) return place;
   if (!left.actions.covers(actions_left(inner))) {
     return beyond("actions", "it could do more than its maker",

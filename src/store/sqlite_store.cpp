@@ -3,8 +3,10 @@
 #include "store/migrations.h"
 #include "store/sqlite.h"
 #include "store/sqlite_links.h"
+#include "store/sqlite_models.h"
 #include "store/sandbox_filter.h"
 #include "store/sqlite_rows.h"
+#include "store/sqlite_secrets.h"
 #include "store/sqlite_snapshots.h"
 #include "store/sqlite_templates.h"
 #include "store/sqlite_tenants.h"
@@ -80,7 +82,7 @@ class SqliteStore : public Store {
  public:
   explicit SqliteStore(Database database)
       : database_(std::move(database)), tenants_(database_), templates_(database_), links_(database_),
-        snapshots_(database_) {}
+        snapshots_(database_), secrets_(database_), models_(database_, *this) {}
 
   Result<void> add_sandbox(const SandboxRecord& record) override {
     // Nothing is inserted where the tenant is missing: the reason can then be told from others.
@@ -246,6 +248,8 @@ class SqliteStore : public Store {
   TemplateStore& templates() override { return templates_; }
   LinkStore& links() override { return links_; }
   SnapshotStore& snapshots() override { return snapshots_; }
+  SecretStore& secrets() override { return secrets_; }
+  ModelStore& models() override { return models_; }
 
  private:
   /// After a change of one that had to be in a certain state.
@@ -262,6 +266,8 @@ class SqliteStore : public Store {
   SqliteTemplates templates_;
   SqliteLinks links_;
   SqliteSnapshots snapshots_;
+  SqliteSecrets secrets_;
+  SqliteModels models_;
 };
 
 }  // namespace

@@ -86,7 +86,7 @@ Result<void> SqliteTenants::remove_tenant(const std::string& name) {
     return Error(ErrorCode::failed_precondition, "tenant " + name + " still has " + what);
   }
   {
-    // Its keys, their revoked tokens and its traffic go with it.
+    // Its keys, their revoked tokens, its secrets and its traffic go with it.
     HAKO_TRY(auto statement, database_.prepare("DELETE FROM tenants WHERE name = ?"));
     HAKO_TRYV(statement.bind(1, name).run());
     HAKO_TRYV(changed_one(database_, "tenant", name));

@@ -1,4 +1,5 @@
-// What the API remembers: tenants, keys, sandbox records, snapshots, templates and links.
+// What the API remembers: tenants, keys, sandbox records, snapshots, templates, links
+// and secrets.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,8 @@
 
 #include "base/result.h"
 #include "store/links.h"
+#include "store/models.h"
+#include "store/secrets.h"
 #include "store/snapshots.h"
 #include "store/tenants.h"
 #include "store/templates.h"
@@ -157,6 +160,8 @@ class Store {
   virtual TemplateStore& templates() = 0;
   virtual LinkStore& links() = 0;
   virtual SnapshotStore& snapshots() = 0;
+  virtual ModelStore& models() = 0;
+  virtual SecretStore& secrets() = 0;
 };
 
 /// Opens or makes the database at `path` and brings its schema up to date. corrupted for a damaged

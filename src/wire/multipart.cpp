@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "wire/ascii.h"
+
 namespace hako::wire {
 namespace {
 
@@ -11,15 +13,6 @@ constexpr size_t kLongestPreamble = 64 << 10;
 
 Error malformed(std::string_view what) {
   return Error(ErrorCode::invalid_argument, "malformed multipart body: " + std::string(what));
-}
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return lower(x) == lower(y); });
 }
 
 std::string_view trim(std::string_view text) {

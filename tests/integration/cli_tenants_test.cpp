@@ -7,6 +7,7 @@
 
 #include "api/keys.h"
 #include "base/fd.h"
+#include "store/store.h"
 #include "support/api_lab.h"
 #include "support/run_task.h"
 
@@ -82,7 +83,7 @@ TEST_F(CliTenantsTest, TenantsAreMadeChangedAndRemoved) {
                              "policy  egress = none", "policy  ttl <= 3600"}) {
       expect_part(made.out, part);
     }
-    expect_part(made.out, "boxes              -       3");
+    expect_part(made.out, "boxes                  -       3");
     expect_part((co_await cli.hako("tenant create acme")).err, "there already");
 
     auto set = co_await cli.hako(
@@ -92,8 +93,8 @@ TEST_F(CliTenantsTest, TenantsAreMadeChangedAndRemoved) {
     EXPECT_EQ(shown.out.find("label <="), shown.out.npos) << shown.out;
     expect_part(shown.out, "policy  egress = none");
     expect_part(shown.out, "policy  ttl <= 7200");
-    expect_part(shown.out, "boxes              0       -");
-    expect_part(shown.out, "vcpus              0       8");
+    expect_part(shown.out, "boxes                  0       -");
+    expect_part(shown.out, "vcpus                  0       8");
     auto wrong = co_await cli.hako("tenant set acme --unset quota.boxes");
     EXPECT_EQ(wrong.status, 1);
     expect_part(wrong.err, "'quota.boxes' is not set");
@@ -203,6 +204,65 @@ TEST_F(CliTenantsTest, TokensAreMintedNarrowedAndRevoked) {
     auto stray = co_await cli.hako("token revoke operator.nothing");
     EXPECT_EQ(stray.status, 1);
     expect_part(stray.err, "token not found");
+  });
+}
+
+TEST_F(CliTenantsTest, ModelsAreCountedStoppedAndStarted) {
+  with_api([](CliTenantsTest& cli) -> Task<void> {
+    auto made = co_await cli.hako(
+        "tenant create acme --model 'claude-*' --model-usd 2.5 --quota-model-usd 1 "
+        "--quota-model-tokens 1000 --quota-model-requests 7");
+    EXPECT_EQ(made.status, 0) << made.err;
+    for (const char* part : {"policy  model = claude-*", "policy  model_microusd <= 2500000",
+                             "modelMicroUSDPerMonth  -       1000000", "modelRequestsPerMonth  -       7"}) {
+      expect_part(made.out, part);
+    }
+    EXPECT_EQ((co_await cli.hako("tenant create b --model-usd 1.2345678")).status, 2);
+    EXPECT_EQ((co_await cli.hako("tenant create b --quota-model-usd x")).status, 2);
+
+    auto box = co_await cli.hako(
+        "create --tenant acme --model m --model claude-x --model-requests 3 --model-usd 0.5");
+    EXPECT_EQ(box.status, 0) << box.err;
+    auto opened = store::open_sqlite_store(cli.lab_.config.database());
+    CO_ASSERT_TRUE(opened);
+    auto record = opened.value()->find_sandbox(box.word());
+    CO_ASSERT_TRUE(record && record.value());
+    expect_part(record.value()->options, R"("models":["claude-x","m"],"modelRequests":3,)"
+                                         R"("modelMicroUSD":500000)");
+    store::ModelStore& models = opened.value()->models();
+    CO_ASSERT_TRUE(models.reserve(box.word(), [&](const auto&, const auto&) {
+      store::ModelReservation call;
+      call.id = "r", call.box = box.word(), call.tenant = "acme", call.model = "claude-x";
+      return Result<store::ModelReservation>(call);
+    }));
+    CO_ASSERT_TRUE(models.settle("r", 1'795'651'200'000, [](const auto&) {
+      store::ModelSettlement settlement{.outcome = "ok", .requests = 1};
+      settlement.told = {.input = 12, .output = 34};
+      settlement.told_microusd = 1'250'000;
+      return Result<store::ModelSettlement>(settlement);
+    }));
+    auto usage = co_await cli.hako("usage --tenant acme");
+    EXPECT_EQ(usage.status, 0) << usage.err;
+    for (const char* part : {"MODEL", "claude-x", "12", "34", "$1.250000"}) {
+      expect_part(usage.out, part);
+    }
+    expect_part((co_await cli.hako("usage --by tenant --all-tenants")).out, "acme");
+    expect_part((co_await cli.hako("usage --tenant acme --by day --from 2026-11-01")).out,
+                "2026-11-26");
+    auto empty = co_await cli.hako("usage --json --tenant acme --to 2026-11-25");
+    EXPECT_EQ(empty.word(), "[]") << empty.out;
+    EXPECT_EQ((co_await cli.hako("usage --by planet")).status, 2);
+    EXPECT_EQ((co_await cli.hako("usage --from soon")).status, 1);
+
+    auto owner = co_await cli.hako("key create --tenant acme --role owner");
+    EXPECT_EQ((co_await cli.hako("model stop --reason 'too dear'", owner.word())).status, 0);
+    EXPECT_EQ((co_await cli.hako("model stop --all-tenants", owner.word())).status, 1);
+    expect_part((co_await cli.hako("model ls", owner.word())).out, "stopped for tenant acme since");
+    EXPECT_EQ((co_await cli.hako("model stop --all-tenants")).status, 0);
+    expect_part((co_await cli.hako("model ls")).out, "stopped for all since");
+    EXPECT_EQ((co_await cli.hako("model start", owner.word())).status, 0);
+    EXPECT_EQ((co_await cli.hako("model start --all-tenants")).status, 0);
+    EXPECT_EQ((co_await cli.hako("model ls")).out.find("stopped"), std::string::npos);
   });
 }
 

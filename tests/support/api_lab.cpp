@@ -5,6 +5,8 @@
 #include <filesystem>
 
 #include "base/clock.h"
+#include "base/fd.h"
+#include "base/random.h"
 #include "http/server.h"
 #include "policy/egress_json.h"
 #include "support/openapi_check.h"
@@ -22,6 +24,9 @@ config::Config make_config() {
   config.run_dir = pattern + "/run";
   config.calls_per_second = 0;  // tests ask faster than anybody should
   std::filesystem::create_directories(config.run_dir);
+  config.master_key_file = pattern + "/master-key";
+  auto kept = write_file_atomically(config.master_key_file, random_hex(32) + "\n", 0600);
+  if (!kept) throw std::runtime_error(kept.error().message());
   return config;
 }
 

@@ -30,8 +30,8 @@ const Words kOnBoxes = {"sandbox.read",  "sandbox.control", "sandbox.exec",
                         "sandbox.ports", "files.read",      "files.write"};
 const Words kMember = {"sandbox.create", "sandbox.read",  "sandbox.control", "sandbox.exec",
                        "sandbox.ports",  "files.read",    "files.write",     "template.read",
-                       "template.write", "tenant.read"};
-const Words kViewer = {"sandbox.read", "template.read", "tenant.read"};
+                       "template.write", "tenant.read",   "secret.read"};
+const Words kViewer = {"sandbox.read", "template.read", "tenant.read", "secret.read"};
 const Words kAuditor = {"audit.read", "tenant.read"};
 
 Words with(Words words, Words more) {
@@ -160,7 +160,7 @@ class Matrix {
       if (!store_->tenants().add_tenant(tenant)) throw std::runtime_error("no tenant");
     }
     const char* kAgentA = R"({"agent":"build/a"})";
-    Words owner = with(kMember, {"key.manage", "audit.read"});
+    Words owner = with(kMember, {"key.manage", "secret.manage", "audit.read"});
     Words all = with(owner, {"tenant.manage"});
     maker_ = {"maker", add_key("maker", "acme", "member", kAgentA), "", kMember, true, true, true};
     owner_ = {"owner", add_key("owner", "acme", "owner", ""), "", owner, true, true, true};
@@ -239,6 +239,11 @@ class Matrix {
                     .has_value();
     if (!kept) throw std::runtime_error("no build");
     things["$snapshot"] = add_snapshot(things["$box"]);
+    things["$secret"] = "mark-of-secret-" + random_hex(6);
+    (void)co_await make(owner_, Verb::post, "/v1/secrets",
+                        R"({"name":")" + things["$secret"] +
+                            R"(","value":"the-value-of-a-secret","hosts":["a.example"],)"
+                            R"("label":"internal","grants":[{"agent":"build/a"}]})");
     things["$key"] = "k" + random_hex(6);
     (void)add_key(things["$key"], "acme", "viewer", "");
     things["$tenant"] = "acme";
@@ -279,6 +284,7 @@ class Matrix {
     things["$template"] = random_lower_alphanumeric(20);
     things["$build"] = random_uuid();
     things["$snapshot"] = "s-" + random_lower_alphanumeric(20);
+    things["$secret"] = "mark-of-secret-" + random_hex(6);
     things["$key"] = "k" + random_hex(6);
     things["$tenant"] = "amce";
     return other;
@@ -333,6 +339,7 @@ class Matrix {
         {"{buildID}", scene.things.at("$build")},   {"{alias}", scene.things.at("$name")},
         {"{name}", scene.things.at("$name")},       {"{linkID}", scene.things.at("$link")},
         {"{hash}", std::string(64, 'a')},           {"{token}", std::string(40, 'b')},
+        {"{secretID}", scene.things.at("$secret")},
         {"{tenant}", scene.things.at("$tenant")},   {"{keyID}", scene.things.at("$key")},
     };
     std::string path = what.operation.substr(space + 1);
@@ -452,13 +459,14 @@ class Matrix {
     std::string said = replaced(what.query + what.body, scene.things);
     std::map<std::string, std::string> parameters = {
         {"{sandboxID}", "$box"}, {"{templateID}", "$template"}, {"{buildID}", "$build"},
-        {"{alias}", "$name"},    {"{name}", "$name"},           {"{linkID}", "$link"}};
+        {"{alias}", "$name"},    {"{name}", "$name"},           {"{linkID}", "$link"},
+        {"{secretID}", "$secret"}};
     for (const auto& [parameter, thing] : parameters) {
       if (what.operation.find(parameter) != std::string::npos) said += scene.things.at(thing);
     }
     std::vector<std::string> traces = {"mark-of-maker", "mark-of-link", "build/a"};
     for (const char* thing :
-         {"$box", "$peer", "$link", "$name", "$template", "$build", "$snapshot"}) {
+         {"$box", "$peer", "$link", "$name", "$template", "$build", "$snapshot", "$secret"}) {
       traces.push_back(scene.things.at(thing));
     }
     for (const std::string& trace : traces) {

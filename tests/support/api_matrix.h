@@ -22,7 +22,7 @@ enum class About {
 
 /// How one operation is asked for, and what becomes of it where it is allowed. In the texts stand
 /// for things of build/a: $box, $peer (a second one), $template (its id), $name, $build, $link, $snapshot (of
-/// $box); for
+/// $box), $secret (its name); for
 /// things of acme: $tenant, $key (a key that is there for this).
 struct Expectation {
   std::string operation;  ///< "post /v2/sandboxes"

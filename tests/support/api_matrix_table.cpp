@@ -64,6 +64,21 @@ const std::vector<Expectation>& expectations() {
       {"get /v1/info", caller, 200, "", ""},
       {"post /v1/policy/explain", agents, 200, "", R"({"action":"sandbox.read","box":"$box"})"},
 
+      {"get /secrets", list, 200, "", ""},
+      {"post /secrets", caller, 201, "", R"({"name":"another","value":"a-value-of-some-length"})"},
+      {"get /secrets/{secretID}", agents, 200, "", ""},
+      {"post /secrets/{secretID}", agents, 200, "", R"({"value":"another-value"})"},
+      {"delete /secrets/{secretID}", agents, 204, "", ""},
+      {"get /v1/secrets", list, 200, "", ""},
+      {"post /v1/secrets", caller, 201, "",
+       R"({"name":"third","value":"a-value-of-some-length","hosts":["a.example"]})"},
+      {"get /v1/secrets/{secretID}", agents, 200, "", ""},
+      {"patch /v1/secrets/{secretID}", agents, 200, "", R"({"hosts":["b.example"]})"},
+      {"post /v1/secrets/{secretID}/rotate", agents, 200, "", R"({"value":"another-value"})"},
+      {"delete /v1/secrets/{secretID}", agents, 204, "", ""},
+      {"get /v1/sandboxes/{sandboxID}/secrets", agents, 200, "", ""},
+      {"put /v1/sandboxes/{sandboxID}/secrets", agents, 200, "", R"({"secrets":["$secret"]})"},
+
       {"get /v1/tenants", list, 200, "", ""},
       {"post /v1/tenants", caller, 201, "", R"({"name":"another"})"},
       {"get /v1/tenants/{tenant}", tenants, 200, "", ""},
@@ -77,6 +92,11 @@ const std::vector<Expectation>& expectations() {
       {"delete /v1/keys/{keyID}", keys, 204, "", ""},
       {"post /v1/tokens", caller, 201, "", R"({"actions":["sandbox.read"]})"},
       {"post /v1/tokens/revoke", caller, 404, "", R"({"tokenID":"nokey.0123456789abcdef"})"},
+
+      {"get /v1/usage", list, 200, "", ""},
+      {"get /v1/models", caller, 200, "", ""},
+      {"post /v1/models/stop", caller, 204, "", R"({"reason":"a test"})"},
+      {"post /v1/models/start", caller, 204, "", ""},
 
       {"get /v1/audit", records, 200, "limit=1000", ""},
       {"get /v1/audit/head", caller, 200, "", ""},

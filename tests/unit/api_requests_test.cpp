@@ -127,10 +127,11 @@ TEST(ParseCreate, RefusesWhatItCannotPromise) {
   }
 }
 
-TEST(ParseCreate, WhatMustNotGoWithoutAProxyOrARuleIsRefused) {
+TEST(ParseCreate, WhatMustNotGoWithoutAProxyOrAHeaderIsRefused) {
   for (const char* network :
        {R"({"egressProxy":{"address":"proxy.example:1080","username":"u","password":"p"}})",
-        R"({"rules":{"a.example":[{"transform":{"headers":{"X-A":"${e2b.secrets.k}"}}}]}})"}) {
+        R"({"rules":{"*.a.example":[{"transform":{"headers":{"X-A":"1"}}}]}})",
+        R"({"rules":{"a.example":[{"transform":{"headers":{"X-A":"${e2b.identity.tokens.k}"}}}]}})"}) {
     std::string body = R"({"templateID":"base","network":)" + std::string(network) + "}";
     EXPECT_EQ(error_of(create(body)).rfind("unsupported: network.", 0), 0u) << network;
     EXPECT_EQ(error_of(update_network({}, network)).rfind("unsupported: ", 0), 0u) << network;
@@ -146,7 +147,7 @@ TEST(ParseCreate, KeepsWhatWasAskedOfTheNetwork) {
   auto parsed = create(with_template(R"("allow_internet_access":false,"network":{
     "allowOut":["1.1.1.1","10.0.0.0/8","example.com","*.example.org","2001:db8::/32"],
     "denyOut":["0.0.0.0/0"],"allowPublicTraffic":false,"maskRequestHost":"localhost:${PORT}",
-    "rules":{},"httpsPorts":[443,8443]},"autoPause":true,"autoResume":{"enabled":true})"));
+    "rules":{"A.Example":[{"transform":{"headers":{"X-A":"${e2b.secrets.k}"}}}]},"httpsPorts":[443,8443]},"autoPause":true,"autoResume":{"enabled":true})"));
   ASSERT_TRUE(parsed) << error_of(parsed);
   const SandboxOptions& options = parsed.value().options;
   EXPECT_EQ(options.allow_internet_access, false);
@@ -156,6 +157,7 @@ TEST(ParseCreate, KeepsWhatWasAskedOfTheNetwork) {
   EXPECT_TRUE(options.auto_resume);
   EXPECT_EQ(options.timeout_s, 300);
   EXPECT_EQ(options.network.at("allowOut").as_array().size(), 5u);
+  EXPECT_TRUE(options.network.at("rules").as_object().contains("a.example"));
   EXPECT_EQ(parse_options(write_options(options)), options);
   EXPECT_EQ(parse_options("rubbish"), SandboxOptions());
 }
@@ -174,6 +176,10 @@ TEST(ParseCreate, RefusesANetworkThatCannotBe) {
       {R"("network":{"rules":{"a.b":{}}})", "network.rules.a.b must be an array"},
       {R"("network":{"rules":{"a.b":[{},{}]}})", "at most one rule"},
       {R"("network":{"rules":{"a.b":[{"transform":{"headers":{"a":1}}}]}})", "headers.a must be"},
+      {R"("network":{"rules":{"a.b":[{"transform":{"headers":{"Host":"x"}}}]}})",
+       "headers must be ones that clients may set"},
+      {R"("network":{"rules":{"a.b":[{"transform":{"headers":{"a":"b\r\nc: d"}}}]}})",
+       "headers must hold printable ASCII"},
       {R"("network":{"httpsPorts":[49983]})", "and not 49983"},
       {R"("network":{"httpsPorts":["443"]})", "network.httpsPorts must hold ports"},
       {R"("network":{"allowPublicTraffic":1})", "network.allowPublicTraffic must be"},

@@ -155,13 +155,17 @@ TEST(Caveat, CaveatsOfANarrowingLeaveWhatItDoes) {
   all.label = Label::public_data;
   all.egress = layer("", EgressLevel::allow, targets({"a.com:443"}), targets({"b.a.com"}));
   all.memory_mib = 1, all.vcpus = 2, all.ttl_s = 3, all.boxes = 4, all.egress_bytes = 5;
+  all.models = {"claude-*", "gpt-5"};
+  all.model_requests = 6, all.model_tokens = 7, all.model_microusd = 8;
   all.expires_ms = 1796083200123;
   EXPECT_EQ(to_caveats(all),
             (std::vector<std::string>{
                 "tenant = acme", "agent = a/b", "sandbox = i1,i2", "template = base",
+                "model = claude-*,gpt-5",
                 "actions = sandbox.read", "label <= public", "egress = allow a.com:443",
                 "egress = deny b.a.com", "memory_mb <= 1", "cpus <= 2", "ttl <= 3", "boxes <= 4",
-                "egress_bytes <= 5", "expires < 2026-12-01T00:00:00.123Z"}));
+                "egress_bytes <= 5", "model_requests <= 6", "model_tokens <= 7", "model_microusd <= 8",
+                "expires < 2026-12-01T00:00:00.123Z"}));
   EXPECT_TRUE(to_caveats({}).empty());
 }
 

@@ -226,6 +226,18 @@ TEST(MustAgree, WhereNamesAreDenied) {
   EXPECT_FALSE(must_agree(of({request}), to_name("b.com")));
 }
 
+TEST(MustIntercept, IsAskedByExactNameAndPort) {
+  EgressPolicy policy = kInternet;
+  policy.intercept = {{"api.example.com", {443, 8443}}};
+  EXPECT_TRUE(must_intercept(policy, "api.example.com", 443));
+  EXPECT_TRUE(must_intercept(policy, "api.example.com", 8443));
+  EXPECT_FALSE(must_intercept(policy, "api.example.com", 80));
+  EXPECT_FALSE(must_intercept(policy, "www.api.example.com", 443));
+  EXPECT_FALSE(must_intercept(policy, "example.com", 443));
+  EXPECT_FALSE(must_intercept(policy, "", 443));
+  EXPECT_FALSE(must_intercept(kInternet, "api.example.com", 443));
+}
+
 Result<EgressPolicy> parsed(const char* text) {
   return parse_egress(boost::json::parse(text).as_object());
 }
@@ -236,6 +248,7 @@ TEST(EgressJson, IsReadAsItIsWritten) {
   policy.layers.front().deny = targets({"10.0.0.0/8"});
   policy.private_networks = targets({"10.1.0.0/16"});
   policy.links = {{"target.box", "b1", 8080}, {"db.box", "b2", 5432}};
+  policy.intercept = {{"api.example.com", {443, 8443}}, {"git.example.com", {443}}};
   policy.tls_ports = {443, 8443};
   policy.limits = {1, 2, INT64_MAX, 4, 5};
   for (const EgressPolicy& each : {policy, EgressPolicy()}) {
@@ -273,6 +286,14 @@ TEST(EgressJson, ProblemsNameTheMember) {
       {R"({"links":[{"name":"a.box","box":"b"}]})", "\"port\" must be a whole number"},
       {R"({"links":[{"name":"a.box","box":"b","port":0}]})", "\"port\" must be"},
       {R"({"links":[{"name":"a.box","box":"b","port":65536}]})", "\"port\" must be"},
+      {R"({"intercept":["a.com"]})", "\"intercept\" must be a list of objects"},
+      {R"({"intercept":[{"host":"A.com","ports":[443]}]})", "\"host\" must be a name as in DNS"},
+      {R"({"intercept":[{"host":"*.a.com","ports":[443]}]})", "\"host\" must be a name as in"},
+      {R"({"intercept":[{"host":"a.com"}]})", "\"ports\" must be a list of at least one"},
+      {R"({"intercept":[{"host":"a.com","ports":[0]}]})", "\"ports\" must be a whole number"},
+      {R"({"intercept":[{"host":"a.com","ports":[443],"key":"x"}]})", "\"key\" is not a known"},
+      {R"({"intercept":[{"host":"a.com","ports":[1]},{"host":"a.com","ports":[2]}]})",
+       "\"intercept\" must be a list that names each host once"},
       {R"({"tls_ports":[443.0]})", "\"tls_ports\" must be a whole number"},
       {R"({"limits":[]})", "\"limits\" must be an object"},
       {R"({"limits":{"connections":-1}})", "\"connections\" must be a whole number from 0"},
@@ -295,6 +316,17 @@ TEST(EgressJson, NothingGrowsWithoutBounds) {
   boost::json::object empty = {{"name", "a"}, {"level", "none"}};
   EXPECT_FALSE(parse_egress({{"layers", boost::json::array(129, empty)}}));
   EXPECT_FALSE(parse_egress({{"links", boost::json::array(65)}}));
+  boost::json::array intercepted, ports;
+  for (int i = 1; i <= 129; ++i) {
+    boost::json::object host = {{"host", "h" + std::to_string(i) + ".example"}, {"ports", {443}}};
+    intercepted.push_back(std::move(host));
+  }
+  EXPECT_FALSE(parse_egress({{"intercept", intercepted}}));
+  intercepted.pop_back();
+  EXPECT_TRUE(parse_egress({{"intercept", intercepted}}));
+  for (int i = 1; i <= 17; ++i) ports.push_back(i);
+  boost::json::object host = {{"host", "a.example"}, {"ports", ports}};
+  EXPECT_FALSE(parse_egress({{"intercept", boost::json::array({host})}}));
 }
 
 }  // namespace

@@ -93,7 +93,7 @@ TEST(Explain, EmptyListsLeaveNothing) {
 
 /// Whoever reads "everything" must not be refused anything.
 TEST(Explain, EveryMemberIsMentioned) {
-  Narrowing each[13];
+  Narrowing each[17];
   each[0].tenant = "acme";
   each[1].agent = "a";
   each[2].sandboxes = {"i1"};
@@ -107,6 +107,10 @@ TEST(Explain, EveryMemberIsMentioned) {
   each[10].boxes = 1;
   each[11].egress_bytes = 1;
   each[12].expires_ms = kNow + 1;
+  each[13].models = {"m"};
+  each[14].model_requests = 1;
+  each[15].model_tokens = 1;
+  each[16].model_microusd = 1;
   for (const Narrowing& leaves : each) {
     for (const LayerExplanation& line : explanation({{"key k1", leaves, ""}}, kNow))
       EXPECT_NE(line.text, "everything") << line.layer;

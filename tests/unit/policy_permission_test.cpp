@@ -389,6 +389,50 @@ TEST(IsWithin, WhoeverHasNamedBoxesMakesKeysForThoseAlone) {
   EXPECT_EQ(verdict(is_within({key(for_boxes({"i1"}))}, Narrowing())), "within.sandboxes");
 }
 
+TEST(IsWithin, ModelsOfTheMakerOnly) {
+  Narrowing outer, inner;
+  outer.models = {"claude-*", "gpt-5"};
+  for (std::set<std::string> models :
+       {std::set<std::string>{"claude-x", "gpt-5"}, {"claude-*"}, {"claude-4*"}, {}}) {
+    inner.models = models;
+    EXPECT_EQ(verdict(is_within({key(outer)}, inner)), "yes");
+  }
+  for (std::set<std::string> models :
+       {std::set<std::string>{"gpt-5*"}, {"*"}, {"claude"}, {"clau*"}, {"claude-x", "other"}}) {
+    inner.models = models;
+    EXPECT_EQ(verdict(is_within({key(outer)}, inner)), "within.models");
+  }
+  inner.models.reset();
+  EXPECT_EQ(verdict(is_within({key(outer)}, inner)), "within.models");
+}
+
+TEST(IsWithin, AMakerWhoseCallsAreCountedMakesNoKeyThatMakesBoxes) {
+  for (auto member :
+       {&Narrowing::model_requests, &Narrowing::model_tokens, &Narrowing::model_microusd}) {
+    Narrowing outer, inner;
+    outer.*member = 3;
+    inner.*member = 1;
+    EXPECT_EQ(verdict(is_within({key(outer)}, inner)), "within.models");
+    inner.actions = ActionSet{Action::sandbox_read};
+    EXPECT_EQ(verdict(is_within({key(outer)}, inner)), "yes");
+  }
+}
+
+TEST(MayCallModel, EveryLayerMustNameIt) {
+  Narrowing some, one, none;
+  some.models = {"claude-*", "gpt-5"};
+  one.models = {"claude-x"};
+  none.models = std::set<std::string>();
+  EXPECT_EQ(verdict(may_call_model({}, "any")), "yes");
+  EXPECT_EQ(verdict(may_call_model({key(some)}, "claude-")), "yes");
+  EXPECT_EQ(verdict(may_call_model({key(some)}, "gpt-5")), "yes");
+  EXPECT_EQ(verdict(may_call_model({key(some)}, "gpt-5-pro")), "key k1.models");
+  EXPECT_EQ(verdict(may_call_model({key(some)}, "Claude-x")), "key k1.models");
+  EXPECT_EQ(verdict(may_call_model({key(some), key(one, "box")}, "claude-x")), "yes");
+  EXPECT_EQ(verdict(may_call_model({key(some), key(one, "box")}, "gpt-5")), "box.models");
+  EXPECT_EQ(verdict(may_call_model({key(none)}, "claude-x")), "key k1.models");
+}
+
 TEST(IsWithin, AMakerWhoseBoxesAreCountedMakesNoKeyThatMakesBoxes) {
   Narrowing outer, inner;
   outer.boxes = 3;

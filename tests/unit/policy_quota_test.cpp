@@ -10,10 +10,11 @@ Result<Quota> parse(const char* text) {
 }
 
 TEST(Quota, IsReadAndWrittenAlike) {
-  Quota all{1, 2, 3, 4, 5, 6};
+  Quota all{1, 2, 3, 4, 5, 6, 7, 8, 9};
   EXPECT_EQ(quota_from(to_json(all)).value(), all);
   EXPECT_EQ(parse(R"({"boxes":1,"vcpus":2,"memoryMB":3,"diskMB":4,"createsPerMinute":5,
-                      "egressBytesPerDay":6})").value(), all);
+                      "egressBytesPerDay":6,"modelRequestsPerMonth":7,"modelTokensPerMonth":8,
+                      "modelMicroUSDPerMonth":9})").value(), all);
   EXPECT_EQ(parse("{}").value(), Quota());
   EXPECT_TRUE(to_json(Quota()).empty());
   EXPECT_EQ(parse(R"({"boxes":0,"vcpus":null})").value(), (Quota{.boxes = 0}));

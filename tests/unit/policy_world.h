@@ -84,6 +84,7 @@ class World {
     for (int i = 1 + below(3); i > 0; --i) made.layers.push_back(layer());
     made.private_networks = networks();
     for (int i = below(3); i > 0; --i) made.links.push_back({name() + ".box", "box", port()});
+    if (once_in(3)) made.intercept.push_back({name(), {uint16_t(1 + below(65535))}});
     if (once_in(2)) made.tls_ports.insert(port());
     made.limits.bytes_total = below(2) * INT64_MAX;
     return made;

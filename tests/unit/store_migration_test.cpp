@@ -434,5 +434,64 @@ TEST_F(SchemaSix, ACrashAtAnyPointLeavesTheOldOneOrTheNew) {
   EXPECT_GT(killed, 10);
 }
 
+// ---- the version before secrets -----------------------------------------------------------------
+
+TEST(SchemaSeven, EveryRowIsThereAndSecretsCanBeKept) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  make_old_database(path, 7);
+  auto content = [&path] {
+    auto database = Database::open(path);
+    EXPECT_TRUE(database);
+    std::vector<std::string> all;
+    for (const char* table : {"tenants", "api_keys", "sandboxes", "templates", "template_builds",
+                              "template_tags", "links", "revoked_tokens", "traffic", "snapshots"}) {
+      std::string query = "SELECT * FROM " + std::string(table) + " ORDER BY 1, 2";
+      auto rows = rows_of(database.value(), query, 4);
+      EXPECT_FALSE(rows.empty()) << table;
+      for (const std::string& row : rows) all.push_back(table + (": " + row));
+    }
+    return all;
+  };
+  auto before = content();
+  auto opened = open_sqlite_store(path);
+  ASSERT_TRUE(opened) << opened.error().message();
+  EXPECT_EQ(content(), before);
+  SecretStore& secrets = opened.value()->secrets();
+  EXPECT_TRUE(secrets.secrets_of("acme").value().empty());
+  SecretRecord record;
+  record.id = "sec_1";
+  record.tenant = "acme";
+  record.name = "key";
+  EXPECT_TRUE(secrets.add_secret(record));
+  EXPECT_EQ(secrets.find_secret("sec_1").value(), record);
+}
+
+TEST(SchemaSeven, CallsOfModelsOfOldBoxesAreCounted) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  make_old_database(path, 7);
+  {
+    auto database = Database::open(path);
+    EXPECT_FALSE(database.value().execute("SELECT * FROM model_budgets")) << "else it shows nothing";
+  }
+  auto opened = open_sqlite_store(path);
+  ASSERT_TRUE(opened) << opened.error().message();
+  auto boxes = opened.value()->all_sandboxes().value();
+  ASSERT_FALSE(boxes.empty());
+  ModelStore& models = opened.value()->models();
+  EXPECT_TRUE(models.usage({}).value().empty());
+  EXPECT_TRUE(models.all_stops().value().empty());
+  auto reserved = models.reserve(boxes[0].id, [&](const auto& facts, const auto&) {
+    ModelReservation made;
+    made.id = "r1";
+    made.box = facts.box.id;
+    made.budgets = {{"box:" + facts.box.id, ""}};
+    return Result<ModelReservation>(made);
+  });
+  ASSERT_TRUE(reserved) << reserved.error().message();
+  EXPECT_EQ(models.count_of({"box:" + boxes[0].id, ""}).value().open.requests, 1);
+}
+
 }  // namespace
 }  // namespace hako::store

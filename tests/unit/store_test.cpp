@@ -462,5 +462,74 @@ TEST(AsyncStore, AnswersManyAtOnceOnOneThread) {
   EXPECT_EQ(found, 500);
 }
 
+// ---- secrets ------------------------------------------------------------------------------------
+
+SecretRecord secret(const std::string& id, const std::string& name,
+                    const std::string& tenant = kDefaultTenant, int64_t created_ms = 1) {
+  SecretRecord record;
+  record.id = id;
+  record.tenant = tenant;
+  record.name = name;
+  record.sealed = "sealed-" + id;
+  record.shape = "4:20:";
+  record.hosts = R"(["a.example"])";
+  record.use = R"([{"kind":"bearer"}])";
+  record.env = "KEY";
+  record.label = "internal";
+  record.grants = R"([{"tenant":"default"}])";
+  record.metadata = R"({"k":"v"})";
+  record.key_id = "k1";
+  record.created_ms = record.updated_ms = created_ms;
+  return record;
+}
+
+TEST_P(StoreTest, ASecretComesBackAsItWasKept) {
+  SecretStore& secrets = store_->secrets();
+  SecretRecord record = secret("sec_1", "a");
+  ASSERT_TRUE(secrets.add_secret(record));
+  EXPECT_EQ(secrets.find_secret("sec_1").value(), record);
+  EXPECT_EQ(secrets.find_secret("sec_2").value(), std::nullopt);
+  EXPECT_EQ(secrets.add_secret(secret("sec_2", "a")).error().code(), ErrorCode::already_exists);
+  EXPECT_EQ(secrets.add_secret(secret("sec_3", "b", "nobody")).error().code(), ErrorCode::not_found);
+  record.version = 2;
+  record.sealed = "other";
+  record.hosts = record.grants = record.metadata = record.env = "";
+  record.label = "secret";
+  record.updated_ms = 5;
+  ASSERT_TRUE(secrets.put_secret(record));
+  EXPECT_EQ(secrets.find_secret("sec_1").value(), record);
+  EXPECT_EQ(secrets.put_secret(secret("sec_9", "x")).error().code(), ErrorCode::not_found);
+  EXPECT_TRUE(secrets.remove_secret("sec_1").value());
+  EXPECT_FALSE(secrets.remove_secret("sec_1").value());
+}
+
+TEST_P(StoreTest, SecretsAreATenantsAndGrantedOnesComeLast) {
+  for (const char* name : {"acme", "other"}) {
+    TenantRecord tenant;
+    tenant.name = name;
+    ASSERT_TRUE(store_->tenants().add_tenant(tenant));
+  }
+  SecretStore& secrets = store_->secrets();
+  SecretRecord shared = secret("sec_1", "shared");
+  shared.grants = R"([{"agent":"acme"},{"tenant":"acme"},{"tenant":"acme"}])";
+  ASSERT_TRUE(secrets.add_secret(shared));
+  ASSERT_TRUE(secrets.add_secret(secret("sec_2", "late", "acme", 9)));
+  ASSERT_TRUE(secrets.add_secret(secret("sec_3", "early", "acme", 5)));
+  SecretRecord nobodys = secret("sec_4", "x", "other");
+  nobodys.grants = "";
+  ASSERT_TRUE(secrets.add_secret(nobodys));
+  auto names = [](const std::vector<SecretRecord>& list) {
+    std::string all;
+    for (const SecretRecord& each : list) all += each.name + " ";
+    return all;
+  };
+  EXPECT_EQ(names(secrets.secrets_of("acme").value()), "early late ");
+  EXPECT_EQ(names(secrets.secrets_for("acme").value()), "early late shared ");
+  EXPECT_EQ(names(secrets.secrets_for("other").value()), "x ");
+  ASSERT_TRUE(store_->tenants().remove_tenant("acme"));
+  EXPECT_EQ(secrets.find_secret("sec_2").value(), std::nullopt) << "they go with their tenant";
+  EXPECT_TRUE(secrets.find_secret("sec_1").value());
+}
+
 }  // namespace
 }  // namespace hako::store

@@ -1,0 +1,690 @@
+// Budgets for models, with the real store behind real connections of gates: what is let through never
+// exceeds a cap, counts agree with what servers sent, and a broker that is gone lets nothing through.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "api/model_admission.h"
+#include "api/model_budgets.h"
+#include "api/model_terms.h"
+#include "base/async/task_group.h"
+#include "base/clock.h"
+#include "store/sqlite.h"
+#include "support/api_lab.h"
+#include "support/run_task.h"
+#include "support/store_fixture.h"
+#include "wire/model_usage.h"
+
+namespace hako::api {
+namespace {
+
+namespace json = boost::json;
+using namespace std::chrono_literals;
+using store::ModelAmount;
+using store::ModelTokens;
+using wire::ModelDialect;
+
+constexpr int kBoxes = 50;
+constexpr int kCallsOfEach = 20;
+constexpr int64_t kMostOutput = 64;
+constexpr int64_t kInputBytes = 976;          // and 1024 around them
+constexpr int64_t kTokensSetAside = 2000 + kMostOutput;
+constexpr int64_t kTokenCap = 200'000;
+constexpr int64_t kMicrousdCap = 700'000;
+constexpr int64_t kMicrousdSetAside = 2000 * 4 + kMostOutput * 10;
+
+config::Models models() {
+  config::Models made;
+  made.endpoints = {{"llm.example", 443, "anthropic", ""}};
+  policy::ModelPrice price;
+  price.model = "m";
+  price.input = 3'000'000, price.cached = 1'000'000, price.cache_write = 4'000'000;
+  price.cache_write_1h = 4'000'000, price.output = 10'000'000;
+  made.prices = {price};
+  return made;
+}
+
+ModelBudgets::Pace any_pace() {
+  return {.per_second = 0, .burst = 1};
+}
+
+void prepare(const std::string& path, const std::string& policy) {
+  auto opened = store::open_sqlite_store(path);
+  ASSERT_TRUE(opened) << opened.error().message();
+  store::Store& store = *opened.value();
+  ASSERT_TRUE(store.tenants().add_tenant({.name = "acme", .policy = policy, .created_ms = 5}));
+  store::ApiKey key = store::key("k1", "aa");
+  key.tenant = "acme";
+  ASSERT_TRUE(store.tenants().put_key(key));
+  for (int i = 0; i < kBoxes; ++i) {
+    auto box = store::record("i" + std::to_string(i), 100);
+    box.tenant = "acme";
+    box.key_id = "k1";
+    ASSERT_TRUE(store.add_sandbox(box));
+  }
+}
+
+/// A connection as a gate has it: one end with the broker's methods, the other to ask at.
+struct Gate {
+  explicit Gate(asio::any_io_executor executor, Fd fd) : peer(executor, std::move(fd)) {}
+  rpc::Peer peer;
+
+  Task<Result<std::string>> reserve(std::string box) {
+    rpc::Payload payload;
+    payload.body = {{"box", box},          {"host", "llm.example"},    {"api", "anthropic"},
+                    {"model", "m"},        {"path", "/v1/messages"},   {"stream", true},
+                    {"input_bytes", kInputBytes}, {"max_output_tokens", kMostOutput},
+                    {"opaque_input", false}};
+    payload.body["extras"] = json::array();
+    auto answer = co_await peer.call("model.reserve", std::move(payload), 30s);
+    if (!answer) co_return answer.error();
+    co_return std::string(answer.value().body.at("reservation").as_string());
+  }
+  Task<Result<void>> settle(std::string reservation, std::string outcome,
+                            wire::ModelUsage usage = {}) {
+    rpc::Payload payload;
+    payload.body = {{"reservation", reservation},
+                    {"outcome", outcome},
+                    {"requests", 1},
+                    {"input_tokens", usage.input_tokens},
+                    {"output_tokens", usage.output_tokens},
+                    {"cached_tokens", usage.cached_tokens},
+                    {"cache_write_tokens", usage.cache_write_tokens},
+                    {"cache_write_1h_tokens", usage.cache_write_1h_tokens}};
+    auto answer = co_await peer.call("model.settle", std::move(payload), 30s);
+    if (!answer) co_return answer.error();
+    co_return ok();
+  }
+};
+
+std::pair<Fd, Fd> connected() {
+  int fds[2];
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+  return {Fd(fds[0]), Fd(fds[1])};
+}
+
+/// What a server of models sends, and what it says with it.
+struct Answer {
+  std::string type;
+  std::string bytes;
+  ModelTokens said;      ///< in all of it
+  size_t said_input_at;  ///< from how many bytes on the input is known
+  size_t said_all_at;    ///< and all of it
+};
+
+Answer stream_of(std::mt19937& random) {
+  auto below = [&](int64_t most) { return int64_t(random() % uint64_t(most)); };
+  Answer answer;
+  answer.type = "text/event-stream";
+  answer.said = {.input = 1 + below(500), .cached = below(500), .cache_write = below(500),
+                 .cache_write_1h = 0, .output = 2 + below(kMostOutput - 2)};
+  const ModelTokens& said = answer.said;
+  answer.bytes = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":"
+                 "{\"input_tokens\":" + std::to_string(said.input) +
+                 ",\"cache_read_input_tokens\":" + std::to_string(said.cached) +
+                 ",\"cache_creation_input_tokens\":" + std::to_string(said.cache_write) +
+                 ",\"output_tokens\":1}}}\n\n";
+  answer.said_input_at = answer.bytes.size() - 1;
+  for (int64_t i = below(20); i >= 0; --i) {
+    answer.bytes += "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":"
+                    "{\"type\":\"text_delta\",\"text\":\"word \"}}\n\n";
+  }
+  answer.bytes += "event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":"
+                  "{\"output_tokens\":" + std::to_string(said.output) + "}}\n\n";
+  answer.said_all_at = answer.bytes.size();
+  answer.bytes += "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+  return answer;
+}
+
+/// All that is let through, as the test itself counts it.
+struct Ledger {
+  int64_t calls = 0, refused = 0;
+  int64_t open = 0;
+  ModelTokens said;             ///< by servers
+  int64_t unconfirmed = 0;
+  int64_t cut = 0;
+  int64_t most_tokens = 0;      ///< that counted against the cap at any time
+
+  int64_t said_tokens() const {
+    return said.input + said.cached + said.cache_write + said.output;
+  }
+  void look() {
+    most_tokens = std::max(most_tokens, said_tokens() + unconfirmed + open * kTokensSetAside);
+  }
+};
+
+void add(ModelTokens& into, const ModelTokens& more) {
+  into.input += more.input, into.cached += more.cached, into.cache_write += more.cache_write;
+  into.output += more.output;
+}
+
+class ModelsBroker : public ::testing::Test {
+ protected:
+  /// Calls from one box until it has had enough refusals.
+  Task<void> box(Gate& gate, int number, uint32_t seed) {
+    std::mt19937 random(seed + uint32_t(number));
+    for (int i = 0; i < kCallsOfEach; ++i) {
+      auto reservation = co_await gate.reserve("i" + std::to_string(number));
+      if (!reservation) {
+        EXPECT_EQ(reservation.error().code(), ErrorCode::resource_exhausted)
+            << reservation.error().message();
+        ++ledger.refused;
+        continue;
+      }
+      ++ledger.calls;
+      ++ledger.open;
+      ledger.look();
+      co_await sleep_for(std::chrono::milliseconds(random() % 20));
+      co_await answer(gate, reservation.value(), random);
+    }
+  }
+
+  Task<void> answer(Gate& gate, std::string reservation, std::mt19937& random) {
+    Answer sent = stream_of(random);
+    size_t length = random() % 3 == 0 ? random() % sent.bytes.size() : sent.bytes.size();
+    bool whole = length == sent.bytes.size();
+    wire::UsageCounter counter(ModelDialect::messages, sent.type);
+    for (size_t at = 0; at < length;) {
+      size_t piece = std::min<size_t>(1 + random() % 50, length - at);
+      counter.feed(std::string_view(sent.bytes).substr(at, piece));
+      at += piece;
+    }
+    auto outcome = counter.finish(whole);
+    // What the server has said by then, from its side.
+    ModelTokens said;
+    if (length > sent.said_input_at) {
+      said = sent.said;
+      if (length < sent.said_all_at) said.output = 1;
+    }
+    EXPECT_EQ(outcome.told == wire::UsageCounter::Told::all, whole);
+    const char* word = whole ? "ok" : outcome.told == wire::UsageCounter::Told::part ? "cut" : "uncounted";
+    CO_ASSERT_TRUE(co_await gate.settle(reservation, word, outcome.usage));
+    --ledger.open;
+    add(ledger.said, said);
+    if (!whole) {
+      ++ledger.cut;
+      ledger.unconfirmed += kMostOutput - said.output;
+      if (said.input == 0) ledger.unconfirmed += 2000;
+    }
+    ledger.look();
+  }
+
+  /// Fifty boxes behind three gates at once.
+  void hammer(const std::string& policy) {
+    std::string path = folder.file("hako.db");
+    prepare(path, policy);
+    store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
+    ModelBudgets budgets(models(), store, any_pace());
+    auto work = [&]() -> Task<void> {
+      auto executor = co_await asio::this_coro::executor;
+      TaskGroup serving(executor);
+      std::vector<std::unique_ptr<rpc::Peer>> ends;
+      std::vector<std::unique_ptr<Gate>> gates;
+      for (int i = 0; i < 3; ++i) {
+        auto [ours, theirs] = connected();
+        ends.push_back(std::make_unique<rpc::Peer>(executor, std::move(ours)));
+        budgets.register_on(*ends.back());
+        gates.push_back(std::make_unique<Gate>(executor, std::move(theirs)));
+        serving.spawn("broker", ends.back()->run());
+        serving.spawn("gate", gates.back()->peer.run());
+      }
+      TaskGroup boxes(executor);
+      int left = kBoxes;
+      auto one = [&](int number) -> Task<void> {
+        co_await box(*gates[size_t(number) % gates.size()], number, 1);
+        --left;
+      };
+      for (int i = 0; i < kBoxes; ++i) boxes.spawn("box", one(i));
+      while (left > 0) co_await sleep_for(10ms);
+      co_await check(budgets);
+      co_await boxes.stop();
+      co_await serving.stop();
+    };
+    asio::io_context loop;
+    test::run_on(loop, work(), 120s);
+  }
+
+  /// The api's sums are the servers'.
+  Task<void> check(ModelBudgets& budgets) {
+    Principal operators = itself();
+    operators.is_operator = true;
+    ModelUsageRequest all;
+    all.all_tenants = true;
+    auto rows = co_await budgets.usage(all, operators);
+    CO_ASSERT_TRUE(rows && rows.value().size() == 1);
+    const store::ModelUsageRow& row = rows.value()[0];
+    EXPECT_EQ(row.requests, ledger.calls);
+    EXPECT_EQ(row.tokens, ledger.said);
+    EXPECT_EQ(row.unconfirmed_tokens, ledger.unconfirmed);
+    EXPECT_GT(ledger.cut, 0);
+    EXPECT_EQ(ledger.calls + ledger.refused, kBoxes * kCallsOfEach);
+    microusd = row.microusd + row.unconfirmed_microusd;
+  }
+
+  store::Folder folder;
+  Ledger ledger;
+  int64_t microusd = 0;
+};
+
+TEST_F(ModelsBroker, FiftyBoxesNeverExceedACapOnCalls) {
+  hammer(R"({"modelRequests":333})");
+  EXPECT_EQ(ledger.calls, 333) << "not one more, and none is lost";
+}
+
+TEST_F(ModelsBroker, FiftyBoxesNeverExceedACapOnTokens) {
+  hammer("{\"modelTokens\":" + std::to_string(kTokenCap) + "}");
+  EXPECT_LE(ledger.most_tokens, kTokenCap);
+  EXPECT_GT(ledger.most_tokens, kTokenCap - 2 * kTokensSetAside) << "it was made use of";
+  EXPECT_GT(ledger.refused, 0);
+}
+
+TEST_F(ModelsBroker, FiftyBoxesNeverExceedACapOnMoney) {
+  hammer("{\"modelMicroUSD\":" + std::to_string(kMicrousdCap) + "}");
+  EXPECT_LE(microusd, kMicrousdCap);
+  EXPECT_GT(microusd, kMicrousdCap - 2 * kMicrousdSetAside);
+  EXPECT_GT(ledger.refused, 0);
+}
+
+/// So that the tests above can fail: the same boxes go beyond all of these caps where there are none.
+TEST_F(ModelsBroker, WithoutACapTheyDo) {
+  hammer("");
+  EXPECT_EQ(ledger.calls, kBoxes * kCallsOfEach);
+  EXPECT_EQ(ledger.refused, 0);
+  EXPECT_GT(ledger.most_tokens, kTokenCap);
+  EXPECT_GT(microusd, kMicrousdCap);
+}
+
+/// While another process has the database, nothing is let through, and nothing is lost.
+TEST_F(ModelsBroker, AStoreThatDoesNotAnswerLetsNothingThrough) {
+  std::string path = folder.file("hako.db");
+  prepare(path, "");
+  store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
+  ModelBudgets budgets(models(), store, any_pace());
+  auto work = [&]() -> Task<void> {
+    auto executor = co_await asio::this_coro::executor;
+    TaskGroup serving(executor);
+    auto [ours, theirs] = connected();
+    rpc::Peer end(executor, std::move(ours));
+    budgets.register_on(end);
+    Gate gate(executor, std::move(theirs));
+    serving.spawn("broker", end.run());
+    serving.spawn("gate", gate.peer.run());
+    auto before = co_await gate.reserve("i1");
+    CO_ASSERT_TRUE(before);
+
+    auto other = store::Database::open(path);
+    CO_ASSERT_TRUE(other);
+    CO_ASSERT_TRUE(other.value().execute("BEGIN EXCLUSIVE"));
+    auto refused = co_await gate.reserve("i1");
+    EXPECT_EQ(refused.error().code(), ErrorCode::unavailable);
+    EXPECT_EQ(refused.error().message().find("database"), std::string::npos)
+        << refused.error().message();
+    wire::ModelUsage usage{.input_tokens = 5, .output_tokens = 6};
+    auto unsettled = co_await gate.settle(before.value(), "ok", usage);
+    EXPECT_EQ(unsettled.error().code(), ErrorCode::unavailable);
+    CO_ASSERT_TRUE(other.value().execute("ROLLBACK"));
+
+    // The gate says it again, and again.
+    CO_ASSERT_TRUE(co_await gate.settle(before.value(), "ok", usage));
+    CO_ASSERT_TRUE(co_await gate.settle(before.value(), "ok", usage));
+    Principal operators = itself();
+    operators.is_operator = true;
+    ModelUsageRequest all;
+    all.all_tenants = true;
+    auto rows = co_await budgets.usage(all, operators);
+    CO_ASSERT_TRUE(rows && rows.value().size() == 1);
+    EXPECT_EQ(rows.value()[0].requests, 1);
+    EXPECT_EQ(rows.value()[0].tokens.output, 6);
+    co_await serving.stop();
+  };
+  asio::io_context loop;
+  test::run_on(loop, work(), 60s);
+}
+
+/// What nobody tells of costs as much as it may have, after a while, and for good.
+TEST_F(ModelsBroker, ALostCallIsNotGivenBack) {
+  std::string path = folder.file("hako.db");
+  prepare(path, R"({"modelTokens":3000})");
+  store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
+  ModelBudgets budgets(models(), store, any_pace());
+  auto work = [&]() -> Task<void> {
+    rpc::Payload asked;
+    asked.body = {{"box", "i1"}, {"host", "llm.example"}, {"api", "anthropic"}, {"model", "m"},
+                  {"path", "/"}, {"input_bytes", kInputBytes}, {"max_output_tokens", kMostOutput},
+                  {"opaque_input", false}};
+    asked.body["extras"] = boost::json::array();
+    rpc::Payload again;
+    again.body = asked.body;
+    rpc::Payload later;
+    later.body = asked.body;
+    auto first = co_await budgets.reserve(std::move(asked));
+    CO_ASSERT_TRUE(first);
+    int64_t now = to_unix_ms(WallClock::now());
+    CO_ASSERT_TRUE(co_await budgets.settle_lost(now));
+    auto second = co_await budgets.reserve(std::move(again));
+    EXPECT_EQ(second.error().code(), ErrorCode::resource_exhausted);
+    CO_ASSERT_TRUE(co_await budgets.settle_lost(now + 61 * 60 * 1000));
+    Principal operators = itself();
+    operators.is_operator = true;
+    ModelUsageRequest all;
+    all.all_tenants = true;
+    auto rows = co_await budgets.usage(all, operators);
+    CO_ASSERT_TRUE(rows && rows.value().size() == 1);
+    EXPECT_EQ(rows.value()[0].unconfirmed_tokens, kTokensSetAside);
+    auto third = co_await budgets.reserve(std::move(later));
+    EXPECT_EQ(third.error().code(), ErrorCode::resource_exhausted);
+  };
+  asio::io_context loop;
+  test::run_on(loop, work(), 60s);
+}
+
+TEST_F(ModelsBroker, ABoxMayNotAskWithoutEnd) {
+  std::string path = folder.file("hako.db");
+  prepare(path, "");
+  store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
+  ModelBudgets budgets(models(), store, {.per_second = 0.001, .burst = 3});
+  auto work = [&]() -> Task<void> {
+    auto executor = co_await asio::this_coro::executor;
+    TaskGroup serving(executor);
+    auto [ours, theirs] = connected();
+    rpc::Peer end(executor, std::move(ours));
+    budgets.register_on(end);
+    Gate gate(executor, std::move(theirs));
+    serving.spawn("broker", end.run());
+    serving.spawn("gate", gate.peer.run());
+    for (int i = 0; i < 3; ++i) CO_ASSERT_TRUE(co_await gate.reserve("i1"));
+    auto refused = co_await gate.reserve("i1");
+    EXPECT_EQ(refused.error().code(), ErrorCode::resource_exhausted);
+    CO_ASSERT_TRUE(co_await gate.reserve("i2"));
+    auto unknown = co_await gate.reserve("nobody");
+    EXPECT_EQ(unknown.error().code(), ErrorCode::not_found);
+    co_await serving.stop();
+  };
+  asio::io_context loop;
+  test::run_on(loop, work(), 60s);
+}
+
+/// The broker as a process of its own, which can be killed.
+class BrokerProcess {
+ public:
+  explicit BrokerProcess(const std::string& path) {
+    auto [ours, theirs] = connected();
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ours = Fd();
+      serve(path, std::move(theirs));
+      ::_exit(0);
+    }
+    end = std::move(ours);
+  }
+  ~BrokerProcess() { kill(); }
+  void kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+    pid_ = -1;
+  }
+  Fd end;
+
+ private:
+  static void serve(const std::string& path, Fd connection) {
+    asio::io_context loop;
+    store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
+    ModelBudgets budgets(models(), store, any_pace());
+    rpc::Peer gate(loop.get_executor(), std::move(connection));
+    budgets.register_on(gate);
+    asio::co_spawn(loop, gate.run(), asio::detached);
+    loop.run();
+  }
+  pid_t pid_ = -1;
+};
+
+/// Killed in the middle of it, again and again: nothing passes while it is gone, and what had been let
+/// through counts for ever, whether it was told of or not.
+TEST_F(ModelsBroker, AKilledOneLetsNothingThroughAndForgetsNothing) {
+  constexpr int64_t kCap = 1000;
+  std::string path = folder.file("hako.db");
+  prepare(path, "{\"modelRequests\":" + std::to_string(kCap) + "}");
+  int64_t through = 0;
+  int killed = 0;
+  bool spent = false;
+  for (int round = 0; round < 200 && !spent; ++round) {
+    BrokerProcess broker(path);
+    auto work = [&]() -> Task<void> {
+      auto executor = co_await asio::this_coro::executor;
+      TaskGroup tasks(executor);
+      Gate gate(executor, std::move(broker.end));
+      tasks.spawn("gate", gate.peer.run());
+      int left = 10;
+      bool gone = false;
+      auto box = [&](int number) -> Task<void> {
+        while (!spent) {
+          auto reserved = co_await gate.reserve("i" + std::to_string(number));
+          if (reserved) {
+            ++through;
+            EXPECT_FALSE(gone) << "after its end";
+            continue;
+          }
+          if (reserved.error().code() == ErrorCode::resource_exhausted) spent = true;
+          if (reserved.error().code() == ErrorCode::unavailable) break;
+        }
+        --left;
+      };
+      for (int i = 0; i < 10; ++i) tasks.spawn("box", box(i));
+      // Later and later, however slow this machine is, so that it is done at some time.
+      co_await sleep_for(std::chrono::milliseconds(20 + round));
+      if (!spent) ++killed;
+      broker.kill();
+      co_await sleep_for(5ms);  // answers that were on their way
+      gone = true;
+      while (left > 0) co_await sleep_for(1ms);
+      auto refused = co_await gate.reserve("i1");
+      EXPECT_EQ(refused.error().code(), ErrorCode::unavailable);
+      co_await tasks.stop();
+    };
+    asio::io_context loop;
+    test::run_on(loop, work(), 60s);
+  }
+  EXPECT_TRUE(spent);
+  EXPECT_GT(killed, 2) << "in the middle of it";
+  EXPECT_LE(through, kCap);
+  // Those whose answers were lost with it count, too.
+  auto store = store::open_sqlite_store(path);
+  ASSERT_TRUE(store);
+  EXPECT_EQ(store.value()->models().count_open().value(), kCap);
+}
+
+// ---- what users see -----------------------------------------------------------------------------
+
+class ModelsApi : public ::testing::Test {
+ protected:
+  void run(std::function<Task<void>()> body) {
+    auto work = [&]() -> Task<void> {
+      co_await lab.start();
+      co_await body();
+      co_await lab.stop();
+    };
+    test::run_on(lab.loop, work());
+  }
+  /// One call of a box that has ended.
+  void spend(const std::string& box, const std::string& tenant, const std::string& key_id,
+             const std::string& id) {
+    auto opened = store::open_sqlite_store(lab.config.database());
+    ASSERT_TRUE(opened);
+    store::ModelStore& store = opened.value()->models();
+    ASSERT_TRUE(store.reserve(box, [&](const auto&, const auto&) {
+      store::ModelReservation made;
+      made.id = id, made.box = box, made.tenant = tenant, made.key_id = key_id, made.model = "m";
+      return Result<store::ModelReservation>(made);
+    }));
+    ASSERT_TRUE(store.settle(id, to_unix_ms(WallClock::now()), [](const auto&) {
+      store::ModelSettlement settlement{.outcome = "ok", .requests = 1};
+      settlement.told = {.input = 10, .output = 5};
+      settlement.told_microusd = 7;
+      return Result<store::ModelSettlement>(settlement);
+    }));
+  }
+  /// {group: requests} as text.
+  static std::string groups(const test::Reply& reply) {
+    std::string text;
+    if (reply.status != 200) return "status " + std::to_string(reply.status);
+    for (const auto& row : reply.body.at("usage").as_array()) {
+      text += std::string(row.at("group").as_string()) + "=" +
+              std::to_string(row.at("requests").as_int64()) + " ";
+    }
+    return text;
+  }
+  test::ApiLab lab;
+};
+
+using http::Verb;
+
+TEST_F(ModelsApi, UsageIsTheTenantsOwn) {
+  run([&]() -> Task<void> {
+    std::string mine = co_await lab.create();
+    auto made = co_await lab.ask(Verb::post, "/v1/tenants", R"({"name":"acme"})");
+    EXPECT_EQ(made.status, 201u);
+    auto created = co_await lab.ask_in("acme", Verb::post, "/v2/sandboxes", R"({"templateID":"base"})");
+    EXPECT_EQ(created.status, 201u);
+    std::string theirs(created.body.at("sandboxID").as_string());
+    spend(mine, "default", "operator", "r1");
+    spend(theirs, "acme", "operator", "r2");
+    spend(theirs, "acme", "operator", "r3");
+    auto all = co_await lab.ask(Verb::get, "/v1/usage?by=tenant&allTenants=true");
+    EXPECT_EQ(groups(all), "acme=2 default=1 ");
+    auto own = co_await lab.ask(Verb::get, "/v1/usage?by=sandbox");
+    EXPECT_EQ(groups(own), mine + "=1 ");
+    auto in_acme = co_await lab.ask_in("acme", Verb::get, "/v1/usage");
+    EXPECT_EQ(groups(in_acme), "=2 ");
+    const auto& row = in_acme.body.at("usage").at(0);
+    EXPECT_EQ(row.at("inputTokens"), 20);
+    EXPECT_EQ(row.at("outputTokens"), 10);
+    EXPECT_EQ(row.at("microUSD"), 14);
+
+    auto keyed = co_await lab.ask_in("acme", Verb::post, "/v1/keys", R"({"role":"owner"})");
+    EXPECT_EQ(keyed.status, 201u) << keyed.message();
+    std::string key(keyed.body.at("key").as_string());
+    auto owner = co_await lab.ask_with_key(Verb::get, "/v1/usage?by=sandbox", "", key);
+    EXPECT_EQ(groups(owner), theirs + "=2 ");
+    auto beyond = co_await lab.ask_with_key(Verb::get, "/v1/usage?allTenants=true", "", key);
+    EXPECT_EQ(beyond.status, 403u);
+    for (const char* wrong : {"by=x", "from=yesterday", "to=2026-13-01", "allTenants=1"}) {
+      auto refused = co_await lab.ask(Verb::get, std::string("/v1/usage?") + wrong);
+      EXPECT_EQ(refused.status, 400u) << wrong;
+    }
+  });
+}
+
+TEST_F(ModelsApi, TheSwitchStopsATenantOrAll) {
+  run([&]() -> Task<void> {
+    auto made = co_await lab.ask(Verb::post, "/v1/tenants", R"({"name":"acme"})");
+    EXPECT_EQ(made.status, 201u);
+    auto keyed = co_await lab.ask_in("acme", Verb::post, "/v1/keys", R"({"role":"owner"})");
+    std::string key(keyed.body.at("key").as_string());
+    auto stopped = co_await lab.ask_with_key(Verb::post, "/v1/models/stop", R"({"reason":"too dear"})", key);
+    EXPECT_EQ(stopped.status, 204u) << stopped.message();
+    auto all = co_await lab.ask_with_key(Verb::post, "/v1/models/stop", R"({"tenant":""})", key);
+    EXPECT_EQ(all.status, 403u);
+    auto other = co_await lab.ask_with_key(Verb::post, "/v1/models/start", R"({"tenant":"default"})", key);
+    EXPECT_EQ(other.status, 403u);
+    auto unknown = co_await lab.ask(Verb::post, "/v1/models/stop", R"({"tenant":"nobody"})");
+    EXPECT_EQ(unknown.status, 404u);
+    auto platform = co_await lab.ask(Verb::post, "/v1/models/stop", R"({"tenant":""})");
+    EXPECT_EQ(platform.status, 204u);
+
+    auto seen = co_await lab.ask_with_key(Verb::get, "/v1/models", "", key);
+    EXPECT_EQ(seen.status, 200u);
+    EXPECT_EQ(seen.body.at("stopped").as_array().size(), 2u);
+    EXPECT_EQ(seen.body.at("stopped").at(1).at("reason"), "too dear");
+    auto started = co_await lab.ask(Verb::post, "/v1/models/start", R"({"tenant":""})");
+    EXPECT_EQ(started.status, 204u);
+    auto own = co_await lab.ask_with_key(Verb::post, "/v1/models/start", "", key);
+    EXPECT_EQ(own.status, 204u);
+    auto after = co_await lab.ask(Verb::get, "/v1/models");
+    EXPECT_TRUE(after.body.at("stopped").as_array().empty());
+  });
+}
+
+TEST_F(ModelsApi, WhatABoxMayCallIsWrittenDownWithIt) {
+  run([&]() -> Task<void> {
+    auto minted = co_await lab.ask(Verb::post, "/v1/tokens",
+                                   R"({"actions":["sandbox.create","sandbox.read"],"modelTokens":9})");
+    EXPECT_EQ(minted.status, 201u) << minted.message();
+    std::string token(minted.body.at("token").as_string());
+    auto created = co_await lab.ask_with_key(
+        Verb::post, "/v2/sandboxes",
+        R"({"templateID":"base","models":{"allow":["claude-*"],"requests":5}})", token);
+    EXPECT_EQ(created.status, 201u) << created.message();
+    auto wrong = co_await lab.ask(Verb::post, "/v2/sandboxes",
+                                  R"({"templateID":"base","models":{"request":5}})");
+    EXPECT_EQ(wrong.status, 400u);
+    auto opened = store::open_sqlite_store(lab.config.database());
+    std::string id(created.body.at("sandboxID").as_string());
+    auto record = opened.value()->find_sandbox(id).value();
+    auto terms = model_terms_of(record->options);
+    CO_ASSERT_TRUE(terms);
+    EXPECT_EQ(terms.value().box.model_requests, 5);
+    CO_ASSERT_TRUE(terms.value().caveats.size() == 1);
+    EXPECT_EQ(terms.value().caveats[0].leaves.model_tokens, 9);
+    EXPECT_FALSE(terms.value().caveats[0].budget.empty());
+  });
+}
+
+/// From a gate on the api's own socket to the switch that its users throw.
+TEST_F(ModelsApi, AGateAsksAtTheBrokersSocket) {
+  lab.config.models_file =
+      std::filesystem::path(lab.config.state_dir).parent_path() / "models.toml";
+  std::ofstream(lab.config.models_file) << "[[endpoint]]\nhost = \"llm.example\"\n"
+                                           "api = \"anthropic\"\n[price.m]\ninput = 3\n"
+                                           "output = 10\n";
+  lab.config.egress.ceiling = policy::EgressLevel::internet;
+  run([&]() -> Task<void> {
+    auto created = co_await lab.ask(Verb::post, "/v2/sandboxes",
+                                    R"({"templateID":"base","egress":"internet","models":{"requests":2}})");
+    EXPECT_EQ(created.status, 201u) << created.message();
+    std::string box(created.body.at("sandboxID").as_string());
+    // Its calls must end at the gate, whatever it holds.
+    auto policy = lab.node.policy_of(box);
+    CO_ASSERT_TRUE(policy.intercept.size() == 1);
+    EXPECT_EQ(policy.intercept[0].host, "llm.example");
+
+    auto executor = co_await asio::this_coro::executor;
+    TaskGroup tasks(executor);
+    auto connection = co_await rpc::connect_unix(lab.config.broker_socket());
+    CO_ASSERT_TRUE(connection);
+    Gate gate(executor, std::move(connection.value()));
+    tasks.spawn("gate", gate.peer.run());
+    auto first = co_await gate.reserve(box);
+    CO_ASSERT_TRUE(first);
+    wire::ModelUsage usage{.input_tokens = 11, .output_tokens = 5};
+    CO_ASSERT_TRUE(co_await gate.settle(first.value(), "ok", usage));
+    auto shown = co_await lab.ask(Verb::get, "/v1/usage?by=model");
+    EXPECT_EQ(groups(shown), "m=1 ");
+    EXPECT_EQ(shown.body.at("usage").at(0).at("microUSD"), 33 + 50);
+
+    auto stopped = co_await lab.ask(Verb::post, "/v1/models/stop", R"({"tenant":"","reason":"a test"})");
+    EXPECT_EQ(stopped.status, 204u);
+    auto refused = co_await gate.reserve(box);
+    EXPECT_EQ(refused.error().code(), ErrorCode::permission_denied);
+    EXPECT_EQ(refused.error().message(), "calls of models are stopped: a test");
+    auto started = co_await lab.ask(Verb::post, "/v1/models/start", R"({"tenant":""})");
+    EXPECT_EQ(started.status, 204u);
+    CO_ASSERT_TRUE(co_await gate.reserve(box));
+    auto spent = co_await gate.reserve(box);
+    EXPECT_EQ(spent.error().code(), ErrorCode::resource_exhausted);
+    EXPECT_NE(spent.error().message().find("sandbox " + box), std::string::npos);
+
+    co_await lab.stop_api();
+    auto gone = co_await gate.reserve(box);
+    EXPECT_EQ(gone.error().code(), ErrorCode::unavailable);
+    co_await tasks.stop();
+  });
+}
+
+}  // namespace
+}  // namespace hako::api
