@@ -24,7 +24,8 @@ constexpr std::string_view kRules[] = {"policy",    "quota",  "network", "egress
                                        "narrowing", "leaves", "limits"};
 /// What names a thing that a call has made, in its answer.
 constexpr std::string_view kNames[] = {"templateID", "buildID", "linkID", "keyID",
-                                       "tokenID",    "name",    "alias",  "snapshotID"};
+                                       "tokenID",    "name",    "alias",  "snapshotID",
+                                       "secretID"};
 constexpr size_t kLongestAnswerRead = 64 << 10;
 
 bool changes(http::Verb method) {
@@ -88,7 +89,7 @@ std::string program_of(const std::string& command) {
 /// Whether its details name things that have labels, which this log does not follow as it does those
 /// of boxes.
 bool names_labelled(std::string_view action) {
-  for (std::string_view area : {"template.", "build.", "link.", "sandbox.create"}) {
+  for (std::string_view area : {"template.", "build.", "link.", "secret.", "sandbox.create"}) {
     if (action.starts_with(area)) return true;
   }
   return false;

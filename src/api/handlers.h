@@ -90,9 +90,4 @@ Task<Result<http::Response>> update_e2b_secret(Service&, const Call&);
 Task<Result<http::Response>> list_box_secrets(Service&, const Call&);
 Task<Result<http::Response>> set_box_secrets(Service&, const Call&);
 
-Task<Result<http::Response>> model_usage(Service&, const Call&);
-Task<Result<http::Response>> list_models(Service&, const Call&);
-Task<Result<http::Response>> stop_models(Service&, const Call&);
-Task<Result<http::Response>> start_models(Service&, const Call&);
-
 }  // namespace hako::api

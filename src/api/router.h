@@ -25,7 +25,6 @@ class KeyRecords;
 class Tokens;
 class Secrets;
 class BoxSecrets;
-class ModelBudgets;
 
 /// One authenticated request, its body read.
 struct Call {

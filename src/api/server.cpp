@@ -31,7 +31,7 @@ std::string printable(std::string_view path) {
 }
 
 /// What clients of E2B know and this server has not got.
-constexpr std::string_view kNotBuilt[] = {"/volumes",  "/volumecontent", "/secrets", "/teams",
+constexpr std::string_view kNotBuilt[] = {"/volumes",  "/volumecontent", "/teams",
                                           "/api-keys", "/access-tokens", "/nodes",   "/admin"};
 
 bool is_not_built(std::string_view path) {

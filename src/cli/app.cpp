@@ -9,6 +9,7 @@
 #include "cli/egress_commands.h"
 #include "cli/model_commands.h"
 #include "cli/output.h"
+#include "cli/secret_commands.h"
 #include "cli/snapshot_commands.h"
 #include "cli/tenant_commands.h"
 #include "cli/terminal.h"
@@ -45,7 +46,7 @@ struct Parsed {
   SnapshotCommandOptions snapshot;
   TokenCommandOptions token;
   TenantCommandOptions tenant;
-  ModelCommandOptions model;
+  SecretCommandOptions secret;
   std::vector<std::string> ids, names;
   std::string id;
   std::vector<std::string> behind_dashes;
@@ -105,6 +106,12 @@ void add_box_options(CLI::App* app, BoxOptions& box, bool with_environment) {
          "What becomes of it then: kill, which is the default, or pause")
       ->check(CLI::IsMember({"kill", "pause"}))
       ->type_name("WHAT");
+  app->add_option("--secret", box.secrets,
+                  "A secret that it uses, by name: it gets a placeholder; may be repeated")
+      ->type_name("NAME")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
   app->add_flag("--auto-resume", box.auto_resume, "When it is paused, a request for it resumes it");
   add_confinement(app, box.confinement);
   add_model_limits(app, box.models);
@@ -137,6 +144,13 @@ void add_running(CLI::App& app, Parsed& parsed, int& status) {
   auto* run = app.add_subcommand("run", "Run a command in a new box, destroyed when it ends");
   add_box_options(run, parsed.run.box, false);
   add_environment(run, parsed.run.command.env);
+  auto* repo = run->add_option("--repo", parsed.run.repo,
+                               "Clone this into the box and run the command there; --label is then "
+                               "how confidential the clone is")
+                   ->type_name("URL");
+  run->add_option("--repo-secret", parsed.run.repo_secret, "The secret that git shows for it")
+      ->type_name("NAME")
+      ->needs(repo);
   run->add_flag("--keep", parsed.run.keep, "Do not destroy the box at the end");
   add_command_options(run, parsed.run.command, true);
   run->callback([&] {
@@ -311,6 +325,7 @@ int run(int argc, char** argv) {
   add_tenant_commands(app, parsed.global, parsed.tenant, status);
   add_model_commands(app, parsed.global, parsed.model, status);
   add_token_commands(app, parsed.global, parsed.token, status);
+  add_secret_commands(app, parsed.global, parsed.secret, status);
   add_service(app, parsed, status);
   // What stands behind -- is the command's, whatever it looks like.
   int own = 1;

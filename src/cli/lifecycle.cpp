@@ -50,6 +50,9 @@ Task<Result<json::value>> create(Api& api, BoxOptions options, std::string fallb
     auto_resume["enabled"] = true;
     request["autoResume"] = std::move(auto_resume);
   }
+  if (!options.secrets.empty()) {
+    request["secrets"] = json::array(options.secrets.begin(), options.secrets.end());
+  }
   put_confinement(request, options.confinement);
   put_model_limits(request, options.models);
   json::value body = std::move(request);

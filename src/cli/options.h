@@ -47,6 +47,7 @@ struct BoxOptions {
   std::optional<std::chrono::seconds> ttl;
   bool pause_at_end = false;
   bool auto_resume = false;
+  std::vector<std::string> secrets;  ///< names of those that it uses
   Confinement confinement;
   ModelLimits models;
 };
@@ -64,6 +65,8 @@ struct CommandOptions {
 struct RunOptions {
   BoxOptions box;
   CommandOptions command;
+  std::string repo;         ///< cloned before the command runs, which then runs in the clone
+  std::string repo_secret;  ///< the secret that git shows for it
   bool keep = false;
 };
 

@@ -7,6 +7,7 @@
 #include "cli/duration.h"
 #include "cli/lifecycle.h"
 #include "cli/output.h"
+#include "cli/repository.h"
 #include "cli/session.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
@@ -156,12 +157,43 @@ Task<int> end_box(Api& api, const std::string& id, Interrupts& interrupts, int s
   co_return status;
 }
 
+/// Clones the repository and closes behind it. The status to exit with, if that is what comes of it.
+Task<std::optional<int>> clone_first(Api& api, BoxAccess box, const RunOptions& options,
+                                     Repository repository, Interrupts& interrupts) {
+  GitLogin login;
+  if (!options.repo_secret.empty()) {
+    auto found = co_await find_git_login(api, box.id, options.repo_secret);
+    if (!found) co_return fail(found.error(), kOwnFailure);
+    login = std::move(found.value());
+  }
+  CommandOptions cloning = clone_command(options.command, repository, login.user, login.placeholder);
+  int status = co_await attend(box, std::move(cloning), interrupts, WhenStopped::leave);
+  if (interrupts.received()) co_return status;
+  if (status != 0) {
+    print_note("the repository could not be cloned");
+    co_return kOwnFailure;
+  }
+  auto closed = co_await close_behind_clone(api, box.id, options.box.confinement, repository);
+  if (!closed) co_return fail(closed.error(), kOwnFailure);
+  co_return std::nullopt;
+}
+
 Task<int> run_command(const GlobalOptions& global, const RunOptions& options) {
   using namespace asio::experimental::awaitable_operators;
   auto config = load_config(global);
   if (!config) co_return fail(config.error(), kOwnFailure);
   auto access = find_api(global);
   if (!access) co_return fail(access.error(), kOwnFailure);
+  BoxOptions wanted = options.box;
+  CommandOptions command = options.command;
+  Repository repository;
+  if (!options.repo.empty()) {
+    auto parsed = parse_repository(options.repo);
+    if (!parsed) co_return fail(parsed.error(), kOwnFailure);
+    repository = std::move(parsed.value());
+    wanted = box_for_clone(std::move(wanted), repository, options.repo_secret);
+    if (command.cwd.empty()) command.cwd = "~/" + repository.folder;
+  }
 
   TaskGroup tasks(co_await asio::this_coro::executor);
   Interrupts interrupts(co_await asio::this_coro::executor);
@@ -169,7 +201,7 @@ Task<int> run_command(const GlobalOptions& global, const RunOptions& options) {
   Api api(access.value());
   // A signal from now on is noticed, but a create under way is waited for: only its answer
   // names the box that has to be destroyed.
-  auto creating = create(api, options.box, config.value().default_template);
+  auto creating = create(api, wanted, config.value().default_template);
   auto finding = find_data_endpoint(access.value());
   auto [answer, data] = co_await (std::move(creating) && std::move(finding));
   int status = kOwnFailure;
@@ -180,10 +212,16 @@ Task<int> run_command(const GlobalOptions& global, const RunOptions& options) {
   } else {
     const std::string id = box.value().id;
     if (!options.box.ttl) tasks.spawn("lease", renew_lease(access.value(), id));
+    std::optional<int> ended;
     if (interrupts.received()) {
-      status = 128 + *interrupts.received();
+      ended = 128 + *interrupts.received();
+    } else if (!options.repo.empty()) {
+      ended = co_await clone_first(api, box.value(), options, repository, interrupts);
+    }
+    if (ended) {
+      status = *ended;
     } else {
-      status = co_await attend(box.value(), options.command, interrupts, WhenStopped::leave);
+      status = co_await attend(box.value(), command, interrupts, WhenStopped::leave);
     }
     if (options.keep) {
       auto left = options.box.ttl.value_or(kLease);

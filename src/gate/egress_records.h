@@ -8,7 +8,7 @@ namespace hako::gate {
 /// One decision, or the end of what one had allowed. Texts may come from the box.
 struct EgressRecord {
   WallTime time{};
-  std::string_view kind;     ///< "dns", "tcp", "link"; empty: of several
+  std::string_view kind;     ///< "dns", "tcp", "link", "secret", "model"; empty: of several
   std::string name;          ///< empty if there is none
   std::string address;       ///< where to; empty if not known
   uint16_t port = 0;

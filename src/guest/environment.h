@@ -19,7 +19,8 @@ struct ProgramEnvironment {
   std::string search_path;             ///< the PATH among them
 };
 
-/// From the weakest to the strongest: PATH and the user's own, the box's, the request's.
+/// From the weakest to the strongest: PATH and the user's own, where the machine's own authority is,
+/// the box's, the request's.
 ProgramEnvironment build_environment(const User& user, const Identity& identity,
                                      const wire::Environment& requested);
 

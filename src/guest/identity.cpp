@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "guest/network.h"
 #include "guest/remedies.h"
+#include "guest/trust.h"
 #include "wire/json_text.h"
 
 namespace hako::guest {
@@ -127,6 +128,10 @@ Result<void> Identity::apply(const json::object& init) {
   HAKO_TRY(auto template_id, wire::string_member(init, "templateId"));
   HAKO_TRY(auto token, wire::string_member(init, "accessToken"));
   HAKO_TRY(auto variables, wire::object_member(init, "envVars"));
+  HAKO_TRY(auto authority, wire::string_member(init, "caCertificate"));
+  if (authority && !is_certificate(*authority)) {
+    return invalid("field 'caCertificate' must be one certificate in PEM");
+  }
   HAKO_TRY(auto user, wire::string_member(init, "defaultUser"));
   HAKO_TRY(auto workdir, wire::string_member(init, "defaultWorkdir"));
   wire::Environment environment;
@@ -139,7 +144,11 @@ Result<void> Identity::apply(const json::object& init) {
   template_id_ = template_id.value_or("");
   if (owns_machine_) {
     HAKO_TRYV(apply_to_machine(init));
+    // What an image has in the way of it keeps nobody from using the machine: the gate's hosts alone
+    // are then not trusted in it.
+    if (authority) install_authority(*authority);
   }
+  if (authority) has_authority_ = true;
 
   access_token_ = token.value_or("");
   if (variables) environment_ = std::move(environment);
@@ -206,6 +215,7 @@ Result<void> prepare_identity_files() {
   // Empty means "not yet known" to programs that would otherwise make one up.
   HAKO_TRYV(rewrite("/etc/machine-id", "", 0444));
   HAKO_TRYV(rewrite("/run/e2b/.E2B_SANDBOX", "true"));
+  prepare_trust();
   HAKO_TRYV(rewrite(kBootId, "00000000-0000-0000-0000-000000000000\n", 0444));
   if (::mount(kBootId, kKernelBootId, nullptr, MS_BIND, nullptr) < 0)
     return Error::from_errno(errno, "replace the boot id");

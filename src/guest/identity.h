@@ -30,6 +30,8 @@ class Identity {
   const std::string& access_token() const { return access_token_; }
   const wire::Environment& environment() const { return environment_; }
   const std::string& default_user() const { return default_user_; }
+  /// Whether the machine trusts an authority of its own, and programs are to be told where it is.
+  bool has_authority() const { return has_authority_; }
   /// Empty for the user's home.
   const std::string& default_workdir() const { return default_workdir_; }
   /// Whether a test has taken `remedy` out, and this is not the machine that clones are made from.
@@ -46,6 +48,7 @@ class Identity {
   wire::Environment environment_;
   std::string default_user_ = "user";
   std::string default_workdir_;
+  bool has_authority_ = false;
 };
 
 /// What boot prepares so that apply() finds everything in place: the files that apply() rewrites,

@@ -200,7 +200,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::restore(const CreateBox& request,
   if (!made) co_return made.error();
   auto vm = std::move(made).value();
   Result<void> done = promise(*vm, request);
-  if (done) done = co_await vm->identify(request.box, request.envs);
+  if (done) done = co_await vm->identify(request.box, request.envs, request.trust);
   if (!done) {
     co_await vm->destroy();
     co_return done.error();
@@ -345,13 +345,13 @@ Task<void> Boxes::make_children(Forking& forking) {
   }
 }
 
-Task<Result<Boxes::Created>> Boxes::roll_back(std::string box, std::string checkpoint) {
-  return run_to_end(roll_back_to_end(std::move(box), std::move(checkpoint)));
+Task<Result<Boxes::Created>> Boxes::roll_back(std::string box, std::string checkpoint,
+                                              Trust trust) {
+  return run_to_end(roll_back_to_end(std::move(box), std::move(checkpoint), std::move(trust)));
 }
 
-Task<Result<Boxes::Created>> Boxes::roll_back_to_end(std::string id, std::string checkpoint) {
-  HAKO_CO_TRY(auto held, co_await hold(id));
-  auto old = held.vm;
+Task<Result<Boxes::Created>> Boxes::roll_back_to_end(std::string id, std::string checkpoint,
+                                                     Trust trust) {
   const CheckpointRecord* found = checkpoints_.find(checkpoint);
   bool known = found && found->problem.empty();
   if (!found || (known && (found->tenant != old->record().tenant || found->box != id)))
@@ -367,10 +367,15 @@ Task<Result<Boxes::Created>> Boxes::roll_back_to_end(std::string id, std::string
   request.tenant = old->record().tenant;
   request.access_token = old->record().access_token;
   request.envs = of.envs;
-  HAKO_CO_TRY(auto made, co_await restore(request, of, state));
-  std::shared_ptr<Vm> vm = std::move(made);
-  auto moved = co_await move_to(id, old, vm);
-  if (!moved) {
+  request.trust = std::move(trust);
+  request.ingress = old->record().ingress;
+  request.egress = old->record().egress;
+  request.ends = old->record().ends;
+  request.on_end = old->record().on_end;
+  auto cloning = co_await cloning_.take();
+  HAKO_CO_TRY(auto vm, co_await restore(request, of, state));
+  box = find(id);
+  if (!box || box->vm != old) {
     co_await vm->destroy();
     co_return moved.error();
   }

@@ -225,7 +225,7 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
 
 Task<Result<void>> Boxes::hand_over(Vm& vm, const CreateBox& request) {
   HAKO_CO_TRYV(promise(vm, request));
-  HAKO_CO_TRYV(co_await vm.identify(request.box, request.envs));
+  HAKO_CO_TRYV(co_await vm.identify(request.box, request.envs, request.trust));
   co_return co_await publish(vm, request);
 }
 
@@ -234,7 +234,7 @@ Task<Result<void>> Boxes::wake_and_hand_over(Vm& vm, const CreateBox& request) {
   // The guest finds its identity waiting when it wakes, rather than after the VMM has told us that
   // it did.
   auto resume = vm.machine()->resume();
-  auto identify = vm.identify(request.box, request.envs);
+  auto identify = vm.identify(request.box, request.envs, request.trust);
   HAKO_CO_TRYV(co_await both(std::move(resume), std::move(identify)));
   co_return co_await publish(vm, request);
 }

@@ -20,6 +20,7 @@ struct CreateBox {
   boost::json::object envs;
   boost::json::object ingress;  ///< for the gate: who may reach its ports, and how; not read here
   boost::json::object egress;   ///< for the gate: what it may reach; not read here
+  Trust trust;                  ///< for the guest, and not kept
 };
 
 /// Why a box is no more, as told to the api.
@@ -71,7 +72,7 @@ class Boxes {
   /// Puts the box back to where it stood; it keeps its name, its token, its end and what it may
   /// reach. On an error it goes on as it was. Errors: not_found (also where the checkpoint is not of
   /// this box), those of create().
-  Task<Result<Created>> roll_back(std::string box, std::string checkpoint);
+  Task<Result<Created>> roll_back(std::string box, std::string checkpoint, Trust trust);
   /// What the box may reach from now on. Written down first: on an error it holds from the gate's
   /// next connection on at the latest, but what it forbids may go on till then. Errors: not_found,
   /// too_large (nothing has changed); unavailable, timed_out, the gate's.
@@ -109,10 +110,9 @@ class Boxes {
   Result<void> check_room() const;
   Task<Result<Created>> create_to_end(CreateBox request);
   Task<Result<Saved>> save_to_end(std::string box, std::string checkpoint, bool memory, bool end);
-  Task<Result<std::vector<Result<Created>>>> fork_to_end(
-      std::string box, std::vector<CreateBox> children,
-      std::optional<boost::json::object> reaching);
-  Task<Result<Created>> roll_back_to_end(std::string box, std::string checkpoint);
+  Task<Result<std::vector<Result<Created>>>> fork_to_end(std::string box,
+                                                         std::vector<CreateBox> children);
+  Task<Result<Created>> roll_back_to_end(std::string box, std::string checkpoint, Trust trust);
   /// Which box it is, unless that is ending.
   Box* find(const std::string& box);
   /// Held while a box is made: its name is taken.

@@ -50,6 +50,24 @@ std::optional<int> small_integer(Fields& fields, const boost::json::object& body
   return static_cast<int>(std::clamp<int64_t>(value, -1, 1 << 30));
 }
 
+/// What box.create, box.rollback and each child of box.fork say of secrets. invalid_argument.
+Result<Trust> parse_trust(const boost::json::object& body) {
+  constexpr size_t kLongestCertificate = 8192;
+  constexpr size_t kMostPlaceholders = 64;
+  Fields fields(body);
+  Trust trust;
+  trust.ca_certificate = fields.text_or("ca_certificate", "");
+  trust.placeholders = fields.object_or_empty("placeholders");
+  if (fields.problem()) return Error(ErrorCode::invalid_argument, *fields.problem());
+  bool texts = std::all_of(trust.placeholders.begin(), trust.placeholders.end(),
+                           [](const auto& entry) { return entry.value().is_string(); });
+  if (!texts || trust.placeholders.size() > kMostPlaceholders ||
+      trust.ca_certificate.size() > kLongestCertificate) {
+    return Error(ErrorCode::invalid_argument, "ca_certificate or placeholders are not as they must be");
+  }
+  return trust;
+}
+
 /// What box.create and each child of box.fork have in common.
 Result<CreateBox> parse_create(const boost::json::object& body) {
   Fields fields(body);
@@ -63,6 +81,7 @@ Result<CreateBox> parse_create(const boost::json::object& body) {
   create.egress = fields.object_or_empty("egress");
   auto on_end = fields.object_or_empty("on_end");
   if (fields.problem()) return Error(ErrorCode::invalid_argument, *fields.problem());
+  HAKO_TRY(create.trust, parse_trust(body));
   if (!on_end.empty()) {
     HAKO_TRY(create.on_end, parse_on_end(on_end));
   }
@@ -261,7 +280,9 @@ Service::Answer Service::roll_back_box(rpc::Payload request) {
   std::string checkpoint = fields.text("checkpoint");
   if (fields.problem()) co_return Error(ErrorCode::invalid_argument, *fields.problem());
   HAKO_CO_TRYV(check_tenant(request.body, box));
-  HAKO_CO_TRY(auto created, co_await boxes_.roll_back(std::move(box), std::move(checkpoint)));
+  HAKO_CO_TRY(auto trust, parse_trust(request.body));
+  HAKO_CO_TRY(auto created, co_await boxes_.roll_back(std::move(box), std::move(checkpoint),
+                                                      std::move(trust)));
   co_return payload(describe(created));
 }
 

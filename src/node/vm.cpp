@@ -305,7 +305,7 @@ Result<std::vector<Fd>> Vm::open_sockets(int count) const {
   return network::open_sockets(slot_, count);
 }
 
-Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object envs) {
+Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object envs, Trust trust) {
   // A template's own machine stays the first, so that each of its clones is a later one.
   record_.generation = booted_ ? 0 : record_.generation + 1;
   auto now =
@@ -323,8 +323,10 @@ Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object 
       {"defaultWorkdir", record_.defaults.workdir},
   };
   boost::json::object variables = record_.defaults.envs;
+  for (auto& entry : trust.placeholders) variables[entry.key()] = std::move(entry.value());
   for (auto& entry : envs) variables[entry.key()] = std::move(entry.value());
   init["envVars"] = std::move(variables);
+  if (!trust.ca_certificate.empty()) init["caCertificate"] = std::move(trust.ca_certificate);
   if (!record_.access_token.empty()) init["accessToken"] = record_.access_token;
   co_return co_await context_.gate.init(record_.machine, std::move(init), kIdentifyTime);
 }

@@ -7,6 +7,14 @@
 
 namespace hako::node {
 
+/// What a guest gets about secrets with its identity, and the node hands on without keeping it.
+struct Trust {
+  /// No aggregate, as it may stand in a statement with co_await.
+  Trust() {}
+  std::string ca_certificate;        ///< PEM of its own authority; empty: it keeps what it has
+  boost::json::object placeholders;  ///< variables; what was asked for as environment wins over them
+};
+
 /// A VMM process, its slot, its scratch disk, its record, and its place in the gate.
 /// destroy() gives all of it back, in that order; the destructor only kills the VMM, and what is
 /// left then is found by reconcile at the next start.
@@ -62,7 +70,8 @@ class Vm {
   TurnQueue& turns() { return turns_; }
 
   /// Gives the guest a fresh identity, under the record's next generation. timed_out after 10 s.
-  Task<Result<void>> identify(const std::string& sandbox, boost::json::object envs);
+  Task<Result<void>> identify(const std::string& sandbox, boost::json::object envs,
+                              Trust trust = Trust());
   /// Tells the gate of this machine (again), and gives it the sockets for what the guest sends out.
   Task<Result<void>> announce();
   Result<std::vector<Fd>> open_sockets(int count) const;

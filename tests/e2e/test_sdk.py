@@ -24,7 +24,9 @@ CLIENTS = ("e2b", "e2b-2.45")
 FULL = bool(os.environ.get("HAKO_SDK_FULL"))
 # @e2b/code-interpreter brings the client that it is made for. The others take long and are the same
 # requests from either client, so HAKO_SDK_FULL=1 has to ask for both.
-NEWEST_ONLY = ("code",) if FULL else ("code", "git", "load", "templates")
+# The older one knows no secrets.
+NEWEST_ONLY = (("code", "secrets") if FULL
+               else ("code", "git", "load", "secrets", "templates"))
 
 
 def packages():
@@ -89,6 +91,18 @@ class WithClients(unittest.TestCase):
 
 class SdkTest(WithClients):
     POOL = 4
+
+    @classmethod
+    def configure(cls):
+        folder = tempfile.mkdtemp(prefix="hako-sdk-")
+        cls.addClassCleanup(shutil.rmtree, folder)
+        with open(os.path.join(folder, "master-key"), "w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(os.urandom(32).hex())
+        cls.hako.write_config(f"""
+            [secrets]
+            master_key_file = "{folder}/master-key"
+            """)
 
     def run_example(self, name):
         """Runs an example where it finds its packages as if npm had just installed them."""

@@ -488,7 +488,7 @@ TEST_F(ApiTest, WhatIsMissingSaysSo) {
     expect_error(co_await lab.ask(Verb::post, "/sandboxes/" + id + "/fork", R"({"count":0})"), 400,
                  "count");
     for (const char* path :
-         {"/volumes", "/secrets/x", "/teams", "/api-keys", "/volumecontent/v/dir"}) {
+         {"/volumes", "/teams", "/api-keys", "/volumecontent/v/dir"}) {
       expect_error(co_await lab.ask(Verb::get, path), 501, "not supported");
     }
     expect_error(co_await lab.ask(Verb::get, "/volumesx"), 404, "does not exist");

@@ -23,6 +23,8 @@ export const {
   Sandbox,
   SandboxError,
   SandboxNotFoundError,
+  Secret,
+  SecretNotFoundError,
   Template,
   TimeoutError,
   waitForFile,

@@ -21,6 +21,7 @@
 #include "cli/model_commands.h"
 #include "cli/narrowing.h"
 #include "cli/output.h"
+#include "cli/repository.h"
 #include "cli/service_state.h"
 #include "cli/session.h"
 #include "cli/tar.h"
@@ -574,21 +575,47 @@ TEST(AttackProbe, IsAProgram) {
   EXPECT_TRUE(found);
 }
 
-TEST(Usd, IsReadAndShownToTheLastMillionth) {
-  for (auto [text, amount] : std::initializer_list<std::pair<const char*, int64_t>>{
-           {"0", 0}, {"2.50", 2'500'000}, {"0.000001", 1}, {"12", 12'000'000},
-           {"999999999.999999", 999'999'999'999'999}}) {
-    auto read = parse_usd(text);
-    ASSERT_TRUE(read) << text;
-    EXPECT_EQ(read.value(), amount);
+TEST(Repository, IsAnHttpsUrlThatStandsForItself) {
+  auto parsed = parse_repository("https://Git.Example/acme/app.git");
+  ASSERT_TRUE(parsed) << parsed.error().message();
+  EXPECT_EQ(parsed.value().host, "git.example");
+  EXPECT_EQ(parsed.value().target(), "git.example:443");
+  EXPECT_EQ(parsed.value().folder, "app");
+  EXPECT_EQ(parse_repository("https://a.b:8443/~me/x/y_z-1.2/").value().target(), "a.b:8443");
+  EXPECT_EQ(parse_repository("https://a.b:8443/~me/x/y_z-1.2/").value().folder, "y_z-1.2");
+  for (const char* url :
+       {"", "http://a.b/c", "https://a.b", "https://a.b/", "https://a.b/..", "https://a.b/c/.git",
+        "https://u:p@a.b/c", "https://u@a.b/c", "https://a.b:0/c", "https://a.b:x/c", "https:///c",
+        "https://-a/c", "https://a.b/-c", "https://a.b/c d", "https://a.b/c'd", "https://a.b/c?x=y",
+        "https://a.b//c", "ssh://a.b/c", "git@a.b:c", "https://a.b/c%2e"}) {
+    auto wrong = parse_repository(url);
+    EXPECT_FALSE(wrong) << url;
+    if (!wrong) {
+      EXPECT_EQ(wrong.error().code(), ErrorCode::invalid_argument);
+    }
   }
-  for (const char* wrong : {"", ".5", "1.", "-1", "1.0000001", "1e3", "$5", "1 ", "1.2.3",
-                            "1000000000"}) {
-    EXPECT_FALSE(parse_usd(wrong)) << wrong;
-  }
-  EXPECT_EQ(shown_usd(0), "$0.000000");
-  EXPECT_EQ(shown_usd(1), "$0.000001");
-  EXPECT_EQ(shown_usd(1'250'000), "$1.250000");
+}
+
+TEST(Repository, TheBoxReachesItAloneUntilTheCloneIsThere) {
+  BoxOptions box;
+  box.confinement = {"confidential", "internet", {"evil.example"}, {"a.example"}};
+  box.secrets = {"model"};
+  auto repository = parse_repository("https://git.example/acme/app").value();
+  BoxOptions cloning = box_for_clone(box, repository, "git");
+  EXPECT_EQ(cloning.confinement.label, "");
+  EXPECT_EQ(cloning.confinement.egress, "allow");
+  EXPECT_EQ(cloning.confinement.allow, std::vector<std::string>{"git.example:443"});
+  EXPECT_EQ(cloning.secrets, (std::vector<std::string>{"model", "git"}));
+  EXPECT_EQ(box_for_clone(cloning, repository, "git").secrets.size(), 2u);
+  CommandOptions options;
+  options.user = "root";
+  options.argv = {"make"};
+  CommandOptions clone = clone_command(options, repository, "me", "placeholder");
+  EXPECT_EQ(clone.user, "root");
+  // What comes from outside is an argument of the script, and no part of it.
+  EXPECT_EQ(clone.argv[2].find("git.example"), std::string::npos);
+  EXPECT_EQ(clone.argv.back(), "placeholder");
+  EXPECT_EQ(clone.argv[4], repository.url);
 }
 
 }  // namespace
