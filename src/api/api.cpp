@@ -12,8 +12,7 @@
 #include "api/egress_log.h"
 #include "api/egress_usage.h"
 #include "api/either.h"
-#include "api/intercept_link.h"
-#include "api/secrets.h"
+#include "api/mcp_endpoint.h"
 #include "api/server.h"
 #include "api/sleepers.h"
 #include "api/snapshots.h"
@@ -135,12 +134,13 @@ class Api {
         keys_(store_, [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
         tokens_(store_, authority_.token_master(),
                 [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
-        secrets_(store_, master_key_,
-                 [this](Secrets::Change change) { return secret_changed(std::move(change)); }),
+        mcp_(executor),
         service_{config_,  store_,   node_,    sandboxes_, snapshots_, egress_, egress_log_,
                  catalog_, files_,   builder_, metrics_,   authority_, tenants_, keys_,
-                 tokens_,  secrets_, box_secrets_, limits_, trail_},
-        server_(service_) {}
+                 tokens_,  limits_,  trail_,   mcp_},
+        server_(service_) {
+    mcp_.answer_by([this](http::Exchange& exchange) { return server_.handle(exchange); });
+  }
 
   Task<Result<void>> run() {
     auto executor = co_await asio::this_coro::executor;
@@ -178,6 +178,7 @@ class Api {
     }
     co_await shield_from_cancellation();
     co_await builder_.stop();
+    co_await mcp_.stop();
     trail_.stop();
     co_await tasks.stop();
     co_await metrics_.stop();
@@ -422,7 +423,7 @@ class Api {
   Tenants tenants_;
   KeyRecords keys_;
   Tokens tokens_;
-  Secrets secrets_;
+  McpEndpoint mcp_;
   Service service_;
   Server server_;
   std::string isolation_;  ///< as the node last said; empty until it has

@@ -23,8 +23,7 @@ class EgressLog;
 class Tenants;
 class KeyRecords;
 class Tokens;
-class Secrets;
-class BoxSecrets;
+class McpEndpoint;
 
 /// One authenticated request, its body read.
 struct Call {
@@ -33,6 +32,7 @@ struct Call {
   std::string body;
   Principal who;       ///< nobody() on open routes
   std::function<Task<void>()> client_gone = {};  ///< ends when the client has hung up
+  std::string source = {};  ///< the caller's address; empty where the gate brings it
   bool encrypted = false;  ///< it came over TLS, be it the gate's or a proxy's
   /// It is going to wait in a queue of its own, and gives back its turn as a call.
   std::function<void()> queues = {};
@@ -59,7 +59,7 @@ struct Service {
   BoxSecrets& box_secrets;
   TenantLimits& limits;
   AuditTrail& trail;
-  ModelBudgets& models;
+  McpEndpoint& mcp;
 };
 
 using RouteHandler = Task<Result<http::Response>> (*)(Service&, const Call&);

@@ -141,6 +141,10 @@ std::span<const Route> routes() {
             Action::tenant_manage, "audit.segments"},
       Route{Verb::get, "/v1/audit/segments/{name}", audit_segment,
             Action::tenant_manage, "audit.export"},
+
+      // What tools do is asked for, and recorded, by the requests that they make.
+      Route{Verb::post, "/mcp", mcp_message, std::nullopt, "mcp.message"},
+      Route{Verb::delete_, "/mcp", mcp_end, std::nullopt, "mcp.end"},
   };
   return kRoutes;
 }

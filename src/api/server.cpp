@@ -215,6 +215,7 @@ Task<Response> Server::answer(http::Exchange& exchange, const http::RequestHead&
   if (head.method != http::Verb::get) facts.fields = names_in_body(body.value());
   Call call{head, match.parameters, std::move(body.value()), std::move(who)};
   call.client_gone = [&exchange] { return exchange.closed_by_client(); };
+  call.source = exchange.peer_address();
   // The gate says it of all that it brings. Whoever else does deceives nobody but themselves.
   call.encrypted = exchange.is_encrypted() || head.header("X-Forwarded-Proto") == "https";
   call.queues = [&turn] { turn.reset(); };

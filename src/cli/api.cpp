@@ -41,18 +41,23 @@ Error with_hint(Error error) {
 
 }  // namespace
 
-Task<Result<http::Client*>> Connection::client() {
-  if (client_ && client_->reusable() && !client_->stale()) co_return &*client_;
-  client_.reset();
-  HAKO_CO_TRY(auto address, co_await resolve(endpoint_.host));
-  HAKO_CO_TRY(auto stream, co_await http::connect_tcp(address, endpoint_.port, kConnectTime));
-  if (endpoint_.secure) {
-    auto shaking = endpoint_.tls->connect(std::move(stream), endpoint_.host);
+Task<Result<http::Client>> connect_to(Endpoint endpoint) {
+  HAKO_CO_TRY(auto address, co_await resolve(endpoint.host));
+  HAKO_CO_TRY(auto stream, co_await http::connect_tcp(address, endpoint.port, kConnectTime));
+  if (endpoint.secure) {
+    auto shaking = endpoint.tls->connect(std::move(stream), endpoint.host);
     auto shaken = co_await with_deadline(kConnectTime, std::move(shaking));
     if (!shaken) co_return with_hint(shaken.error());
     stream = std::move(shaken).value();
   }
-  client_.emplace(std::move(stream));
+  co_return http::Client(std::move(stream));
+}
+
+Task<Result<http::Client*>> Connection::client() {
+  if (client_ && client_->reusable() && !client_->stale()) co_return &*client_;
+  client_.reset();
+  HAKO_CO_TRY(auto connected, co_await connect_to(endpoint_));
+  client_.emplace(std::move(connected));
   co_return &*client_;
 }
 

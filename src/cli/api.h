@@ -18,6 +18,9 @@ namespace hako::cli {
 inline constexpr std::chrono::seconds kRequestTime{30};
 inline constexpr std::chrono::seconds kBoxTime{120};
 
+/// A new connection to `endpoint`, which has shown whom it is where it is secure.
+Task<Result<http::Client>> connect_to(Endpoint endpoint);
+
 /// A keep-alive connection to one origin, opened when first needed. One request at a time.
 class Connection {
  public:

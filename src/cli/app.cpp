@@ -3,6 +3,7 @@
 #include <unistd.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/agent_commands.h"
 #include "cli/audit_commands.h"
 #include "cli/commands.h"
 #include "cli/duration.h"
@@ -41,6 +42,7 @@ struct Parsed {
   LogsOptions logs;
   TemplateBuildOptions build;
   TemplateImportOptions image;
+  AgentCommandOptions agent;
   AuditCommandOptions audit;
   EgressCommandOptions egress;
   SnapshotCommandOptions snapshot;
@@ -144,13 +146,7 @@ void add_running(CLI::App& app, Parsed& parsed, int& status) {
   auto* run = app.add_subcommand("run", "Run a command in a new box, destroyed when it ends");
   add_box_options(run, parsed.run.box, false);
   add_environment(run, parsed.run.command.env);
-  auto* repo = run->add_option("--repo", parsed.run.repo,
-                               "Clone this into the box and run the command there; --label is then "
-                               "how confidential the clone is")
-                   ->type_name("URL");
-  run->add_option("--repo-secret", parsed.run.repo_secret, "The secret that git shows for it")
-      ->type_name("NAME")
-      ->needs(repo);
+  add_agent_options(run, parsed.run);
   run->add_flag("--keep", parsed.run.keep, "Do not destroy the box at the end");
   add_command_options(run, parsed.run.command, true);
   run->callback([&] {
@@ -274,6 +270,13 @@ void add_templates(CLI::App& app, Parsed& parsed, int& status) {
   remove->callback([&] { status = remove_templates(parsed.global, parsed.names); });
 }
 
+/// Of an agent's box, and of the agent in it.
+void add_agent_box(CLI::App* app, RunOptions& run) {
+  add_box_options(app, run.box, false);
+  add_environment(app, run.command.env);
+  add_command_options(app, run.command, false);
+}
+
 void add_service(CLI::App& app, Parsed& parsed, int& status) {
   auto* up = app.add_subcommand("up", "Start hako on this machine");
   up->add_flag("--foreground", parsed.foreground, "Stay, and supervise; for systemd");
@@ -325,7 +328,7 @@ int run(int argc, char** argv) {
   add_tenant_commands(app, parsed.global, parsed.tenant, status);
   add_model_commands(app, parsed.global, parsed.model, status);
   add_token_commands(app, parsed.global, parsed.token, status);
-  add_secret_commands(app, parsed.global, parsed.secret, status);
+  add_agent_commands(app, parsed.global, parsed.agent, parsed.behind_dashes, add_agent_box, status);
   add_service(app, parsed, status);
   // What stands behind -- is the command's, whatever it looks like.
   int own = 1;
@@ -336,7 +339,8 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& problem) {
     if (problem.get_exit_code() == 0) return app.exit(problem);
     bool runs_commands =
-        app.got_subcommand("run") || app.got_subcommand("exec") || app.got_subcommand("shell");
+        app.got_subcommand("run") || app.got_subcommand("exec") || app.got_subcommand("shell") ||
+        app.got_subcommand("agent");
     print_note(std::string(problem.what()) + "\nSee `hako --help`.");
     return runs_commands ? kOwnFailure : 2;
   }

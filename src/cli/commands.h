@@ -51,6 +51,14 @@ int restart_service(const GlobalOptions& global);
 // attack.cpp
 int attack(const GlobalOptions& global, const BoxOptions& options);
 
+// agent_run.cpp, agent_build.cpp
+int run_agent(const GlobalOptions& global, const AgentRunOptions& options);
+int build_agent(const GlobalOptions& global, const AgentBuildOptions& options);
+int list_agents(const GlobalOptions& global);
+
+// mcp.cpp
+int serve_mcp(const GlobalOptions& global);
+
 // check.cpp
 int check_machine(const GlobalOptions& global);
 

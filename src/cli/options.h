@@ -32,11 +32,10 @@ struct Confinement {
   std::vector<std::string> allow, deny;
 };
 
-/// Which models, and how much of them. What is nothing is not limited.
-struct ModelLimits {
-  std::vector<std::string> models;  ///< names, or beginnings of names with a '*'
-  std::optional<int64_t> requests, tokens;
-  std::optional<int64_t> microusd;  ///< millionths of a dollar
+/// What a box may spend on models; what is nothing is not limited here.
+struct ModelBudget {
+  std::optional<int64_t> requests, tokens, micro_usd;
+  bool empty() const { return !requests && !tokens && !micro_usd; }
 };
 
 struct BoxOptions {
@@ -49,7 +48,7 @@ struct BoxOptions {
   bool auto_resume = false;
   std::vector<std::string> secrets;  ///< names of those that it uses
   Confinement confinement;
-  ModelLimits models;
+  ModelBudget budget;
 };
 
 struct CommandOptions {
@@ -68,6 +67,24 @@ struct RunOptions {
   std::string repo;         ///< cloned before the command runs, which then runs in the clone
   std::string repo_secret;  ///< the secret that git shows for it
   bool keep = false;
+  /// Cloned in the box before the command runs, which then runs in it. A label of the box is then that
+  /// of the repository: it is raised once that is there.
+  std::string repository;
+};
+
+struct AgentRunOptions {
+  std::string name;
+  RunOptions run;
+};
+
+struct AgentBuildOptions {
+  std::string name;
+  std::string version;   ///< of its package; empty: the newest
+  std::string registry;  ///< empty: that of this machine's npm
+  std::string ca_file;   ///< empty: that of this machine's npm
+  std::string from;      ///< template
+  std::optional<int> memory_mib;
+  std::optional<int> vcpus;
 };
 
 struct ExecOptions {

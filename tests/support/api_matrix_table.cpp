@@ -61,6 +61,8 @@ const std::vector<Expectation>& expectations() {
       {"post /v1/templates", agents, 409, "", R"({"name":"onemore","from":"$name","run":[]})", 409},
       {"delete /v1/templates/{name}", agents, 204, "", ""},
 
+      {"post /mcp", caller, 406, "", R"({"jsonrpc":"2.0","id":1,"method":"ping"})"},
+      {"delete /mcp", caller, 400, "", ""},
       {"get /v1/info", caller, 200, "", ""},
       {"post /v1/policy/explain", agents, 200, "", R"({"action":"sandbox.read","box":"$box"})"},
 
