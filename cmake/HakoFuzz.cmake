@@ -41,6 +41,6 @@ function(hako_fuzz_parsers)
   endforeach()
   hako_defaults(hako_fuzz_parsers)
   hako_link(hako_fuzz_parsers Boost::boost Boost::json Threads::Threads spdlog::spdlog fmt::fmt
-    PkgConfig::SODIUM OpenSSL::Crypto resolv)
+    PkgConfig::SODIUM OpenSSL::SSL OpenSSL::Crypto ZLIB::ZLIB resolv)
   target_precompile_headers(hako_fuzz_parsers PRIVATE "${CMAKE_SOURCE_DIR}/src/base/precompiled.h")
 endfunction()

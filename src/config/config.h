@@ -32,6 +32,8 @@ struct Config {
   std::string gate_certificate;  ///< [gate] certificate: PEM file with the chain; empty: no TLS
   std::string gate_key;          ///< [gate] key: PEM file
   bool allow_plain_gate_beyond_loopback = false;  ///< [gate] allow_plain_beyond_loopback
+  /// [gate] upstream_ca_file: PEM, whom to trust about servers that secrets are sent to
+  std::string upstream_ca_file = "/etc/ssl/certs/ca-certificates.crt";
 
   std::string accel = "auto";                        ///< [engine] accel: auto|kvm|tcg
   std::string qemu = "/usr/bin/qemu-system-x86_64";  ///< [engine] qemu

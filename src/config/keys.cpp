@@ -128,6 +128,7 @@ std::vector<Key> all_keys() {
       text("gate", "certificate", &C::gate_certificate, is_path_or_none, kPathOrNone),
       text("gate", "key", &C::gate_key, is_path_or_none, kPathOrNone),
       flag("gate", "allow_plain_beyond_loopback", &C::allow_plain_gate_beyond_loopback),
+      text("gate", "upstream_ca_file", &C::upstream_ca_file, is_absolute_path, kPath),
       text("engine", "accel", &C::accel, is_accel, "\"auto\", \"kvm\" or \"tcg\""),
       text("engine", "qemu", &C::qemu, is_absolute_path, kPath),
       number("engine", "boot_deadline_ms", &C::boot_deadline, 100, 600'000),

@@ -44,7 +44,7 @@ bool agrees(const std::string& said, const Expected& expected) {
 Opening judge_hello(const wire::ClientHello& hello, const Expected& expected) {
   Opening agreed{Kind::agreed, {}, {}, hello.size};
   if (!stands(Wall::sni)) return agreed;
-  if (hello.encrypted)
+  if (hello.encrypted && !expected.may_hide)
     return refuse(kSniRule, "TLS with an encrypted hello hides which name it is for");
   if (hello.server_name.empty()) {
     if (expected.name.empty()) return agreed;

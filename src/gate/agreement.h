@@ -34,6 +34,8 @@ struct Expected {
   uint16_t port = 0;
   /// Of a connection to an address: whether a name may be named on it. (Naming none may do.)
   std::function<bool(const std::string& said)> may_name;
+  /// Whether a hello may hide whom it is for behind the name that it says.
+  bool may_hide = false;
 };
 
 /// So many bytes decide; beyond them nothing is `incomplete`.

@@ -40,12 +40,13 @@ Result<void> check_type(const Fd& socket, int type) {
 }  // namespace
 
 Egress::Egress(asio::any_io_executor executor, MachineTable& table,
-               std::vector<DnsServer> resolvers, OwnAddresses own, SendRecords send)
+               std::vector<DnsServer> resolvers, OwnAddresses own, BrokerLink& broker,
+               tls::Client& upstream_tls, SendRecords send)
     : executor_(executor),
       resolver_(executor, std::move(resolvers), most_asked()),
       records_(std::move(send)),
       own_(std::move(own)),
-      commons_{table, resolver_, records_, own_},
+      commons_{table, resolver_, records_, own_, broker, upstream_tls},
       tasks_(executor) {
   commons_.most_open = most_open();
 }
@@ -77,6 +78,11 @@ void Egress::remove(std::string machine) {
   // Before the node hears that the machine has gone: it takes no records of others.
   records_.send_of(machine);
   tasks_.spawn("egress of a machine that has gone", retire(std::move(box)));
+}
+
+void Egress::secrets_changed(const std::string& box) {
+  for (auto& [machine, egress] : boxes_)
+    if (box.empty() || egress->id() == box) egress->secrets_changed();
 }
 
 Task<void> Egress::retire(BoxRef box) {

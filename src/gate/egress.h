@@ -9,7 +9,7 @@ namespace hako::gate {
 class Egress {
  public:
   Egress(asio::any_io_executor executor, MachineTable& table, std::vector<DnsServer> resolvers,
-         OwnAddresses own, SendRecords send);
+         OwnAddresses own, BrokerLink& broker, tls::Client& upstream_tls, SendRecords send);
 
   /// Serves what comes to `sockets`, in place of those the machine had. invalid_argument: these are
   /// no such sockets.
@@ -19,6 +19,9 @@ class Egress {
   void set_policy(const std::string& machine, std::string box, policy::EgressPolicy policy);
   /// Resets all that is open, and takes no more.
   void remove(std::string machine);  // by value: it may name the entry that goes
+
+  /// The secrets of `box` are others now; of all boxes, if it is empty.
+  void secrets_changed(const std::string& box);
 
   /// Sends records and resets what is idle, until cancelled; then ends everything.
   Task<void> run();

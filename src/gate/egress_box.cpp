@@ -19,6 +19,8 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 constexpr Duration kIdleTime = 10min;
+/// Less than servers keep a connection open, so that it does not end as it is used.
+constexpr Duration kSpareTime = 4s;
 /// Of connections in a row; then others get their turn.
 constexpr int kAcceptsPerTurn = 32;
 /// Whoever floods waits so long for the next reset.
@@ -91,7 +93,10 @@ void EgressBox::listen(EgressSockets sockets) {
 }
 
 void EgressBox::set_policy(std::string box, policy::EgressPolicy policy) {
-  if (box != box_) tell_moved();  // by whom it was moved
+  if (box != box_) {
+    tell_moved();  // by whom it was moved
+    if (!box_.empty()) commons_.broker.forget(box_);
+  }
   box_ = std::move(box);
   policy_ = as_walls_stand(std::move(policy));
   const auto& limits = policy_.limits;
@@ -99,6 +104,7 @@ void EgressBox::set_policy(std::string box, policy::EgressPolicy policy) {
   connects_.change(Clock::now(), limits.connects_per_second, connect_burst(limits));
   questions_.change(Clock::now(), limits.names_per_second, question_burst(limits));
   for (Passage* passage : passages_) passage->judge_again();
+  spares_.clear();
 }
 
 void EgressBox::close() {
@@ -106,7 +112,13 @@ void EgressBox::close() {
   close_socket(listener_);
   close_socket(dns_);
   for (Passage* passage : passages_) passage->cut("the machine has gone");
+  spares_.clear();
   tell_moved();
+  if (!box_.empty()) commons_.broker.forget(box_);
+}
+
+void EgressBox::secrets_changed() {
+  for (Passage* passage : passages_) passage->secrets_changed();
 }
 
 Task<void> EgressBox::stop() {
@@ -118,6 +130,25 @@ void EgressBox::cut_idle() {
   auto since = Clock::now() - kIdleTime;
   for (Passage* passage : passages_)
     if (passage->idle_since(since)) passage->cut("no byte for too long");
+  std::erase_if(spares_, [](const Spare& spare) { return Clock::now() - spare.since > kSpareTime; });
+}
+
+std::optional<http::Client> EgressBox::take_spare(const std::string& name, uint16_t port) {
+  std::erase_if(spares_, [](Spare& spare) {
+    return Clock::now() - spare.since > kSpareTime || spare.client.stale();
+  });
+  auto found = std::ranges::find_if(
+      spares_, [&](const Spare& spare) { return spare.name == name && spare.port == port; });
+  if (found == spares_.end()) return std::nullopt;
+  http::Client client = std::move(found->client);
+  spares_.erase(found);
+  return client;
+}
+
+void EgressBox::keep_spare(const std::string& name, uint16_t port, http::Client client) {
+  if (closed_ || !client.reusable()) return;
+  if (spares_.size() >= kMostSpares) spares_.erase(spares_.begin());
+  spares_.push_back({name, port, std::move(client), Clock::now()});
 }
 
 void EgressBox::tell_moved() {

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "gate/broker_link.h"
 #include "gate/dns_sockets.h"
 #include "gate/egress_records.h"
 #include "gate/machine_table.h"
@@ -11,6 +12,7 @@
 #include "gate/passage.h"
 #include "gate/resolver.h"
 #include "gate/splice.h"
+#include "tls/client.h"
 
 namespace hako::gate {
 
@@ -26,6 +28,8 @@ struct EgressCommons {
   Resolver& resolver;
   EgressRecords& records;
   OwnAddresses& own;
+  BrokerLink& broker;
+  tls::Client& upstream_tls;  ///< for connections that the gate encrypts itself
   PipePool pipes{};
   size_t most_open = 0;         ///< passages of all boxes
   size_t open = 0;              ///< passages of all boxes
@@ -37,6 +41,7 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   /// Open at once in one box when its policy sets no limit, and at most.
   static constexpr size_t kMostOpen = 4096;
   static constexpr int kMostResolving = 8;
+  static constexpr size_t kMostSpares = 4;
 
   EgressBox(asio::any_io_executor executor, EgressCommons& commons, std::string machine);
 
@@ -53,7 +58,11 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   /// Records what was moved since the last time.
   void tell_moved();
 
+  /// The secrets of the box are others now.
+  void secrets_changed();
+
   // For its passages.
+  const std::string& id() const { return box_; }
   EgressCommons& commons() { return commons_; }
   BoxTraffic& traffic() { return traffic_; }
   Names& names() { return names_; }
@@ -67,6 +76,10 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   /// The number of one that is allowed, never given twice. Of this box alone: a count over all boxes
   /// would tell each what the others do.
   uint64_t next_connection() { return ++last_connection_; }
+  /// A connection to a server that the gate speaks to for the box, left over by an earlier request a
+  /// moment ago; nothing if there is none.
+  std::optional<http::Client> take_spare(const std::string& name, uint16_t port);
+  void keep_spare(const std::string& name, uint16_t port, http::Client client);
   void enter(Passage& passage);
   void leave(Passage& passage);
 
@@ -89,6 +102,13 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   TurnQueue resolving_{kMostResolving};
   SharedSocket listener_, dns_;
   std::set<Passage*> passages_;
+  struct Spare {
+    std::string name;
+    uint16_t port;
+    http::Client client;
+    std::chrono::steady_clock::time_point since;
+  };
+  std::vector<Spare> spares_;
   bool closed_ = false;
   uint64_t last_connection_;
   TaskGroup tasks_;  // goes first: its tasks refer to all of the above

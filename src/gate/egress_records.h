@@ -8,7 +8,9 @@ namespace hako::gate {
 /// One decision, or the end of what one had allowed. Texts may come from the box.
 struct EgressRecord {
   WallTime time{};
-  std::string_view kind;     ///< "dns", "tcp", "link", "secret", "model"; empty: of several
+  /// "dns", "tcp", "link"; "secret" and "model" of what passed by a connection that the gate looks
+  /// into; empty: of several.
+  std::string_view kind;
   std::string name;          ///< empty if there is none
   std::string address;       ///< where to; empty if not known
   uint16_t port = 0;
@@ -26,9 +28,13 @@ struct EgressRecord {
   static constexpr size_t kMostWaiting = 256;
   static constexpr size_t kMostTiedWaiting = 4 * kMostWaiting;
   /// "moved" is one record however long it waits, so none of what was moved goes uncounted.
-  static constexpr std::array<Lane, 3> kLanes{
-      Lane{kMostWaiting, true}, Lane{kMostTiedWaiting, false}, Lane{1, true}};
-  size_t lane() const { return verdict == "moved" ? 2 : connection == 0 ? 0 : 1; }
+  static constexpr std::array<Lane, 4> kLanes{
+      Lane{kMostWaiting, true}, Lane{kMostTiedWaiting, false}, Lane{1, true},
+      Lane{kMostWaiting, true}};
+  size_t lane() const {
+    if (kind == "secret" || kind == "model") return 3;
+    return verdict == "moved" ? 2 : connection == 0 ? 0 : 1;
+  }
   bool alike(const EgressRecord& other) const;
   void add(const EgressRecord& same) {
     count += same.count;

@@ -47,9 +47,12 @@ Task<void> wait_for_signal(asio::signal_set& signals) {
 }
 
 Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Server& tls,
-               std::vector<DnsServer> resolvers, OwnAddresses own, Fd listener) {
+               tls::Client& upstream_tls, std::vector<DnsServer> resolvers, OwnAddresses own,
+               Fd listener) {
   auto executor = co_await asio::this_coro::executor;
-  NodeLink node(executor, config.gate_socket(), tls, std::move(resolvers), std::move(own));
+  BrokerLink broker(executor, config.broker_socket());
+  NodeLink node(executor, config.gate_socket(), tls, std::move(resolvers), std::move(own), broker,
+                upstream_tls);
   Proxy::Api api{config.api_host(), config.api_socket()};
   Sleepers sleepers(executor, config.wake_socket());
   Proxy proxy(node.table(), node.access(), std::move(api), &sleepers);
@@ -57,6 +60,7 @@ Task<void> run(asio::signal_set& signals, const config::Config& config, tls::Ser
   TaskGroup tasks(executor);
   tasks.spawn("node link", node.run());
   tasks.spawn("sleepers", sleepers.run());
+  tasks.spawn("broker link", broker.run());
   http::Welcome welcome;
   if (!config.gate_certificate.empty())
     welcome = [&tls](http::Stream stream) { return tls.welcome(std::move(stream)); };
@@ -78,6 +82,10 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   raise_descriptor_limit();
   HAKO_TRY(auto listener, listening_socket(config, listen_fd));
   auto resolvers = resolvers_of(config);
+  tls::Client upstream_tls(config.upstream_ca_file);
+  // Without authorities nobody can prove who they are, and nothing that is looked into passes.
+  if (auto read = upstream_tls.prepare(); !read)
+    log_warn("no_upstream_authorities", {{"error", read.error().message()}});
   if (::geteuid() == 0) {
     // It sees the sockets of node and api, which the node may make only later.
     if (::mkdir(config.run_dir.c_str(), 0711) == 0) (void)::chmod(config.run_dir.c_str(), 0711);
@@ -95,7 +103,7 @@ Result<void> start(const std::string& config_path, int listen_fd) {
 
   std::exception_ptr fault;
   asio::co_spawn(loop,
-                 run(signals, config, tls, std::move(resolvers), std::move(own),
+                 run(signals, config, tls, upstream_tls, std::move(resolvers), std::move(own),
                      std::move(listener)),
                  [&](std::exception_ptr error) {
                    fault = error;

@@ -84,7 +84,8 @@ rpc::Payload done() {
 }  // namespace
 
 NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls,
-                   std::vector<DnsServer> resolvers, OwnAddresses own)
+                   std::vector<DnsServer> resolvers, OwnAddresses own, BrokerLink& broker,
+                   tls::Client& upstream_tls)
     : socket_path_(std::move(socket_path)),
       tls_(tls),
       tasks_(executor),
@@ -92,7 +93,9 @@ NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path, tls:
                             int count) { return ask_for_sockets(std::move(machine), count); }),
       guests_(table_),
       access_(teller("access.records")),
-      egress_(executor, table_, std::move(resolvers), std::move(own), teller("egress.records")) {
+      egress_(executor, table_, std::move(resolvers), std::move(own), broker, upstream_tls,
+              teller("egress.records")) {
+  broker.on_changed([this](const std::string& box) { egress_.secrets_changed(box); });
   table_.on_removed([this](const std::string& machine) { egress_.remove(machine); });
 }
 

@@ -13,10 +13,11 @@ namespace hako::gate {
 /// docs/internal-messages.md). The machines stay while it is away.
 class NodeLink {
  public:
-  /// `tls` gets the certificate that the node hands over. `resolvers` are asked for the names that
+  /// `broker` and `upstream_tls` are for connections that the gate looks into. `tls` gets the certificate that the node hands over. `resolvers` are asked for the names that
   /// boxes connect to, `own` for the addresses that they may not.
   NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls,
-           std::vector<DnsServer> resolvers, OwnAddresses own);
+           std::vector<DnsServer> resolvers, OwnAddresses own, BrokerLink& broker,
+           tls::Client& upstream_tls);
 
   MachineTable& table() { return table_; }
   AccessLog& access() { return access_; }

@@ -130,14 +130,19 @@ Task<void> Passage::go_by_policy() {
   auto addresses = co_await find_addresses();
   if (addresses.empty() || cut_) co_return;
   destination_.address = addresses.front();
-  agrees_ = policy::must_agree(box_.policy(), destination_);
+  const auto& policy = box_.policy();
+  intercepted_ = policy::must_intercept(policy, destination_.name, destination_.port);
+  agrees_ = intercepted_ || policy::must_agree(policy, destination_);
+  watched_ = agrees_ || port_has_secrets();
   bool only_tls =
       !destination_.name.empty() && box_.policy().tls_ports.contains(destination_.port);
-  if (agrees_ && only_tls)
+  if (intercepted_)
+    co_await pass_intercepted(std::move(addresses));
+  else if (agrees_ && only_tls)
     co_await pass_tls(std::move(addresses));
   else if (agrees_ && destination_.port == kHttpPort)
     co_await pass_http(std::move(addresses));
-  else if (agrees_)
+  else if (watched_)
     co_await pass_watched(std::move(addresses));
   else if (co_await connect(std::move(addresses)))
     co_await relay(*upstream_);
@@ -185,9 +190,15 @@ std::optional<Passage::Refusal> Passage::objection() const {
   }
   auto decision = box_.may_connect(destination_);
   if (!decision.allowed) return Refusal{decision.rule, decision.reason};
+  bool looked_into = policy::must_intercept(policy, destination_.name, destination_.port);
+  if (looked_into != intercepted_ && destination_.address)
+    return Refusal{"secret", intercepted_ ? "no secret is for this host any more"
+                                          : "a secret is for this host now"};
+  if (!watched_ && destination_.address && port_has_secrets())
+    return Refusal{"secret", "what was said on it has not been looked at"};
   if (!agrees_ && destination_.address && policy::must_agree(policy, destination_))
     return Refusal{"egress.name", "what was said on it has not been compared with its name"};
-  if (!said_.empty() && policy::must_agree(policy, destination_) && !may_name(said_))
+  if (!said_.empty() && watched_ && !may_name(said_))
     return Refusal{"egress.name", "it is for " + policy::in_quotes(said_) + ", which is denied"};
   return std::nullopt;
 }

@@ -33,6 +33,8 @@ class Passage {
   void judge_again();
   /// Resets both connections at once; run() ends soon.
   void cut(std::string reason);
+  /// Resets both connections if what passes on them is not judged any more and has a secret in it.
+  void secrets_changed();
   /// Bytes could have moved in either direction since `when`, and none has.
   bool idle_since(Clock::time_point when) const;
 
@@ -54,6 +56,11 @@ class Passage {
   Task<Addresses> find_addresses();
   /// TLS for the right name, then on.
   Task<void> pass_tls(Addresses addresses);
+  /// TLS for the right name, which ends here: secrets are put into the requests.
+  Task<void> pass_intercepted(Addresses addresses);
+  Task<void> serve_intercepted(http::Stream client, Addresses addresses);
+  /// A connection to the server, which has proved to be who it should be.
+  Task<Result<http::Stream>> connect_encrypted(Addresses addresses);
   /// HTTP requests, each for the right name.
   Task<void> pass_http(Addresses addresses);
   /// At once; what the client says first is looked at when it comes.
@@ -84,6 +91,9 @@ class Passage {
   Task<void> relay(http::Stream& upstream);
   Task<void> serve_http(Addresses addresses);
   Expected expected();
+  /// Whether the box has secrets for some host on this port, so that whoever names one of these must be
+  /// looked into.
+  bool port_has_secrets() const;
   /// Whether `said` may be named on a connection to an address.
   bool may_name(const std::string& said) const;
 
@@ -108,6 +118,9 @@ class Passage {
   bool judged_ = false;  ///< a policy has let it pass so far
   std::string said_;  ///< on a connection to an address: the name named last, which it may be for
   bool agrees_ = false;  ///< what is said on it is compared with its name, or will be
+  bool watched_ = false;      ///< what is said on it is looked at, as it may name a host with secrets
+  bool intercepted_ = false;  ///< TLS ends here
+  bool switched_ = false;     ///< of intercepted: HTTP has become another protocol
   bool relaying_ = false;
   bool cut_ = false;
   bool ended_well_ = false;

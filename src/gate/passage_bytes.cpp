@@ -209,7 +209,9 @@ Task<void> Passage::relay(http::Stream& upstream) {
 
 Expected Passage::expected() {
   Expected expected;
-  expected.name = destination_.name;
+  // One that is only watched may be for anybody without secrets.
+  if (agrees_) expected.name = destination_.name;
+  expected.may_hide = !agrees_;
   expected.port = destination_.port;
   expected.may_name = [this](const std::string& said) {
     if (!may_name(said)) return false;
@@ -219,7 +221,15 @@ Expected Passage::expected() {
   return expected;
 }
 
+bool Passage::port_has_secrets() const {
+  return std::ranges::any_of(box_.policy().intercept, [this](const auto& host) {
+    return host.ports.contains(destination_.port);
+  });
+}
+
 bool Passage::may_name(const std::string& said) const {
+  if (policy::must_intercept(box_.policy(), said, destination_.port)) return false;
+  if (!agrees_) return true;
   if (said == destination_.address->to_string()) return true;
   policy::Destination named{said, destination_.address, destination_.port};
   return box_.may_connect(named).allowed;

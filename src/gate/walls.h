@@ -11,6 +11,9 @@ enum class Wall {
   own_addresses,   ///< addresses of this host are refused
   grants,          ///< a request for a daemon must show a grant that is good for it
   host_header,     ///< what an HTTP request names must be what allowed the connection
+  placeholders,    ///< a secret's placeholder passes only where it becomes the secret
+  echoes,          ///< what was put in for a placeholder does not come back
+  counted,         ///< what cannot be counted does not reach a model
 };
 
 /// Always true in what is installed: walls.cpp says so, and a test program that links another one

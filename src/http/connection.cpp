@@ -150,6 +150,7 @@ bool Connection::take_head() {
 }
 
 Task<void> Connection::refuse(unsigned status, std::string_view message) {
+  if (malformed_) malformed_(message);
   head_ = RequestHead();
   version_ = 11;
   expects_continue_ = false;

@@ -18,6 +18,7 @@ class Connection final : public Exchange {
   /// `seat`, if there is one, outlives this.
   Connection(Stream stream, const ServerLimits& limits, Seats::Seat* seat = nullptr);
 
+  void tell_of_malformed(Malformed malformed) { malformed_ = std::move(malformed); }
   /// Serves until the connection ends or is taken away.
   Task<void> run(const Handler& handler);
 
@@ -27,6 +28,7 @@ class Connection final : public Exchange {
   bool connected() const override;
   bool is_encrypted() const override { return stream_.layer() != nullptr; }
   Task<Result<size_t>> read_some(asio::mutable_buffer into) override;
+  const Fields& trailers() const override { return inbound_.trailers(); }
   Task<Result<std::string>> read_body(size_t limit) override;
   Task<Result<void>> respond(Response response) override;
   Task<Result<void>> begin(ResponseHead head) override;
@@ -63,6 +65,7 @@ class Connection final : public Exchange {
 
   Stream stream_;
   const ServerLimits limits_;
+  Malformed malformed_;
   Seats::Seat* seat_;
   Watchdog watchdog_;
   Inbound<true> inbound_;

@@ -7,6 +7,16 @@ namespace hako::http::detail {
 namespace beast_http = boost::beast::http;
 using boost::system::error_code;
 
+namespace {
+
+/// Whether a field goes on in the next line. Beast joins such lines; others see a field of its own in
+/// the second, or refuse it (RFC 9112, 5.2).
+bool has_folded_line(std::string_view head) {
+  return head.find("\r\n ") != head.npos || head.find("\r\n\t") != head.npos;
+}
+
+}  // namespace
+
 template <bool kRequest>
 void Inbound<kRequest>::begin_message(bool head_only) {
   parser_.emplace();
@@ -42,7 +52,11 @@ Task<HeadOutcome> Inbound<kRequest>::read_head(Stream& stream) {
   while (!parser_->is_header_done()) {
     if (has_input()) {
       error_code error;
-      start_ += parser_->put(asio::buffer(input_.data() + start_, end_ - start_), error);
+      size_t used = parser_->put(asio::buffer(input_.data() + start_, end_ - start_), error);
+      // Beast takes a head once all of it is there.
+      if (kRequest && has_folded_line({input_.data() + start_, used}))
+        co_return HeadOutcome::malformed;
+      start_ += used;
       if (error == beast_http::error::header_limit) co_return HeadOutcome::too_large;
       if (error && error != beast_http::error::need_more) co_return HeadOutcome::malformed;
       if (!error) continue;

@@ -36,6 +36,8 @@ class Inbound {
   bool body_done() const { return parser_ && parser_->is_done(); }
   Parser& parser() { return *parser_; }
   const Parser& parser() const { return *parser_; }
+  /// What came behind a chunked body that is done. The head's own fields have been taken by then.
+  const Fields& trailers() const { return parser_->get(); }
   std::string take_input();
 
  private:

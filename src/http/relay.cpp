@@ -59,12 +59,13 @@ std::string upgrade_of(const RequestHead& head, Upgrades upgrades) {
 class Relay {
  public:
   Relay(Exchange& exchange, Client& upstream, HeadEdit edit, Upgrades upgrades,
-        RelayWatcher* watcher)
+        RelayWatcher* watcher, const std::string* body)
       : exchange_(exchange),
         upstream_(upstream),
         edit_(std::move(edit)),
         upgrades_(upgrades),
-        watcher_(watcher) {}
+        watcher_(watcher),
+        body_(body) {}
 
   Task<RelayOutcome> run(RequestHead head) {
     using namespace asio::experimental::awaitable_operators;
@@ -104,11 +105,19 @@ class Relay {
   /// Ends only when the client has gone.
   Task<void> send_up() {
     std::vector<char> buffer;
+    if (body_ && !body_->empty()) {
+      if (watcher_ && !watcher_->sent(*body_)) co_return stop();
+      auto written = co_await upstream_.write(asio::buffer(*body_));
+      if (!written) co_return co_await wait_for_last_answer();
+    }
     for (;;) {
       char probe[512];
       auto room = buffer.empty() ? asio::buffer(probe) : asio::buffer(buffer);
       auto count = co_await exchange_.read_some(room);
-      if (!count) co_return;
+      if (!count) {
+        if (watcher_) watcher_->failed(count.error());
+        co_return;
+      }
       std::string_view piece(static_cast<const char*>(room.data()), count.value());
       if (watcher_ && !watcher_->sent(piece)) co_return stop();
       if (count.value() == 0) break;
@@ -164,10 +173,15 @@ class Relay {
       outcome_ = RelayOutcome::finished;
       co_return;
     }
-    answered_ = true;
     if (watcher_) watcher_->answered(response.status);
     strip_connection_fields(response.fields);
     if (edit_) edit_(response);
+    if (watcher_ && !watcher_->answering(response)) {
+      reset_connection(upstream_.stream());
+      outcome_ = RelayOutcome::stopped;
+      co_return;
+    }
+    answered_ = true;
     auto begun = co_await exchange_.begin(std::move(response));
     if (!begun) co_return cut_upstream();
     auto buffer = std::make_unique_for_overwrite<char[]>(kPiece);
@@ -178,10 +192,14 @@ class Relay {
         outcome_ = RelayOutcome::cut;
         co_return;
       }
-      if (count.value() == 0) break;
-      if (watcher_) watcher_->received(count.value());
-      auto written = co_await exchange_.write(asio::buffer(buffer.get(), count.value()));
+      std::string_view piece(buffer.get(), count.value());
+      if (watcher_ && !piece.empty()) watcher_->received(piece.size());
+      std::optional<std::string_view> passed = piece;
+      if (watcher_) passed = watcher_->passing(piece);
+      if (!passed) co_return cut_upstream();
+      auto written = co_await exchange_.write(asio::buffer(*passed));
       if (!written) co_return cut_upstream();
+      if (piece.empty()) break;
     }
     auto ended = co_await exchange_.end();
     if (!ended) co_return cut_upstream();
@@ -206,6 +224,7 @@ class Relay {
     detail::append_field(head, "Upgrade", protocol);
     head.append("\r\n");
     auto [guest, from_guest] = upstream_.take_connection();
+    if (watcher_) watcher_->switched(guest, from_guest);
     // What upgrades was let in by whatever serves it.
     exchange_.vouch();
     auto client = exchange_.take_connection();
@@ -220,6 +239,7 @@ class Relay {
   HeadEdit edit_;
   Upgrades upgrades_;
   RelayWatcher* watcher_;
+  const std::string* body_;
   bool upgrade_ = false;
   bool uploaded_ = false;
   bool answered_ = false;
@@ -246,8 +266,8 @@ Task<void> copy(Stream& from, Stream& to, std::string pending) {
 }  // namespace
 
 Task<RelayOutcome> relay(Exchange& exchange, RequestHead head, Client& upstream, HeadEdit edit,
-                         Upgrades upgrades, RelayWatcher* watcher) {
-  Relay relay(exchange, upstream, std::move(edit), upgrades, watcher);
+                         Upgrades upgrades, RelayWatcher* watcher, const std::string* body) {
+  Relay relay(exchange, upstream, std::move(edit), upgrades, watcher, body);
   co_return co_await relay.run(std::move(head));
 }
 

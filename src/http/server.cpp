@@ -136,8 +136,10 @@ size_t connections_within_descriptors(size_t each) {
   return std::clamp<size_t>(limit.rlim_cur / 2 / each, kAtLeast, ServerLimits().connections);
 }
 
-Task<void> serve_connection(Stream stream, Handler handler, ServerLimits limits) {
+Task<void> serve_connection(Stream stream, Handler handler, ServerLimits limits,
+                            Malformed malformed) {
   detail::Connection connection(std::move(stream), limits);
+  connection.tell_of_malformed(std::move(malformed));
   co_await connection.run(handler);
 }
 

@@ -42,6 +42,8 @@ class Exchange {
 
   /// The next piece of the (decoded) body; 0 at its end. Sends 100-continue first if asked for.
   virtual Task<Result<size_t>> read_some(asio::mutable_buffer into) = 0;
+  /// Fields behind the body, once that has been read to its end. Nobody has checked them.
+  virtual const Fields& trailers() const = 0;
   /// The rest of the body. too_large past `limit` bytes.
   virtual Task<Result<std::string>> read_body(size_t limit) = 0;
 
@@ -80,10 +82,14 @@ using Handler = std::function<Task<void>(Exchange&)>;
 /// it has ServerLimits::header_time for it.
 using Welcome = std::function<Task<Result<Stream>>(Stream)>;
 
+/// Told of a request that was answered by the server itself, as it could not even be read: why.
+using Malformed = std::function<void(std::string_view reason)>;
+
 /// Serves one connection until it ends. Exceptions that leave the handler are logged and answered
 /// with a 500 that says nothing internal (or a reset, if a response had begun).
 /// A handler that returns without a response gets a 500 sent for it.
-Task<void> serve_connection(Stream stream, Handler handler, ServerLimits limits = {});
+Task<void> serve_connection(Stream stream, Handler handler, ServerLimits limits = {},
+                            Malformed malformed = {});
 
 /// A listening TCP socket. failed_precondition ("port 3000 is in use ...") or permission_denied.
 Result<Fd> listen_tcp(const std::string& address, uint16_t port);

@@ -36,6 +36,8 @@ class Stream : public boost::asio::generic::stream_protocol::socket {
 
   Layer* layer() const { return layer_.get(); }
   void set_layer(std::unique_ptr<Layer> layer) { layer_ = std::move(layer); }
+  /// For one that is to go above it.
+  std::unique_ptr<Layer> take_layer() { return std::move(layer_); }
 
  private:
   std::unique_ptr<Layer> layer_;

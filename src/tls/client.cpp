@@ -74,6 +74,27 @@ bool expect_host(SSL* handle, const std::string& host) {
          SSL_set_tlsext_host_name(handle, host.c_str()) == 1;
 }
 
+/// Who is being talked to, and what was found wrong with its certificate.
+struct Judgement {
+  std::string host;
+  std::optional<Error> problem;
+};
+
+int judgement_index() {
+  static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+  return index;
+}
+
+int judge(int good, X509_STORE_CTX* chain) {
+  auto* ssl = static_cast<SSL*>(
+      X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* judgement = static_cast<Judgement*>(SSL_get_ex_data(ssl, judgement_index()));
+  if (!good && judgement)
+    judgement->problem.emplace(describe(X509_STORE_CTX_get_error(chain),
+                                        X509_STORE_CTX_get_current_cert(chain), judgement->host));
+  return good;
+}
+
 }  // namespace
 
 struct Client::Impl {
@@ -109,23 +130,25 @@ Client::Client(std::string ca_file) : impl_(std::make_unique<Impl>()) {
 }
 Client::~Client() = default;
 
+Result<void> Client::prepare() {
+  HAKO_TRY(auto context, impl_->load());
+  (void)context;
+  return ok();
+}
+
 Task<Result<http::Stream>> Client::connect(http::Stream stream, std::string host) {
   HAKO_CO_TRY(auto context, impl_->load());
-  auto layer = std::make_unique<Layer>(stream, std::move(context));
-  if (!expect_host(layer->stream().native_handle(), host))
+  auto layer = std::make_unique<Layer>(std::move(context), stream.take_layer());
+  SSL* handle = layer->handle();
+  if (!expect_host(handle, host))
     co_return Error(ErrorCode::invalid_argument, "no certificate can be for '" + host + "'");
-  auto problem = std::make_shared<std::optional<Error>>();
-  auto judge = [problem, host](bool good, ssl::verify_context& chain) {
-    X509_STORE_CTX* at = chain.native_handle();
-    if (!good)
-      problem->emplace(
-          describe(X509_STORE_CTX_get_error(at), X509_STORE_CTX_get_current_cert(at), host));
-    return good;
-  };
-  error_code error;
-  layer->stream().set_verify_callback(judge, error);
-  if (!error) error = co_await layer->handshake(stream, ssl::stream_base::client);
-  if (*problem) co_return **problem;
+  Judgement judgement;
+  judgement.host = host;
+  SSL_set_ex_data(handle, judgement_index(), &judgement);
+  SSL_set_verify(handle, SSL_VERIFY_PEER, judge);
+  error_code error = co_await layer->handshake(stream, Layer::Side::client);
+  SSL_set_ex_data(handle, judgement_index(), nullptr);
+  if (judgement.problem) co_return *judgement.problem;
   if (error) co_return failed(error);
   stream.set_layer(std::move(layer));
   co_return std::move(stream);

@@ -17,6 +17,9 @@ class Client {
   explicit Client(std::string ca_file);
   ~Client();
 
+  /// Reads the authorities now, for a process that will soon be able to read no files.
+  /// invalid_argument (ca_file).
+  Result<void> prepare();
   /// Shakes hands with the server on a connected stream. `host`: the name or IP address its
   /// certificate must be for, among its alternative names.
   /// Errors, in words for the user: permission_denied (no authority that is trusted vouches for the

@@ -1,5 +1,10 @@
 #include "tls/layer.h"
 
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+
 namespace hako::tls {
 
 namespace ssl = asio::ssl;
@@ -9,7 +14,64 @@ namespace {
 
 /// What one record holds: small pieces are gathered up to here, so that each costs no record.
 constexpr size_t kRecord = 16 << 10;
+/// So much is encrypted before it is sent.
+constexpr size_t kSentAtOnce = 64 << 10;
+constexpr size_t kReadAtOnce = 34 << 10;  ///< two records
+/// So much is moved in one go before others get their turn.
+constexpr size_t kMovedWithoutPause = 256 << 10;
 constexpr auto kFinishPatience = std::chrono::seconds(1);
+
+error_code os_error() {
+  return error_code(errno, boost::system::system_category());
+}
+
+/// Holds a flag for as long as something is under way, cancelled or not.
+class Mark {
+ public:
+  explicit Mark(bool& flag) : flag_(flag) { flag_ = true; }
+  ~Mark() { flag_ = false; }
+
+ private:
+  bool& flag_;
+};
+
+Task<error_code> wait_for(Layer::Socket& socket, Layer::Socket::wait_type what) {
+  error_code error;
+  co_await socket.async_wait(what, asio::redirect_error(asio::use_awaitable, error));
+  rethrow_abort(error);
+  co_return error;
+}
+
+Task<error_code> send_plain(Layer::Socket& socket, asio::const_buffer bytes) {
+  while (bytes.size() > 0) {
+    ssize_t n =
+        ::send(socket.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n >= 0) {
+      bytes += static_cast<size_t>(n);
+    } else if (errno == EAGAIN) {
+      error_code error = co_await wait_for(socket, Layer::Socket::wait_write);
+      if (error) co_return error;
+    } else if (errno != EINTR) {
+      co_return os_error();
+    }
+  }
+  co_return error_code();
+}
+
+Task<error_code> receive_plain(Layer::Socket& socket, asio::mutable_buffer into, size_t& count) {
+  for (;;) {
+    ssize_t n = ::recv(socket.native_handle(), into.data(), into.size(), MSG_DONTWAIT);
+    if (n > 0) {
+      count = static_cast<size_t>(n);
+      co_return error_code();
+    }
+    if (n == 0) co_return asio::error::eof;
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) co_return os_error();
+    error_code error = co_await wait_for(socket, Layer::Socket::wait_read);
+    if (error) co_return error;
+  }
+}
 
 }  // namespace
 
@@ -17,16 +79,93 @@ void rethrow_abort(const error_code& error) {
   if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
 }
 
-Task<error_code> Layer::handshake(Socket& socket, ssl::stream_base::handshake_type side) {
-  stream_.next_layer().follow(socket);
+Layer::Layer(Context context, std::unique_ptr<http::Stream::Layer> below)
+    : context_(std::move(context)),
+      below_(std::move(below)),
+      ssl_(SSL_new(context_->native_handle())),
+      in_(BIO_new(BIO_s_mem())),
+      out_(BIO_new(BIO_s_mem())) {
+  if (!ssl_ || !in_ || !out_) throw std::bad_alloc();
+  SSL_set_bio(ssl_.get(), in_, out_);
+  SSL_set_mode(ssl_.get(), SSL_MODE_RELEASE_BUFFERS);
+}
+
+error_code Layer::problem_of(int outcome) const {
+  switch (SSL_get_error(ssl_.get(), outcome)) {
+    case SSL_ERROR_NONE:
+    case SSL_ERROR_WANT_READ:
+      return error_code();
+    case SSL_ERROR_ZERO_RETURN:
+      return asio::error::eof;
+    case SSL_ERROR_SSL:
+      return error_code(static_cast<int>(ERR_get_error()), asio::error::get_ssl_category());
+    default:
+      return ssl::error::unexpected_result;
+  }
+}
+
+Task<error_code> Layer::take_records(Socket& socket) {
+  if (!room_) room_ = std::make_unique_for_overwrite<char[]>(kReadAtOnce);
+  asio::mutable_buffer room(room_.get(), kReadAtOnce);
+  size_t count = 0;
   error_code error;
-  co_await stream_.async_handshake(side, asio::redirect_error(asio::use_awaitable, error));
-  rethrow_abort(error);
-  co_return error;
+  if (below_)
+    error = co_await below_->receive(socket, room, count);
+  else
+    error = co_await receive_plain(socket, room, count);
+  // The end of a TLS connection is said in a record of its own.
+  if (error == asio::error::eof) co_return ssl::error::stream_truncated;
+  if (error) co_return error;
+  if (BIO_write(in_, room.data(), static_cast<int>(count)) != static_cast<int>(count))
+    co_return asio::error::no_memory;
+  moved_ += count;
+  if (moved_ >= kMovedWithoutPause) {
+    moved_ = 0;
+    co_await asio::post(socket.get_executor(), asio::use_awaitable);
+  }
+  co_return error_code();
+}
+
+Task<error_code> Layer::put_records(Socket& socket) {
+  while (putting_) co_await put_.wait();
+  struct Tell {
+    Condition& put;
+    ~Tell() { put.notify_all(); }
+  } tell{put_};
+  Mark putting(putting_);
+  while (size_t size = BIO_ctrl_pending(out_)) {
+    leaving_.resize(size);
+    BIO_read(out_, leaving_.data(), static_cast<int>(size));
+    asio::const_buffer bytes = asio::buffer(leaving_);
+    error_code error;
+    if (below_)
+      error = co_await below_->send(socket, std::span(&bytes, 1));
+    else
+      error = co_await send_plain(socket, bytes);
+    if (error) co_return error;
+  }
+  co_return error_code();
+}
+
+Task<error_code> Layer::handshake(Socket& socket, Side side) {
+  if (side == Side::client)
+    SSL_set_connect_state(ssl_.get());
+  else
+    SSL_set_accept_state(ssl_.get());
+  for (;;) {
+    ERR_clear_error();
+    int outcome = SSL_do_handshake(ssl_.get());
+    error_code problem = problem_of(outcome);
+    // Also where it has failed: the other side is told why.
+    error_code error = co_await put_records(socket);
+    if (problem) co_return problem == asio::error::eof ? ssl::error::stream_truncated : problem;
+    if (error || outcome == 1) co_return error;
+    error = co_await take_records(socket);
+    if (error) co_return error;
+  }
 }
 
 Task<error_code> Layer::send(Socket& socket, std::span<const asio::const_buffer> pieces) {
-  stream_.next_layer().follow(socket);
   error_code error;
   std::string gathered;
   for (const auto& piece : pieces) {
@@ -34,44 +173,82 @@ Task<error_code> Layer::send(Socket& socket, std::span<const asio::const_buffer>
       gathered.append(static_cast<const char*>(piece.data()), piece.size());
       continue;
     }
-    error = co_await write(asio::buffer(gathered));
+    error = co_await write(socket, asio::buffer(gathered));
     gathered.clear();
-    if (!error) error = co_await write(piece);
+    if (!error) error = co_await write(socket, piece);
     if (error) co_return error;
   }
-  co_return co_await write(asio::buffer(gathered));
+  co_return co_await write(socket, asio::buffer(gathered));
+}
+
+Task<error_code> Layer::write(Socket& socket, asio::const_buffer piece) {
+  while (piece.size() > 0) {
+    ERR_clear_error();
+    size_t written = 0;
+    int outcome = SSL_write_ex(ssl_.get(), piece.data(), std::min(piece.size(), kSentAtOnce),
+                               &written);
+    // Into memory it is always written, unless the connection is of no more use.
+    if (outcome != 1) {
+      error_code problem = problem_of(outcome);
+      if (problem) co_return problem;
+      co_return ssl::error::unexpected_result;
+    }
+    piece += written;
+    error_code error = co_await put_records(socket);
+    if (error) co_return error;
+  }
+  co_return error_code();
 }
 
 Task<error_code> Layer::receive(Socket& socket, asio::mutable_buffer into, size_t& count) {
-  stream_.next_layer().follow(socket);
-  error_code error;
-  count = co_await stream_.async_read_some(into, asio::redirect_error(asio::use_awaitable, error));
-  rethrow_abort(error);
-  co_return error;
+  Mark receiving(receiving_);
+  count = 0;
+  for (;;) {
+    int outcome = 1;
+    while (count < into.size()) {
+      ERR_clear_error();
+      size_t got = 0;
+      outcome = SSL_read_ex(ssl_.get(), static_cast<char*>(into.data()) + count,
+                            into.size() - count, &got);
+      if (outcome != 1) break;
+      count += got;
+    }
+    error_code problem = outcome == 1 ? error_code() : problem_of(outcome);
+    // What reading has to say itself, of new keys or of a failure. Whoever sends just now takes it
+    // along, unless the other side demands ever more of it and reads none.
+    size_t said = BIO_ctrl_pending(out_);
+    if (said > kSentAtOnce || (said > 0 && !putting_)) {
+      error_code error = co_await put_records(socket);
+      if (error && count == 0) co_return error;
+    }
+    // What has come is whole; a problem behind it is met again.
+    if (count > 0) co_return error_code();
+    if (problem) co_return problem;
+    error_code error = co_await take_records(socket);
+    if (error) co_return error;
+  }
 }
 
 Task<void> Layer::finish(Socket& socket) {
-  stream_.next_layer().follow(socket);
-  // The notice goes out at once; what is waited for is the other side's own.
-  auto work = say_goodbye();
-  (void)co_await with_deadline(kFinishPatience, std::move(work));
+  ERR_clear_error();
+  int outcome = SSL_shutdown(ssl_.get());
+  if (outcome < 0) co_return;
+  (void)co_await put_records(socket);
+  // The notice went out at once; what is waited for is the other side's own, where nobody reads it.
+  if (outcome == 1 || receiving_) co_return;
+  auto waiting = wait_for_goodbye(socket);
+  (void)co_await with_deadline(kFinishPatience, std::move(waiting));
 }
 
-Task<error_code> Layer::write(asio::const_buffer piece) {
-  error_code error;
-  while (piece.size() > 0 && !error) {
-    piece += co_await stream_.async_write_some(piece,
-                                               asio::redirect_error(asio::use_awaitable, error));
+Task<Result<void>> Layer::wait_for_goodbye(Socket& socket) {
+  Mark receiving(receiving_);
+  for (;;) {
+    error_code error = co_await take_records(socket);
+    if (error) co_return ok();
+    ERR_clear_error();
+    int outcome = SSL_shutdown(ssl_.get());
+    if (outcome == 1 || problem_of(outcome)) co_return ok();
   }
-  rethrow_abort(error);
-  co_return error;
-}
-
-Task<Result<void>> Layer::say_goodbye() {
-  error_code error;
-  co_await stream_.async_shutdown(asio::redirect_error(asio::use_awaitable, error));
-  rethrow_abort(error);
-  co_return ok();
 }
 
 }  // namespace hako::tls

@@ -3,49 +3,25 @@
 
 #include <boost/asio/ssl.hpp>
 
+#include "base/async/turn_queue.h"
 #include "http/stream.h"
 
 namespace hako::tls {
 
-/// A socket for Asio's TLS that may change its place between two operations.
-class Link {
- public:
-  using Socket = http::Stream::Socket;
-  using executor_type = Socket::executor_type;
-  using lowest_layer_type = Socket::lowest_layer_type;
-
-  explicit Link(Socket& socket) : socket_(&socket) {}
-  void follow(Socket& socket) { socket_ = &socket; }
-
-  executor_type get_executor() { return socket_->get_executor(); }
-  lowest_layer_type& lowest_layer() { return socket_->lowest_layer(); }
-  const lowest_layer_type& lowest_layer() const { return socket_->lowest_layer(); }
-
-  template <class Buffers, class Token>
-  auto async_read_some(const Buffers& buffers, Token&& token) {
-    return socket_->async_read_some(buffers, std::forward<Token>(token));
-  }
-  template <class Buffers, class Token>
-  auto async_write_some(const Buffers& buffers, Token&& token) {
-    return socket_->async_write_some(buffers, std::forward<Token>(token));
-  }
-
- private:
-  Socket* socket_;
-};
-
+/// OpenSSL works on memory here, and what moves the records is ours: so that they can go through
+/// another layer, and several of them with one call to the kernel.
 class Layer final : public http::Stream::Layer {
  public:
   using Socket = http::Stream::Socket;
-  using Stream = asio::ssl::stream<Link>;
+  using Context = std::shared_ptr<asio::ssl::context>;
+  enum class Side { client, server };
 
-  Layer(Socket& socket, std::shared_ptr<asio::ssl::context> context)
-      : context_(std::move(context)), stream_(Link(socket), *context_) {}
+  /// `below`: what the records go through; null: nothing but the socket.
+  Layer(Context context, std::unique_ptr<http::Stream::Layer> below);
 
   /// What is to be set before the handshake.
-  Stream& stream() { return stream_; }
-  Task<boost::system::error_code> handshake(Socket& socket,
-                                            asio::ssl::stream_base::handshake_type side);
+  SSL* handle() { return ssl_.get(); }
+  Task<boost::system::error_code> handshake(Socket& socket, Side side);
 
   Task<boost::system::error_code> send(Socket& socket,
                                        std::span<const asio::const_buffer> pieces) override;
@@ -54,14 +30,33 @@ class Layer final : public http::Stream::Layer {
   Task<void> finish(Socket& socket) override;
 
  private:
-  Task<boost::system::error_code> write(asio::const_buffer piece);
-  Task<Result<void>> say_goodbye();
+  struct Free {
+    void operator()(SSL* ssl) const { SSL_free(ssl); }
+  };
+  /// What a call has said that did not succeed; no error if it only wants more records.
+  boost::system::error_code problem_of(int outcome) const;
+  Task<boost::system::error_code> take_records(Socket& socket);
+  /// All that OpenSSL has ready. One at a time; others wait.
+  Task<boost::system::error_code> put_records(Socket& socket);
+  Task<boost::system::error_code> write(Socket& socket, asio::const_buffer piece);
+  Task<Result<void>> wait_for_goodbye(Socket& socket);
 
-  std::shared_ptr<asio::ssl::context> context_;
-  Stream stream_;
+  Context context_;
+  std::unique_ptr<http::Stream::Layer> below_;
+  std::unique_ptr<SSL, Free> ssl_;
+  BIO* in_;   ///< records that have come; both are the SSL's
+  BIO* out_;  ///< records to be sent
+  std::unique_ptr<char[]> room_;
+  std::vector<char> leaving_;
+  size_t moved_ = 0;  ///< bytes, without others having had their turn
+  bool putting_ = false, receiving_ = false;
+  Condition put_;
 };
 
 /// Errors of a cancelled operation are thrown, as everywhere.
 void rethrow_abort(const boost::system::error_code& error);
+
+/// A server's context as this project has them: TLS 1.2 and newer, HTTP/1.1.
+Layer::Context make_server_context();
 
 }  // namespace hako::tls

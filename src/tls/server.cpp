@@ -36,7 +36,9 @@ int choose_protocol(SSL*, const unsigned char** chosen, unsigned char* length,
   return SSL_TLSEXT_ERR_NOACK;
 }
 
-std::shared_ptr<ssl::context> make_context() {
+}  // namespace
+
+Layer::Context make_server_context() {
   auto context = std::make_shared<ssl::context>(ssl::context::tls_server);
   SSL_CTX* handle = context->native_handle();
   SSL_CTX_set_min_proto_version(handle, TLS1_2_VERSION);
@@ -44,6 +46,8 @@ std::shared_ptr<ssl::context> make_context() {
   SSL_CTX_set_alpn_select_cb(handle, choose_protocol, nullptr);
   return context;
 }
+
+namespace {
 
 std::optional<asio::ip::address> address_of(const asio::generic::stream_protocol::endpoint& from) {
   int family = from.protocol().family();
@@ -84,7 +88,7 @@ struct Server::Impl {
 
 Server::Server() : impl_(std::make_unique<Impl>()) {
   // OpenSSL reads its own configuration when it is first used: now, while files can be read.
-  make_context();
+  make_server_context();
 }
 Server::~Server() = default;
 
@@ -92,7 +96,7 @@ Result<void> Server::use(const std::string& certificate, const std::string& key)
   // In plainer words than those of what follows.
   HAKO_TRY(auto facts, examine_certificate(certificate, key));
   (void)facts;
-  auto context = make_context();
+  auto context = make_server_context();
   auto wrong = [](const char* what, const error_code& error) {
     return Error(ErrorCode::invalid_argument, std::string(what) + ": " + error.message());
   };
@@ -125,8 +129,8 @@ Task<Result<http::Stream>> Server::welcome(http::Stream stream) {
     co_return Error(ErrorCode::unavailable, "a client did not speak TLS");
   }
   if (!ready()) co_return Error(ErrorCode::unavailable, "no certificate yet");
-  auto layer = std::make_unique<Layer>(stream, impl_->context);
-  error = co_await layer->handshake(stream, ssl::stream_base::server);
+  auto layer = std::make_unique<Layer>(impl_->context, stream.take_layer());
+  error = co_await layer->handshake(stream, Layer::Side::server);
   if (error) co_return Error(ErrorCode::unavailable, "TLS handshake: " + error.message());
   stream.set_layer(std::move(layer));
   co_return std::move(stream);

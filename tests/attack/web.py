@@ -23,8 +23,11 @@ def serve(stream):
         _read_body(stream, fields)
         host = _host(target, fields)
         method = words[0].decode("latin-1").upper()
+        # What hosts with secrets are sent is to be seen whole.
+        shown = fields if "keys.test" in (stream.sni or host) else []
         stream.services.note("http", host=host, target=target, method=method,
-                             address=stream.address, port=stream.port, sni=stream.sni)
+                             address=stream.address, port=stream.port, sni=stream.sni,
+                             fields=shown)
         if not _answer(stream, method, host, target, fields):
             return
 
@@ -100,6 +103,8 @@ def _answer(stream, method, host, target, fields):
     body = json.dumps({"world": secret, "host": host, "address": stream.address,
                        "port": stream.port, "sni": stream.sni}).encode()
     status, more = "200 OK", ""
+    if path.path == "/fields":
+        body = json.dumps({"world": secret, "fields": dict(fields)}).encode()
     if path.path == "/redirect":
         status, more = "302 Found", f"Location: {query['to']}\r\n"
     if path.path == "/bytes":

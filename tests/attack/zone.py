@@ -31,6 +31,7 @@ NAMES = {
     "wild.test": ["151.101.2.1"],
     "vault.test": ["93.184.216.77"],
     "denied.test": ["93.184.216.66"],
+    "keys.test": ["93.184.216.80"], "other-keys.test": ["93.184.216.81"],
     "opened.test": ["10.20.0.5"],
     "mixed.test": [INWARD, "93.184.216.21"],
     "inward.test": [INWARD],

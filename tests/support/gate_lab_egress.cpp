@@ -97,7 +97,7 @@ void EgressTest::start_gate() {
   auto executor = loop_.get_executor();
   auto started = network::in_namespace(world_->gate_netns().get(), [&]() -> Result<void> {
     gate_.emplace(executor, directory_,
-                  std::string("[egress]\nresolvers = [\"") + World::kResolver + "\"]\n",
+                  gate_settings() + "[egress]\nresolvers = [\"" + World::kResolver + "\"]\n",
                   gate_program(), gate_environment());
     return ok();
   });

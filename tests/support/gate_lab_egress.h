@@ -36,6 +36,8 @@ class EgressTest : public ::testing::Test {
   /// Which hako-gate runs, and its environment.
   virtual std::string gate_program() const { return HAKO_GATE_PROGRAM; }
   virtual std::vector<std::string> gate_environment() const { return {}; }
+  /// Lines of its section [gate].
+  virtual std::string gate_settings() const { return {}; }
 
   void run(Task<void> body) { run_on(loop_, run_all(std::move(body)), 100s); }
   Task<void> run_all(Task<void> body);

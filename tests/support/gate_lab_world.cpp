@@ -84,6 +84,10 @@ World::World(const std::string& directory) {
   need(tls_.use(need(read_file(base + ".pem")), need(read_file(base + ".key"))));
 }
 
+void World::use_certificate(const std::string& certificate, const std::string& key) {
+  need(tls_.use(need(read_file(certificate)), need(read_file(key))));
+}
+
 Task<void> World::serve() {
   TaskGroup servers(co_await asio::this_coro::executor);
   listen_everywhere(servers);
@@ -206,6 +210,7 @@ Task<void> World::web(http::Exchange& exchange) {
   const auto& head = exchange.head();
   ++connections;
   requests.push_back(std::string(head.header("Host")) + " " + head.target);
+  if (answers) co_return co_await answers(exchange);
   if (!head.header("Upgrade").empty()) {
     auto raw = exchange.take_connection();
     std::string_view other = head.header("X-Becomes");

@@ -46,6 +46,10 @@ class World {
 
   /// Serves until cancelled.
   Task<void> serve();
+  /// For TLS from now on, in the place of one that nobody has signed. Both are files.
+  void use_certificate(const std::string& certificate, const std::string& key);
+  /// Answers HTTP and HTTPS in the place of what is answered otherwise.
+  http::Handler answers;
 
   /// What the DNS server answers; names that are not there do not exist.
   std::map<std::string, std::vector<std::string>> names;

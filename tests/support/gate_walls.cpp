@@ -23,6 +23,12 @@ std::string_view name_of(Wall wall) {
       return "grants";
     case Wall::host_header:
       return "host_header";
+    case Wall::placeholders:
+      return "placeholders";
+    case Wall::echoes:
+      return "echoes";
+    case Wall::counted:
+      return "counted";
   }
   return {};
 }

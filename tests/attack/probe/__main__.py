@@ -13,6 +13,7 @@ import by_address
 import by_dns
 import by_tls
 import by_http
+import by_secret
 import honest
 import datagrams
 import link

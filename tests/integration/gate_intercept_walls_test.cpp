@@ -1,0 +1,87 @@
+// Each check on what passes to hosts with secrets is taken away in turn, to see that it was needed.
+#include "support/gate_lab_intercept.h"
+
+namespace hako::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+/// What gets through of that which must not.
+struct SecretBreaks {
+  bool misplaced = false;  ///< a placeholder where it does not belong
+  bool echoed = false;     ///< a secret in the box
+  bool fronted = false;    ///< a request for another host, with a secret
+  bool uncounted = false;  ///< a call of a model that nobody has reserved
+  bool operator==(const SecretBreaks&) const = default;
+};
+
+class InterceptWallsTest : public InterceptTest {
+ protected:
+  std::string gate_program() const override { return HAKO_GATE_TEST_PROGRAM; }
+  std::vector<std::string> gate_environment() const override {
+    return {"HAKO_TEST_WITHOUT_WALL=" + missing_};
+  }
+
+  Task<void> try_everything(SecretBreaks& breaks) {
+    std::string key = std::string("-H 'x-api-key: ") + kPlaceholder + "' ";
+    auto honest = co_await curl(key + "https://web.example/");
+    EXPECT_EQ(honest.output, "fine\n");
+    auto body = co_await curl(std::string("-d ") + kPlaceholder + " https://web.example/");
+    breaks.misplaced = arrived(kPlaceholder);
+    auto echo = co_await curl(key + "https://web.example/echo");
+    breaks.echoed = echo.output.find(kValue) != echo.output.npos;
+    auto fronted = co_await curl(key + "-H 'Host: evil.example' https://web.example/");
+    breaks.fronted = seen.back().fields["Host"] == "evil.example";
+    broker_->boxes[kBoxName]["hosts"].as_array()[0].as_object()["model"] =
+        boost::json::object{{"api", "anthropic"}};
+    broker_->refusal = Error(ErrorCode::resource_exhausted, "all is spent");
+    broker_->changed(kBoxName);
+    co_await sleep_for(50ms);
+    size_t before = seen.size();
+    auto call = co_await curl(
+        key + "-d '{\"model\":\"claude-x\",\"max_tokens\":9,\"messages\":[]}' "
+              "https://web.example/v1/messages");
+    breaks.uncounted = seen.size() > before;
+  }
+
+  SecretBreaks without(std::string missing) {
+    missing_ = std::move(missing);
+    SecretBreaks breaks;
+    run(try_everything(breaks));
+    return breaks;
+  }
+
+ private:
+  std::string missing_;
+};
+
+TEST_F(InterceptWallsTest, nothing_breaks_with_all_of_them) {
+  EXPECT_EQ(without("none"), SecretBreaks());
+}
+
+TEST_F(InterceptWallsTest, without_the_search_for_placeholders) {
+  SecretBreaks expected;
+  expected.misplaced = true;
+  EXPECT_EQ(without("placeholders"), expected);
+}
+
+TEST_F(InterceptWallsTest, without_the_masks) {
+  SecretBreaks expected;
+  expected.echoed = true;
+  EXPECT_EQ(without("echoes"), expected);
+}
+
+TEST_F(InterceptWallsTest, without_the_look_at_hosts) {
+  SecretBreaks expected;
+  expected.fronted = true;
+  EXPECT_EQ(without("host_header"), expected);
+}
+
+TEST_F(InterceptWallsTest, without_the_count) {
+  SecretBreaks expected;
+  expected.uncounted = true;
+  EXPECT_EQ(without("counted"), expected);
+}
+
+}  // namespace
+}  // namespace hako::test
