@@ -78,7 +78,8 @@ void check_sent(std::string_view bytes, bool whole) {
   beast::error_code error;
   parser.eager(true);
   size_t used = parser.put(boost::asio::buffer(bytes), error);
-  if (error == beast::http::error::need_more && !whole) return;
+  // What was refused in the middle of its body was sent without the rest.
+  if (!whole && (error == beast::http::error::need_more || (!error && !parser.is_done()))) return;
   require(!error && parser.is_done() && used == bytes.size());
   const auto& request = parser.get();
   require(bytes.find("\r\n ") >= bytes.find("\r\n\r\n"));

@@ -12,7 +12,10 @@
 #include "api/egress_log.h"
 #include "api/egress_usage.h"
 #include "api/either.h"
+#include "api/intercept_link.h"
 #include "api/mcp_endpoint.h"
+#include "api/model_budgets.h"
+#include "api/secrets.h"
 #include "api/server.h"
 #include "api/sleepers.h"
 #include "api/snapshots.h"
@@ -106,8 +109,8 @@ std::vector<ModelHost> model_hosts(const config::Models& models) {
 class Api {
  public:
   Api(config::Config config, std::unique_ptr<store::Store> store, std::string token_master,
-      std::optional<vault::MasterKey> master_key,
-      std::unique_ptr<audit::Log> audit_log, ApiOptions options, asio::any_io_executor executor)
+      std::optional<vault::MasterKey> master_key, std::unique_ptr<audit::Log> audit_log,
+      config::Models models, ApiOptions options, asio::any_io_executor executor)
       : config_(std::move(config)),
         options_(std::move(options)),
         store_(std::move(store)),
@@ -117,8 +120,9 @@ class Api {
         certificate_(!config_.api_certificate.empty(), node_, tls_),
         egress_log_(to_unix_ms(WallClock::now())),
         limits_(config_),
+        models_(std::move(models), store_),
         master_key_(std::move(master_key)),
-        box_secrets_(store_, master_key_),
+        box_secrets_(store_, master_key_, model_hosts(models_.models())),
         sandboxes_(config_, store_, node_, limits_, box_secrets_, sandbox_events()),
         sleepers_([this](std::string box) { return sandboxes_.wake(std::move(box)); }),
         intercept_([this](std::string box) { return box_secrets_.material(std::move(box)); }),
@@ -134,11 +138,14 @@ class Api {
         keys_(store_, [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
         tokens_(store_, authority_.token_master(),
                 [this](KeyChange change) { return drop_stale_grants(std::move(change)); }),
+        secrets_(store_, master_key_,
+                 [this](Secrets::Change change) { return secret_changed(std::move(change)); }),
         mcp_(executor),
         service_{config_,  store_,   node_,    sandboxes_, snapshots_, egress_, egress_log_,
                  catalog_, files_,   builder_, metrics_,   authority_, tenants_, keys_,
-                 tokens_,  limits_,  trail_,   mcp_},
+                 tokens_,  secrets_, box_secrets_, limits_, trail_, models_, mcp_},
         server_(service_) {
+    intercept_.extend([this](rpc::Peer& gate) { models_.register_on(gate); });
     mcp_.answer_by([this](http::Exchange& exchange) { return server_.handle(exchange); });
   }
 
@@ -408,6 +415,7 @@ class Api {
   Certificate certificate_;
   EgressLog egress_log_;
   TenantLimits limits_;
+  ModelBudgets models_;
   const std::optional<vault::MasterKey> master_key_;
   BoxSecrets box_secrets_;
   Sandboxes sandboxes_;
@@ -423,6 +431,7 @@ class Api {
   Tenants tenants_;
   KeyRecords keys_;
   Tokens tokens_;
+  Secrets secrets_;
   McpEndpoint mcp_;
   Service service_;
   Server server_;
@@ -436,6 +445,13 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
   raise_descriptor_limit();
   // As root, and before anything of a stranger is read.
   HAKO_CO_TRY(auto master_key, read_master_key(config));
+  // Before it is another user's process: the file may be root's.
+  HAKO_CO_TRY(auto models, config::load_models(config.models_file));
+  if (!models.endpoints.empty() && !master_key) {
+    co_return Error(ErrorCode::failed_precondition,
+                    "[models] file names servers, and their calls can be counted only where boxes have"
+                    " authorities of their own: [secrets] needs a master key");
+  }
   if (::geteuid() == 0 && !options.stay_root) {
     HAKO_CO_TRYV(give_up_root(config, options));
   } else {
@@ -447,7 +463,8 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
   auto executor = co_await asio::this_coro::executor;
   HAKO_CO_TRY(auto audit_log, AuditTrail::open_log(config));
   auto api = std::make_unique<Api>(std::move(config), std::move(store), std::move(token_master),
-                                   std::move(master_key), std::move(audit_log), std::move(options), executor);
+                                   std::move(master_key), std::move(audit_log),
+                                   std::move(models), std::move(options), executor);
   co_return co_await api->run();
 }
 

@@ -77,6 +77,23 @@ Task<Result<http::Response>> delete_key(Service&, const Call&);
 Task<Result<http::Response>> mint_token(Service&, const Call&);
 Task<Result<http::Response>> revoke_token(Service&, const Call&);
 
+Task<Result<http::Response>> list_secrets(Service&, const Call&);
+Task<Result<http::Response>> get_secret(Service&, const Call&);
+Task<Result<http::Response>> create_secret(Service&, const Call&);
+Task<Result<http::Response>> update_secret(Service&, const Call&);
+Task<Result<http::Response>> rotate_secret(Service&, const Call&);
+Task<Result<http::Response>> delete_secret(Service&, const Call&);
+Task<Result<http::Response>> list_e2b_secrets(Service&, const Call&);
+Task<Result<http::Response>> get_e2b_secret(Service&, const Call&);
+Task<Result<http::Response>> create_e2b_secret(Service&, const Call&);
+Task<Result<http::Response>> update_e2b_secret(Service&, const Call&);
+Task<Result<http::Response>> list_box_secrets(Service&, const Call&);
+Task<Result<http::Response>> set_box_secrets(Service&, const Call&);
+
+Task<Result<http::Response>> model_usage(Service&, const Call&);
+Task<Result<http::Response>> list_models(Service&, const Call&);
+Task<Result<http::Response>> stop_models(Service&, const Call&);
+Task<Result<http::Response>> start_models(Service&, const Call&);
 Task<Result<http::Response>> mcp_message(Service&, const Call&);
 Task<Result<http::Response>> mcp_end(Service&, const Call&);
 

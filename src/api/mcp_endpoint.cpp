@@ -44,6 +44,7 @@ class FromClient final : public http::Exchange {
   Task<Result<size_t>> read_some(asio::mutable_buffer into) override {
     return inner_.read_some(into);
   }
+  const http::Fields& trailers() const override { return inner_.trailers(); }
   Task<Result<std::string>> read_body(size_t limit) override { return inner_.read_body(limit); }
   Task<Result<void>> respond(Response response) override {
     return inner_.respond(std::move(response));

@@ -23,6 +23,9 @@ class EgressLog;
 class Tenants;
 class KeyRecords;
 class Tokens;
+class Secrets;
+class BoxSecrets;
+class ModelBudgets;
 class McpEndpoint;
 
 /// One authenticated request, its body read.
@@ -59,6 +62,7 @@ struct Service {
   BoxSecrets& box_secrets;
   TenantLimits& limits;
   AuditTrail& trail;
+  ModelBudgets& models;
   McpEndpoint& mcp;
 };
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/model_terms.h"
 #include "api/rule_headers.h"
 #include "api/secret_request.h"
 #include "wire/routing.h"

@@ -116,6 +116,8 @@ Task<Result<Children>> Sandboxes::fork(std::string id, Principal who, ForkReques
     asked.push_back(std::move(one));
   }
   body["children"] = std::move(asked);
+  // Should it reach less by then, what was put in since must not be where the children reach more.
+  body["egress"] = policy::to_json(read_policy(parent.egress));
   if (unidentified) {
     for (size_t at : admitted) co_await abandon(children[at].value(), false);
     co_return *unidentified;

@@ -29,11 +29,11 @@ constexpr std::string_view kSecretPlace = "{}";
 constexpr std::string_view kValueRule =
     "must have 8 to 8192 printable ASCII characters, and no blank at either end";
 
-bool is_printable(std::string_view text) {
+bool is_printable_value(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 
-std::string lower(std::string_view text) {
+std::string lower_cased(std::string_view text) {
   std::string out(text);
   for (char& c : out)
     if (c >= 'A' && c <= 'Z') c = char(c - 'A' + 'a');
@@ -112,7 +112,7 @@ std::optional<SecretUse> use_from(FieldReader& reader) {
     use.kind = SecretUse::Kind::basic;
     reader.allow_only({"kind", "user"});
     use.user = reader.text("user", kLongestBasicUser).value_or("");
-    if (!is_printable(use.user) || use.user.find(':') != std::string::npos) {
+    if (!is_printable_value(use.user) || use.user.find(':') != std::string::npos) {
       reader.fail("user", "must be printable, without ':'");
     }
   } else if (kind == "header") {
@@ -123,7 +123,7 @@ std::optional<SecretUse> use_from(FieldReader& reader) {
     if (!may_set_header(use.header)) reader.fail("header", "must be a header that clients may set");
     size_t at = use.form.find(kSecretPlace);
     if (at == use.form.npos || use.form.find(kSecretPlace, at + 1) != use.form.npos ||
-        !is_printable(use.form)) {
+        !is_printable_value(use.form)) {
       reader.fail("template", "must be printable, with {} once where the secret belongs");
     }
   } else {
@@ -297,7 +297,7 @@ std::string_view to_string(SecretUse::Kind kind) {
 }
 
 std::optional<std::string> secret_name(std::string_view text) {
-  std::string name = lower(text);
+  std::string name = lower_cased(text);
   auto alphanumeric = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
   bool fits = !name.empty() && name.size() <= kLongestSecretName &&
               !name.starts_with(kSecretIdPrefix) && alphanumeric(name.front()) &&
@@ -311,12 +311,12 @@ std::optional<std::string> secret_name(std::string_view text) {
 
 bool is_secret_value(std::string_view value) {
   return value.size() >= kShortestSecret && value.size() <= kLongestSecret &&
-         is_printable(value) && value.front() != ' ' && value.back() != ' ';
+         is_printable_value(value) && value.front() != ' ' && value.back() != ' ';
 }
 
 bool may_set_header(std::string_view name) {
   if (!is_header_name(name)) return false;
-  std::string header = lower(name);
+  std::string header = lower_cased(name);
   constexpr std::string_view kNever[] = {
       "host",    "connection", "content-length", "transfer-encoding", "content-encoding", "te",
       "trailer", "upgrade",    "keep-alive",     "expect",            "accept-encoding"};

@@ -8,14 +8,18 @@
 namespace hako::cli {
 
 void add_agent_options(CLI::App* app, RunOptions& run) {
-  app->add_option("--repo", run.repository,
-                  "Clone it in the box first, and work there; --label then is that of the repository")
-      ->type_name("URL");
+  auto* repo = app->add_option("--repo", run.repo,
+                               "Clone it in the box first, and work there; --label then is that of "
+                               "the clone")
+                   ->type_name("URL");
+  app->add_option("--repo-secret", run.repo_secret, "The secret that git shows for it")
+      ->type_name("NAME")
+      ->needs(repo);
   app->add_option_function<std::vector<std::string>>(
          "--budget",
          [&run](const std::vector<std::string>& texts) {
            for (const std::string& text : texts) {
-             auto parsed = parse_budget(text, run.box.budget);
+             auto parsed = parse_budget(text, run.box.models);
              if (!parsed) throw CLI::ValidationError(parsed.error().message());
            }
          },

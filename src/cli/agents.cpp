@@ -23,14 +23,6 @@ constexpr Agent kAgents[] = {
 constexpr int64_t kMicro = 1'000'000;
 constexpr int64_t kMostUsd = 1'000'000;
 
-bool is_folder_name(std::string_view name) {
-  if (name.empty() || name.size() > 128 || name.front() == '-' || name.front() == '.') return false;
-  return std::ranges::all_of(name, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '_' || c == '-';
-  });
-}
-
 Error no_budget(std::string_view text) {
   return Error(ErrorCode::invalid_argument,
                "'" + std::string(text) +
@@ -91,37 +83,14 @@ Result<std::string> target_of_url(std::string_view url) {
   return host + ":" + std::to_string(endpoint.port);
 }
 
-Result<Repository> parse_repository(std::string_view url) {
-  auto wrong = [&](std::string_view why) {
-    return Error(ErrorCode::invalid_argument, "'" + std::string(url) +
-                                                  "' cannot be cloned in a box: " +
-                                                  std::string(why));
-  };
-  // ssh's keys would have to be in the box, and http would show what is cloned to whoever listens.
-  if (!url.starts_with("https://")) return wrong("it must be an https:// URL");
-  auto endpoint = parse_endpoint(url);
-  if (!endpoint)
-    return wrong("it must be like https://HOST/PATH, without a user: a secret gives the rest");
-  Repository repository;
-  repository.url = url;
-  repository.origin = "https://" + endpoint.value().authority();
-  HAKO_TRY(repository.target, target_of_url(repository.origin));
-  std::string_view name = endpoint.value().prefix;
-  name = name.substr(name.rfind('/') + 1);
-  if (name.ends_with(".git")) name.remove_suffix(4);
-  if (!is_folder_name(name)) return wrong("its last part names no folder");
-  repository.folder = name;
-  return repository;
-}
-
-Result<void> parse_budget(std::string_view text, ModelBudget& budget) {
+Result<void> parse_budget(std::string_view text, ModelLimits& budget) {
   size_t unit = text.find_first_not_of("0123456789.");
   if (unit == text.npos || unit == 0) return no_budget(text);
   std::string_view number = text.substr(0, unit), word = text.substr(unit);
   auto amount = word == "usd" ? millionths(number) : whole_number(number);
   if (!amount || *amount == 0) return no_budget(text);
   if (word == "usd") {
-    budget.micro_usd = amount;
+    budget.microusd = amount;
   } else if (word == "tokens") {
     budget.tokens = amount;
   } else if (word == "requests") {

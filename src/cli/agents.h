@@ -35,17 +35,7 @@ std::string template_of(const Agent& agent);
 /// "HOST:PORT" of an http or https URL. invalid_argument.
 Result<std::string> target_of_url(std::string_view url);
 
-/// A repository that is cloned in a box.
-struct Repository {
-  std::string url;
-  std::string target;  ///< "HOST:PORT", to be let out to
-  std::string origin;  ///< "https://HOST[:PORT]"
-  std::string folder;  ///< its name, which is a folder's in the user's home
-};
-/// Of an https URL without a password in it. invalid_argument.
-Result<Repository> parse_repository(std::string_view url);
-
 /// "5usd", "0.25usd", "200000tokens", "100requests" into `budget`. invalid_argument.
-Result<void> parse_budget(std::string_view text, ModelBudget& budget);
+Result<void> parse_budget(std::string_view text, ModelLimits& budget);
 
 }  // namespace hako::cli

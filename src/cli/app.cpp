@@ -49,6 +49,7 @@ struct Parsed {
   TokenCommandOptions token;
   TenantCommandOptions tenant;
   SecretCommandOptions secret;
+  ModelCommandOptions model;
   std::vector<std::string> ids, names;
   std::string id;
   std::vector<std::string> behind_dashes;
@@ -329,6 +330,7 @@ int run(int argc, char** argv) {
   add_model_commands(app, parsed.global, parsed.model, status);
   add_token_commands(app, parsed.global, parsed.token, status);
   add_agent_commands(app, parsed.global, parsed.agent, parsed.behind_dashes, add_agent_box, status);
+  add_secret_commands(app, parsed.global, parsed.secret, status);
   add_service(app, parsed, status);
   // What stands behind -- is the command's, whatever it looks like.
   int own = 1;

@@ -50,12 +50,8 @@ Task<Result<json::value>> create(Api& api, BoxOptions options, std::string fallb
     auto_resume["enabled"] = true;
     request["autoResume"] = std::move(auto_resume);
   }
-  if (!options.budget.empty()) {
-    json::object models;
-    if (options.budget.requests) models["requests"] = *options.budget.requests;
-    if (options.budget.tokens) models["tokens"] = *options.budget.tokens;
-    if (options.budget.micro_usd) models["microUSD"] = *options.budget.micro_usd;
-    request["models"] = std::move(models);
+  if (!options.secrets.empty()) {
+    request["secrets"] = json::array(options.secrets.begin(), options.secrets.end());
   }
   put_confinement(request, options.confinement);
   put_model_limits(request, options.models);

@@ -32,10 +32,11 @@ struct Confinement {
   std::vector<std::string> allow, deny;
 };
 
-/// What a box may spend on models; what is nothing is not limited here.
-struct ModelBudget {
-  std::optional<int64_t> requests, tokens, micro_usd;
-  bool empty() const { return !requests && !tokens && !micro_usd; }
+/// Which models, and how much of them. What is nothing is not limited.
+struct ModelLimits {
+  std::vector<std::string> models;  ///< names, or beginnings of names with a '*'
+  std::optional<int64_t> requests, tokens;
+  std::optional<int64_t> microusd;  ///< millionths of a dollar
 };
 
 struct BoxOptions {
@@ -48,7 +49,7 @@ struct BoxOptions {
   bool auto_resume = false;
   std::vector<std::string> secrets;  ///< names of those that it uses
   Confinement confinement;
-  ModelBudget budget;
+  ModelLimits models;
 };
 
 struct CommandOptions {
@@ -64,12 +65,11 @@ struct CommandOptions {
 struct RunOptions {
   BoxOptions box;
   CommandOptions command;
-  std::string repo;         ///< cloned before the command runs, which then runs in the clone
+  /// Cloned before the command runs, which then runs in the clone. A label of the box is then that of
+  /// the repository: it is raised once that is there.
+  std::string repo;
   std::string repo_secret;  ///< the secret that git shows for it
   bool keep = false;
-  /// Cloned in the box before the command runs, which then runs in it. A label of the box is then that
-  /// of the repository: it is raised once that is there.
-  std::string repository;
 };
 
 struct AgentRunOptions {

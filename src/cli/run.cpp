@@ -3,8 +3,6 @@
 #include <csignal>
 #include <cstdlib>
 
-#include "base/async/run_until.h"
-#include "cli/clone.h"
 #include "cli/commands.h"
 #include "cli/duration.h"
 #include "cli/lifecycle.h"
@@ -64,10 +62,6 @@ Task<void> end_when_stopped(Session& session, Interrupts& interrupts) {
   co_await (std::move(again) || std::move(grace));
   auto made = co_await session.send_signal("SIGNAL_SIGKILL");
   static_cast<void>(made);
-}
-
-Task<void> wait_for_stop(Interrupts& interrupts) {
-  co_await interrupts.wait();
 }
 
 /// Runs the session to its end; faults become errors, as they would be lost beside other waits.
@@ -163,42 +157,29 @@ Task<int> end_box(Api& api, const std::string& id, Interrupts& interrupts, int s
   co_return status;
 }
 
-/// What has to be there before the command runs; the folder that it runs in.
-Task<Result<std::string>> prepare(Api& api, BoxAccess box, const RunOptions& options,
-                                  Repository repository) {
-  const std::string id = box.id;
-  HAKO_CO_TRY(auto folder, co_await clone_in_box(api, std::move(box), options.command.user,
-                                                 std::move(repository)));
-  // Only now, as it closes the way that the repository came by.
-  if (!options.box.confinement.label.empty()) {
-    HAKO_CO_TRYV(co_await raise_to_at_least(api, id, options.box.confinement.label));
+/// Clones the repository and closes behind it. The status to exit with, if that is what comes of it.
+Task<std::optional<int>> clone_first(Api& api, BoxAccess box, const RunOptions& options,
+                                     Repository repository, Interrupts& interrupts) {
+  GitLogin login;
+  if (!options.repo_secret.empty()) {
+    auto found = co_await find_git_login(api, box.id, options.repo_secret);
+    if (!found) co_return fail(found.error(), kOwnFailure);
+    login = std::move(found.value());
   }
-  co_return options.command.cwd.empty() ? folder : options.command.cwd;
+  CommandOptions cloning = clone_command(options.command, repository, login.user, login.placeholder);
+  int status = co_await attend(box, std::move(cloning), interrupts, WhenStopped::leave);
+  if (interrupts.received()) co_return status;
+  if (status != 0) {
+    print_note("the repository could not be cloned");
+    co_return kOwnFailure;
+  }
+  auto closed = co_await close_behind_clone(api, box.id, options.box.confinement, repository);
+  if (!closed) co_return fail(closed.error(), kOwnFailure);
+  co_return std::nullopt;
 }
 
-/// prepare() until somebody wants it to stop.
-Task<std::optional<Result<std::string>>> prepare_unless_stopped(Api& api, BoxAccess box,
-                                                                const RunOptions& options,
-                                                                Repository repository,
-                                                                Interrupts& interrupts) {
-  auto preparing = prepare(api, std::move(box), options, std::move(repository));
-  auto stopped = wait_for_stop(interrupts);
-  co_return co_await run_until(std::move(stopped), std::move(preparing));
-}
-
-Task<int> run_command(const GlobalOptions& global, RunOptions options) {
+Task<int> run_command(const GlobalOptions& global, const RunOptions& options) {
   using namespace asio::experimental::awaitable_operators;
-  std::optional<Repository> repository;
-  std::string label_of_box = options.box.confinement.label;
-  if (!options.repository.empty()) {
-    auto parsed = parse_repository(options.repository);
-    if (!parsed) co_return fail(parsed.error(), kOwnFailure);
-    repository = std::move(parsed.value());
-    label_of_box.clear();
-    Confinement& confinement = options.box.confinement;
-    if (confinement.egress.empty() || confinement.egress == "allow")
-      confinement.allow.push_back(repository->target);
-  }
   auto config = load_config(global);
   if (!config) co_return fail(config.error(), kOwnFailure);
   auto access = find_api(global);
@@ -220,9 +201,7 @@ Task<int> run_command(const GlobalOptions& global, RunOptions options) {
   Api api(access.value());
   // A signal from now on is noticed, but a create under way is waited for: only its answer
   // names the box that has to be destroyed.
-  BoxOptions wanted = options.box;
-  wanted.confinement.label = label_of_box;
-  auto creating = create(api, std::move(wanted), config.value().default_template);
+  auto creating = create(api, wanted, config.value().default_template);
   auto finding = find_data_endpoint(access.value());
   auto [answer, data] = co_await (std::move(creating) && std::move(finding));
   int status = kOwnFailure;
@@ -233,17 +212,14 @@ Task<int> run_command(const GlobalOptions& global, RunOptions options) {
   } else {
     const std::string id = box.value().id;
     if (!options.box.ttl) tasks.spawn("lease", renew_lease(access.value(), id));
-    std::optional<Error> unprepared;
-    if (repository && !interrupts.received()) {
-      auto folder = co_await prepare_unless_stopped(api, box.value(), options,
-                                                    std::move(*repository), interrupts);
-      if (folder && *folder) options.command.cwd = folder->value();
-      if (folder && !*folder) unprepared = folder->error();
-    }
+    std::optional<int> ended;
     if (interrupts.received()) {
-      status = 128 + *interrupts.received();
-    } else if (unprepared) {
-      status = fail(*unprepared, kOwnFailure);
+      ended = 128 + *interrupts.received();
+    } else if (!options.repo.empty()) {
+      ended = co_await clone_first(api, box.value(), options, repository, interrupts);
+    }
+    if (ended) {
+      status = *ended;
     } else {
       status = co_await attend(box.value(), command, interrupts, WhenStopped::leave);
     }

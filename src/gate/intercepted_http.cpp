@@ -225,7 +225,7 @@ class InterceptedRequests {
     http::RequestHead tried = head;
     if (auto no = put_secrets(tried, host, secrets->placeholders).refused)
       co_return co_await refuse(exchange, 403, no->secret, no->reason);
-    ModelCaller caller{way_.broker, way_.box, way_.expected.name, *host.model};
+    ModelCaller caller{way_.broker, way_.box, way_.expected.name, way_.expected.port, *host.model};
     ModelCall call(std::move(caller));
     std::string path(head.path());
     auto refused = co_await call.begin(route.value(), std::move(path), body.value());

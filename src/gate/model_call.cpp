@@ -54,6 +54,7 @@ Task<std::optional<ModelCall::Refusal>> ModelCall::begin(const wire::ModelRoute&
   json::object call;
   call["box"] = caller_.box;
   call["host"] = caller_.host;
+  call["port"] = caller_.port;
   call["api"] = wire::to_string(caller_.api);
   call["model"] = model_;
   call["path"] = valid_utf8(path.substr(0, kLongestPathTold));

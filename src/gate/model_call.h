@@ -16,6 +16,7 @@ struct ModelCaller {
   BrokerLink& broker;
   std::string box;
   std::string host;
+  uint16_t port;
   wire::ModelApi api;
 };
 

@@ -157,6 +157,12 @@ Task<void> Passage::serve_http(Addresses addresses) {
   PlainHttp way;
   way.expected = expected();
   way.connect = [this, addresses] { return connect_for_http(addresses); };
+  if (!box_.policy().intercept.empty()) {
+    way.secrets = [this] {
+      std::string box = box_.id();
+      return box_.commons().broker.secrets(std::move(box));
+    };
+  }
   way.refused = [this](const std::string& reason) { note_denied({kHostRule, reason}); };
   co_await relay_http(std::move(client_), std::move(way));
   ended_well_ = !cut_;

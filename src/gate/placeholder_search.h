@@ -68,7 +68,7 @@ class BodySearch {
   /// `encoding`: Content-Encoding, empty for none. Whether that can be looked at.
   static bool can_read(std::string_view encoding);
   /// Inflated bytes of one body. What is longer is not looked at, and so refused.
-  static constexpr size_t kMostInflated = 256 << 20;
+  static constexpr size_t kMostInflated = 32 << 20;
 
   BodySearch(const PlaceholderSet& set, std::string_view encoding);
   ~BodySearch();

@@ -1,5 +1,8 @@
 #include "gate/plain_http.h"
 
+#include "gate/placeholder_search.h"
+#include "gate/secret_swap.h"
+#include "gate/walls.h"
 #include "http/relay.h"
 #include "http/server.h"
 #include "wire/routing.h"
@@ -22,6 +25,27 @@ Task<void> say(http::Exchange& exchange, unsigned status, std::string_view reaso
   (void)co_await exchange.respond(std::move(response));
 }
 
+constexpr char kInClear[] = "the placeholder of a secret, without TLS";
+
+/// Lets nothing of a body pass that has a placeholder in it.
+class PlaceholderWatch final : public http::RelayWatcher {
+ public:
+  PlaceholderWatch(const PlaceholderSet& placeholders, std::string_view encoding)
+      : search_(placeholders, encoding) {}
+
+  bool sent(std::string_view piece) override {
+    found_ = found_ || !search_.refusal_of(piece).empty();
+    return !found_;
+  }
+  void answered(unsigned) override {}
+  void received(size_t) override {}
+  bool found() const { return found_; }
+
+ private:
+  BodySearch search_;
+  bool found_ = false;
+};
+
 /// The requests of one connection, over one connection at a time to the server.
 class Requests {
  public:
@@ -41,11 +65,33 @@ class Requests {
       if (!target) co_return co_await say(exchange, 400, "bad request target");
       head.target = std::move(*target);
     }
-    co_await pass_on(exchange, std::move(head));
+    if (!way_.secrets || !stands(Wall::placeholders))
+      co_return co_await pass_on(exchange, std::move(head), nullptr);
+    auto secrets = co_await way_.secrets();
+    if (!secrets) {
+      std::string reason = "its secrets are not at hand: " + secrets.error().message();
+      way_.refused(reason);
+      co_return co_await say(exchange, 503, reason);
+    }
+    const PlaceholderSet& placeholders = secrets.value()->placeholders;
+    http::RequestHead tried = head;
+    if (put_secrets(tried, HostSecrets(), placeholders).refused)
+      co_return co_await refuse_in_clear(exchange);
+    // What is compressed in a way that nobody here reads is nobody's to read on the wire either.
+    std::string encoding(head.header("Content-Encoding"));
+    if (!BodySearch::can_read(encoding)) encoding.clear();
+    PlaceholderWatch watch(placeholders, encoding);
+    co_await pass_on(exchange, std::move(head), &watch);
+    if (watch.found()) co_await refuse_in_clear(exchange);
   }
 
  private:
-  Task<void> pass_on(http::Exchange& exchange, http::RequestHead head) {
+  Task<void> refuse_in_clear(http::Exchange& exchange) {
+    way_.refused(kInClear);
+    if (!exchange.responded()) co_await say(exchange, 403, kInClear);
+  }
+
+  Task<void> pass_on(http::Exchange& exchange, http::RequestHead head, PlaceholderWatch* watch) {
     bool repeatable = !head.has_body();
     for (;;) {
       if (server_ && server_->stale()) server_.reset();
@@ -56,9 +102,11 @@ class Requests {
         server_.emplace(std::move(connected).value());
       }
       // Behind another protocol, a later HTTP among them, no request could be judged.
-      auto outcome =
-          co_await http::relay(exchange, head, *server_, {}, http::Upgrades::websocket);
+      http::HeadEdit no_edit;
+      auto outcome = co_await http::relay(exchange, head, *server_, std::move(no_edit),
+                                          http::Upgrades::websocket, watch);
       if (outcome != http::RelayOutcome::reusable) server_.reset();
+      if (watch && watch->found()) co_return;
       if (outcome != http::RelayOutcome::refused) co_return;
       // It may have closed a kept connection just then; a new one tells more.
       if (reused && repeatable) continue;

@@ -5,6 +5,7 @@
 
 #include "base/async/task.h"
 #include "gate/agreement.h"
+#include "gate/box_secrets.h"
 #include "http/stream.h"
 
 namespace hako::gate {
@@ -13,6 +14,9 @@ struct PlainHttp {
   Expected expected;  ///< what every request must be for
   /// A new connection to where the name leads; asked for when a request may pass.
   std::function<Task<Result<http::Stream>>()> connect;
+  /// Whose placeholders no request may carry: none of them is ever put in where nothing is encrypted.
+  /// Empty for a box that has none. While it fails, no request passes.
+  std::function<Task<Result<BoxSecretsRef>>()> secrets;
   /// Told why a request was refused.
   std::function<void(const std::string& reason)> refused;
 };

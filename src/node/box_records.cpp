@@ -35,8 +35,7 @@ struct Shape {
 constexpr Text kEgressTexts[] = {{"name", 255}, {"address", 64}, {"rule", 512}, {"reason", 1024}};
 constexpr Number kEgressNumbers[] = {
     {"port", kLargestPort}, {"bytes_out"}, {"bytes_in"}, {"count"}, {"connection"}};
-constexpr std::string_view kEgressKinds[] = {"", "dns", "tcp", "link", "secret",
-                                              "model"};
+constexpr std::string_view kEgressKinds[] = {"", "dns", "tcp", "link", "secret", "model"};
 constexpr std::string_view kEgressVerdicts[] = {"allowed", "denied", "ended", "moved",
                                                  "dropped"};
 constexpr Shape kEgress{"an egress record", kEgressTexts, kEgressNumbers, kEgressKinds,

@@ -352,6 +352,8 @@ Task<Result<Boxes::Created>> Boxes::roll_back(std::string box, std::string check
 
 Task<Result<Boxes::Created>> Boxes::roll_back_to_end(std::string id, std::string checkpoint,
                                                      Trust trust) {
+  HAKO_CO_TRY(auto held, co_await hold(id));
+  auto old = held.vm;
   const CheckpointRecord* found = checkpoints_.find(checkpoint);
   bool known = found && found->problem.empty();
   if (!found || (known && (found->tenant != old->record().tenant || found->box != id)))
@@ -368,14 +370,10 @@ Task<Result<Boxes::Created>> Boxes::roll_back_to_end(std::string id, std::string
   request.access_token = old->record().access_token;
   request.envs = of.envs;
   request.trust = std::move(trust);
-  request.ingress = old->record().ingress;
-  request.egress = old->record().egress;
-  request.ends = old->record().ends;
-  request.on_end = old->record().on_end;
-  auto cloning = co_await cloning_.take();
-  HAKO_CO_TRY(auto vm, co_await restore(request, of, state));
-  box = find(id);
-  if (!box || box->vm != old) {
+  HAKO_CO_TRY(auto made, co_await restore(request, of, state));
+  std::shared_ptr<Vm> vm = std::move(made);
+  auto moved = co_await move_to(id, old, vm);
+  if (!moved) {
     co_await vm->destroy();
     co_return moved.error();
   }

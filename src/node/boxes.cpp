@@ -267,7 +267,7 @@ void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
   // earlier run may have been started without shares.
   tasks_.spawn("share of " + id, give_share(vm));
   auto held = uses_of_pools_.hold(vm->record().tenant);
-  boxes_[id] = Box{std::move(vm), std::move(held)};
+  boxes_[id] = Box{.vm = std::move(vm), .held = std::move(held)};
 }
 
 Task<void> Boxes::give_share(std::weak_ptr<Vm> claimed) {

@@ -101,6 +101,7 @@ class Boxes {
   struct Box {
     std::shared_ptr<Vm> vm;
     std::shared_ptr<Vm> next;  ///< where it is about to be instead: what is said of it goes for both
+    RecentUse::Held held;
     bool ending = false;
     bool pausing = false;  ///< as its end has come
     int failed_pauses = 0;
@@ -110,8 +111,9 @@ class Boxes {
   Result<void> check_room() const;
   Task<Result<Created>> create_to_end(CreateBox request);
   Task<Result<Saved>> save_to_end(std::string box, std::string checkpoint, bool memory, bool end);
-  Task<Result<std::vector<Result<Created>>>> fork_to_end(std::string box,
-                                                         std::vector<CreateBox> children);
+  Task<Result<std::vector<Result<Created>>>> fork_to_end(
+      std::string box, std::vector<CreateBox> children,
+      std::optional<boost::json::object> reaching);
   Task<Result<Created>> roll_back_to_end(std::string box, std::string checkpoint, Trust trust);
   /// Which box it is, unless that is ending.
   Box* find(const std::string& box);

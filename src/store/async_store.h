@@ -62,6 +62,13 @@ class AsyncStore {
     return on_thread(std::move(call));
   }
 
+  /// As with_templates(), for `work(ModelStore&)`.
+  template <class Work>
+  auto with_models(Work work) -> Task<decltype(work(std::declval<ModelStore&>()))> {
+    auto call = [this, work = std::move(work)]() mutable { return work(store_->models()); };
+    return on_thread(std::move(call));
+  }
+
   /// As with_templates(), for `work(SecretStore&)`.
   template <class Work>
   auto with_secrets(Work work) -> Task<decltype(work(std::declval<SecretStore&>()))> {

@@ -259,6 +259,64 @@ constexpr std::array kSteps = {
          UNIQUE (tenant, name)
        ) STRICT;
        CREATE INDEX secrets_by_tenant ON secrets (tenant, created_ms, id);)",
+    // No row refers to a tenant, a key or a box: what was spent stays spent when these go.
+    R"(CREATE TABLE model_budgets (
+         budget TEXT NOT NULL,
+         period TEXT NOT NULL,
+         told_requests INTEGER NOT NULL,
+         told_tokens INTEGER NOT NULL,
+         told_microusd INTEGER NOT NULL,
+         unconfirmed_requests INTEGER NOT NULL,
+         unconfirmed_tokens INTEGER NOT NULL,
+         unconfirmed_microusd INTEGER NOT NULL,
+         open_requests INTEGER NOT NULL CHECK (open_requests >= 0),
+         open_tokens INTEGER NOT NULL CHECK (open_tokens >= 0),
+         open_microusd INTEGER NOT NULL CHECK (open_microusd >= 0),
+         PRIMARY KEY (budget, period)
+       ) STRICT;
+       CREATE TABLE model_reservations (
+         id TEXT PRIMARY KEY NOT NULL,
+         box TEXT NOT NULL,
+         tenant TEXT NOT NULL,
+         agent TEXT NOT NULL,
+         key_id TEXT NOT NULL,
+         host TEXT NOT NULL,
+         model TEXT NOT NULL,
+         budgets TEXT NOT NULL,
+         input_tokens INTEGER NOT NULL,
+         output_tokens INTEGER NOT NULL,
+         microusd INTEGER NOT NULL,
+         prices TEXT NOT NULL,
+         created_ms INTEGER NOT NULL,
+         settled_ms INTEGER NOT NULL,
+         outcome TEXT NOT NULL
+       ) STRICT;
+       CREATE INDEX model_reservations_by_time ON model_reservations (settled_ms, created_ms);
+       CREATE TABLE model_usage (
+         tenant TEXT NOT NULL,
+         agent TEXT NOT NULL,
+         key_id TEXT NOT NULL,
+         box TEXT NOT NULL,
+         model TEXT NOT NULL,
+         day TEXT NOT NULL,
+         requests INTEGER NOT NULL,
+         input INTEGER NOT NULL,
+         cached INTEGER NOT NULL,
+         cache_write INTEGER NOT NULL,
+         cache_write_1h INTEGER NOT NULL,
+         output INTEGER NOT NULL,
+         microusd INTEGER NOT NULL,
+         unconfirmed_tokens INTEGER NOT NULL,
+         unconfirmed_microusd INTEGER NOT NULL,
+         PRIMARY KEY (tenant, box, model, day)
+       ) STRICT;
+       CREATE INDEX model_usage_by_day ON model_usage (day);
+       CREATE TABLE model_stops (
+         tenant TEXT PRIMARY KEY NOT NULL,
+         reason TEXT NOT NULL,
+         stopped_by TEXT NOT NULL,
+         since_ms INTEGER NOT NULL
+       ) STRICT;)",
 };
 
 Result<int64_t> user_version(Database& database) {

@@ -82,8 +82,7 @@ class SqliteStore : public Store {
  public:
   explicit SqliteStore(Database database)
       : database_(std::move(database)), tenants_(database_), templates_(database_), links_(database_),
-        snapshots_(database_),
-        secrets_(database_) {}
+        snapshots_(database_), secrets_(database_), models_(database_, *this) {}
 
   Result<void> add_sandbox(const SandboxRecord& record) override {
     // Nothing is inserted where the tenant is missing: the reason can then be told from others.
@@ -250,6 +249,7 @@ class SqliteStore : public Store {
   LinkStore& links() override { return links_; }
   SnapshotStore& snapshots() override { return snapshots_; }
   SecretStore& secrets() override { return secrets_; }
+  ModelStore& models() override { return models_; }
 
  private:
   /// After a change of one that had to be in a certain state.
@@ -267,6 +267,7 @@ class SqliteStore : public Store {
   SqliteLinks links_;
   SqliteSnapshots snapshots_;
   SqliteSecrets secrets_;
+  SqliteModels models_;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "store/links.h"
+#include "store/models.h"
 #include "store/secrets.h"
 #include "store/snapshots.h"
 #include "store/tenants.h"
@@ -159,6 +160,7 @@ class Store {
   virtual TemplateStore& templates() = 0;
   virtual LinkStore& links() = 0;
   virtual SnapshotStore& snapshots() = 0;
+  virtual ModelStore& models() = 0;
   virtual SecretStore& secrets() = 0;
 };
 

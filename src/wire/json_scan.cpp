@@ -60,6 +60,7 @@ struct ScanHandler {
   bool close() {
     path.resize(frames.back());
     frames.pop_back();
+    tell({.kind = JsonScanner::Kind::end});
     return true;
   }
   bool on_object_begin(json::error_code&) { return open(JsonScanner::Kind::object); }

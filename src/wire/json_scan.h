@@ -12,7 +12,7 @@ namespace hako::wire {
 /// it is not: moves, no copies. What it keeps does not grow with the text.
 class JsonScanner {
  public:
-  enum class Kind { null, boolean, integer, real, text, object, array };
+  enum class Kind { null, boolean, integer, real, text, object, array, end };
 
   struct Value {
     Kind kind = Kind::null;
@@ -30,7 +30,7 @@ class JsonScanner {
   /// `path` is "" for the text as a whole, and "/usage/tokens" or "/tools/[]/type" below it; "[]" stands
   /// for any place in an array. A name with characters outside [A-Za-z0-9_$-], one that is too long, and
   /// every name deeper than kDeepestName is "?", so that no name can be taken for a path. Objects and
-  /// arrays are told of where they begin.
+  /// arrays are told of where they begin, and again, as Kind::end, where they end.
   using Visit = std::function<void(std::string_view path, const Value& value)>;
 
   explicit JsonScanner(Visit visit);

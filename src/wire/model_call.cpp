@@ -146,7 +146,7 @@ class RequestReader {
       : route_(route), request_(request) {}
 
   void visit(std::string_view path, const JsonScanner::Value& value) {
-    if (!problem_.empty()) return;
+    if (!problem_.empty() || value.kind == JsonKind::end) return;
     // A name that cannot be told from "model" by everybody must not be there at all.
     if (path == "/?" || path == "/generationConfig/?" || path == "/generation_config/?" ||
         path == "/stream_options/?" || path == "/thinking/?") {
@@ -397,7 +397,7 @@ Result<ModelRequest> parse_model_request(const ModelRoute& route, std::string_vi
   RequestReader reader(route, request);
   bool object = false;
   JsonScanner scanner([&](std::string_view path, const JsonScanner::Value& value) {
-    if (path.empty()) object = value.kind == JsonKind::object;
+    if (path.empty() && value.kind != JsonKind::end) object = value.kind == JsonKind::object;
     reader.visit(path, value);
   });
   if (!scanner.feed(body) || !scanner.finish() || !object) {

@@ -137,6 +137,11 @@ struct UsageCounter::Reading {
       if (dialect == ModelDialect::generate && says_it_ends(path)) says_end = true;
       return;
     }
+    if (value.kind == JsonScanner::Kind::end) {
+      // An answer as a whole, or one of those that a stream of Gemini's is a list of.
+      if (!streamed && (path.empty() || path == "/[]")) keep();
+      return;
+    }
     if (value.kind != JsonScanner::Kind::integer && value.kind != JsonScanner::Kind::real) return;
     for (std::string_view root : roots_of(dialect)) {
       if (!path.starts_with(root)) continue;
@@ -154,8 +159,17 @@ struct UsageCounter::Reading {
       broken = true;
       return;
     }
-    told[index] = true;
-    numbers[index] = std::max(numbers[index], value.integer);
+    pending_told[index] = true;
+    pending[index] = std::max(pending[index], value.integer);
+  }
+
+  /// What was said by an event, or an answer, that has arrived whole. Of half a one some counts are
+  /// missing, and nobody knows which.
+  void keep() {
+    for (size_t i = 0; i < kNumbers; ++i) {
+      told[i] = told[i] || pending_told[i];
+      numbers[i] = std::max(numbers[i], pending[i]);
+    }
   }
 
   /// A piece of an event's data.
@@ -183,10 +197,13 @@ struct UsageCounter::Reading {
       if (kChatEnd.starts_with(event_start)) read(event_start);
       if (event_broken || !json.finish()) {
         broken = true;
-      } else if (event_is_last) {
-        says_end = true;
+      } else {
+        keep();
+        says_end = says_end || event_is_last;
       }
     }
+    pending.fill(0);
+    pending_told.fill(false);
     json.reset();
     event_start.clear();
     event_broken = false;
@@ -241,6 +258,8 @@ struct UsageCounter::Reading {
   EventStream events;
   std::array<int64_t, kNumbers> numbers{};
   std::array<bool, kNumbers> told{};
+  std::array<int64_t, kNumbers> pending{};
+  std::array<bool, kNumbers> pending_told{};
   std::string event_start;  ///< of the chat's event: bytes held back; longer than the mark once read
   bool event_broken = false;
   bool event_is_last = false;

@@ -22,6 +22,7 @@ struct ModelUsage {
 
 /// Reads along an answer of status 2xx, JSON or server-sent events, as it comes. Memory does not grow
 /// with the answer. Counts of one answer are cumulative in every protocol: the greatest said counts.
+/// Those of an event count once all of it has arrived.
 /// What the providers mean by their numbers, and what becomes of it (docs/models.md has it, too):
 ///
 /// * Anthropic: `input_tokens` are without the cache's, `output_tokens` with thinking.

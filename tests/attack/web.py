@@ -20,14 +20,14 @@ def serve(stream):
             return stream.send(b"\0\0\0\x04\0\0\0\0\0" + stream.services.secret.encode())
         target = words[1].decode("latin-1") if len(words) > 1 else ""
         fields = _fields(lines[1:])
-        _read_body(stream, fields)
+        whole = _read_body(stream, fields)
         host = _host(target, fields)
         method = words[0].decode("latin-1").upper()
         # What hosts with secrets are sent is to be seen whole.
         shown = fields if "keys.test" in (stream.sni or host) else []
         stream.services.note("http", host=host, target=target, method=method,
                              address=stream.address, port=stream.port, sni=stream.sni,
-                             fields=shown)
+                             fields=shown, whole=whole)
         if not _answer(stream, method, host, target, fields):
             return
 
@@ -70,19 +70,21 @@ def _host(target, fields):
 
 
 def _read_body(stream, fields):
+    """Whether there was all of it."""
     values = dict(fields)
     if "chunked" in values.get("transfer-encoding", "").lower():
         while not re.search(rb"(^|\n)0\r?\n(.*\n)*?\r?\n", stream.held):
             if not stream.more():
-                return
+                return False
         end = re.search(rb"(^|\n)0\r?\n(.*\n)*?\r?\n", stream.held)
         stream.held = stream.held[end.end():]
-        return
+        return True
     size = int(values.get("content-length", "0") or 0)
     while len(stream.held) < size:
         if not stream.more():
-            return
+            return False
     stream.held = stream.held[size:]
+    return True
 
 
 def _answer(stream, method, host, target, fields):

@@ -105,7 +105,7 @@ class AgentRunTest(unittest.TestCase):
                              check=False)
         self.assertEqual(done.returncode, 125)
         self.assertIn("git.test", done.stderr)
-        self.assertIn("could not be cloned: git ended with status 128", done.stderr)
+        self.assertIn("the repository could not be cloned", done.stderr)
         done = self.hako.cli("run", "--repo", "git@git.test:it.git", "--", "true", check=False)
         self.assertEqual(done.returncode, 125)
         self.assertIn("must be an https:// URL", done.stderr)

@@ -257,8 +257,8 @@ class InsideTest(unittest.TestCase):
         self.keep(f"{name}-key", secret, "--host", f"{World.MODEL}:{self.PORTS[name]}", "--use",
                   use, "--env", variable)
         done = self.hako.cli(
-            "agent", "run", name, "--keep", "--ttl", "30m", "--secret", f"{name}-key", "--secret",
-            "git-key", "--repo", f"https://{World.GIT}:8443/stats.git", "-e",
+            "agent", "run", name, "--keep", "--ttl", "30m", "--secret", f"{name}-key",
+            "--repo-secret", "git-key", "--repo", f"https://{World.GIT}:8443/stats.git", "-e",
             f"{base_url}=https://{World.MODEL}:{self.PORTS[name]}{self.BELOW.get(name, '')}", "--", *words,
             check=False, timeout=900)
         told = f"{done.stdout}\n{done.stderr}\n{json.dumps(requests_in(log))[-4000:]}\n{self.hako.logs()}"

@@ -37,6 +37,12 @@ def setUpModule():
     unittest.addModuleCleanup(world.__exit__)
 
 
+# Those whose placeholder comes behind the head of a request.
+STREAMED = {f"secret-{name}" for name in (
+    "body", "body-json", "body-form", "body-base64", "body-far", "body-cut", "trailer", "gzip",
+    "gzip-behind", "deflate", "bomb", "bad-chunk")}
+
+
 class SecretsAttacked:
     """A hako that keeps two secrets, and boxes that may use them. For test classes."""
 
@@ -89,8 +95,15 @@ class SecretsAttacked:
         results = judge.parse(done.stdout)
         self.assertGreater(len(results), 0, done.stdout + done.stderr)
         arrived = world.take()
+        asked = [entry for entry in arrived["log"] if entry["kind"] == "http"]
+        whole = judge.attacks_in(json.dumps([entry for entry in asked if entry["whole"]]))
+        # A body is looked at as it streams: its beginning may have arrived before it was refused, and
+        # what counts is that no server has got all of such a request.
+        for said in ("said", "log"):
+            arrived[said] = [entry for entry in arrived[said]
+                             if entry.get("attack") not in STREAMED or entry["attack"] in whole]
         judge.convict(results, arrived)
-        return results, [entry for entry in arrived["log"] if entry["kind"] == "http"]
+        return results, asked
 
     def assert_kept(self, asked, plan):
         """Values have reached their hosts, in their header, and no placeholder has reached anybody."""

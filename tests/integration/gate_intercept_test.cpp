@@ -129,6 +129,25 @@ INTERCEPT_TEST_IN(MisplacedTest, refuses_a_placeholder_anywhere_else) {
   }
 }
 
+INTERCEPT_TEST(refuses_a_placeholder_in_clear) {
+  for (std::string name : {"web.example", "other.example"}) {
+    std::string address = co_await lookup(name);
+    auto in_clear = [&](std::string arguments) {
+      return run_in_guest("curl -sS --max-time 9 --noproxy '*' -w '%{http_code}' --resolve " + name +
+                          ":80:" + address + " " + arguments + " http://" + name + "/");
+    };
+    auto honest = co_await in_clear("-d body");
+    EXPECT_THAT(honest.output, HasSubstr("200")) << name;
+    node_->egress_records().clear();
+    auto head = co_await in_clear(key_header(kPlaceholder));
+    EXPECT_THAT(head.output, HasSubstr("without TLS")) << name;
+    EXPECT_THAT(head.output, HasSubstr("403")) << name;
+    co_await record(R"({"kind":"tcp","verdict":"denied","name":")" + name + R"(","port":80})");
+    auto body = co_await in_clear(std::string("-d k=") + kPlaceholder);
+    EXPECT_THAT(body.output, HasSubstr("403")) << name;
+  }
+}
+
 INTERCEPT_TEST(refuses_what_it_cannot_look_at) {
   std::string url = "https://web.example/ -w '%{http_code}' ";
   auto brotli = co_await curl("-d x " + header("Content-Encoding", "br") + url);

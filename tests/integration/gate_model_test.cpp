@@ -73,6 +73,7 @@ INTERCEPT_TEST_IN(GateModelTest, a_call_is_reserved_counted_and_settled) {
   const auto& reserved = broker_->reserved[0];
   EXPECT_EQ(said(reserved, "box"), "\"box1\"");
   EXPECT_EQ(said(reserved, "host"), "\"web.example\"");
+  EXPECT_EQ(said(reserved, "port"), "443");
   EXPECT_EQ(said(reserved, "api"), "\"anthropic\"");
   EXPECT_EQ(said(reserved, "model"), "\"claude-x\"");
   EXPECT_EQ(said(reserved, "stream"), "true");

@@ -9,11 +9,11 @@ const VALUE = 'a-value-that-nobody-is-shown'
 test('a secret is kept, changed, listed and removed, and never shown', async () => {
   const made = await Secret.create('Stripe-Live', VALUE, { metadata: { team: 'pay' } })
   assert.equal(made.name, 'stripe-live')
-  assert.equal(made.currentVersion, 1)
+  assert.equal(made.version, 1)
   assert.deepEqual(made.metadata, { team: 'pay' })
   await assert.rejects(Secret.create('stripe-live', VALUE))
   const changed = await Secret.update('stripe-live', `${VALUE}-2`)
-  assert.equal(changed.currentVersion, 2)
+  assert.equal(changed.version, 2)
   assert.equal(changed.secretId, made.secretId)
   assert.deepEqual(await Secret.getInfo(made.secretId), changed)
   assert.equal(await Secret.exists('stripe-live'), true)

@@ -12,29 +12,12 @@ TEST(Agents, AreKnown) {
   EXPECT_FALSE(find_agent("nobody"));
 }
 
-TEST(Agents, Repositories) {
-  auto plain = parse_repository("https://git.example.com/team/project.git");
-  ASSERT_TRUE(plain);
-  EXPECT_EQ(plain.value().folder, "project");
-  EXPECT_EQ(plain.value().target, "git.example.com:443");
-  EXPECT_EQ(plain.value().origin, "https://git.example.com");
-  auto port = parse_repository("https://git.example.com:8443/project");
-  ASSERT_TRUE(port);
-  EXPECT_EQ(port.value().target, "git.example.com:8443");
-  EXPECT_EQ(port.value().origin, "https://git.example.com:8443");
-  for (const char* wrong :
-       {"git@github.com:a/b.git", "http://a.example/b", "https://user:word@a.example/b",
-        "https://a.example", "https://a.example/", "https://a.example/..", "https://a.example/-b",
-        "https://a.example/b c", "https://a.example/b?c", "https://a.example/.git", "b", ""})
-    EXPECT_FALSE(parse_repository(wrong)) << wrong;
-}
-
 TEST(Agents, Budgets) {
-  ModelBudget budget;
+  ModelLimits budget;
   ASSERT_TRUE(parse_budget("5usd", budget));
-  EXPECT_EQ(budget.micro_usd, 5'000'000);
+  EXPECT_EQ(budget.microusd, 5'000'000);
   ASSERT_TRUE(parse_budget("0.25usd", budget));
-  EXPECT_EQ(budget.micro_usd, 250'000);
+  EXPECT_EQ(budget.microusd, 250'000);
   ASSERT_TRUE(parse_budget("200000tokens", budget));
   ASSERT_TRUE(parse_budget("100requests", budget));
   EXPECT_EQ(budget.tokens, 200'000);

@@ -618,5 +618,22 @@ TEST(Repository, TheBoxReachesItAloneUntilTheCloneIsThere) {
   EXPECT_EQ(clone.argv[4], repository.url);
 }
 
+TEST(Usd, IsReadAndShownToTheLastMillionth) {
+  for (auto [text, amount] : std::initializer_list<std::pair<const char*, int64_t>>{
+           {"0", 0}, {"2.50", 2'500'000}, {"0.000001", 1}, {"12", 12'000'000},
+           {"999999999.999999", 999'999'999'999'999}}) {
+    auto read = parse_usd(text);
+    ASSERT_TRUE(read) << text;
+    EXPECT_EQ(read.value(), amount);
+  }
+  for (const char* wrong : {"", ".5", "1.", "-1", "1.0000001", "1e3", "$5", "1 ", "1.2.3",
+                            "1000000000"}) {
+    EXPECT_FALSE(parse_usd(wrong)) << wrong;
+  }
+  EXPECT_EQ(shown_usd(0), "$0.000000");
+  EXPECT_EQ(shown_usd(1), "$0.000001");
+  EXPECT_EQ(shown_usd(1'250'000), "$1.250000");
+}
+
 }  // namespace
 }  // namespace hako::cli

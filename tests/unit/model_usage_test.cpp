@@ -98,6 +98,11 @@ TEST(ModelUsage, AStreamCutAnywhereNeverSaysAll) {
       EXPECT_EQ(cut.usage.input_tokens, 25) << length;
     }
   }
+  // Of half an event nothing counts: who knows what the other half says.
+  auto half = kMessageStart.substr(0, kMessageStart.find("\"cache_read_input_tokens\""));
+  EXPECT_EQ(read(ModelDialect::messages, kEvents, half, false).told, Told::nothing);
+  EXPECT_EQ(read(ModelDialect::messages, kJson, kMessage.substr(0, kMessage.size() - 1), false).told,
+            Told::nothing);
   auto no_delta = read(ModelDialect::messages, kEvents, kMessageStart + kMessageDeltas, false);
   EXPECT_EQ(no_delta.usage, usage(25, 7, 4, 1));
 }
@@ -170,7 +175,7 @@ TEST(ModelUsage, ResponsesPlainAndStreamed) {
     EXPECT_EQ(streamed.usage, plain.usage);
     EXPECT_EQ(read(ModelDialect::responses, kEvents, begin + end.substr(0, end.size() - 3), false)
                   .told,
-              Told::part);
+              Told::nothing);
   }
   EXPECT_EQ(read(ModelDialect::responses, kEvents, begin).told, Told::nothing);
 }

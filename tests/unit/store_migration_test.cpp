@@ -467,5 +467,31 @@ TEST(SchemaSeven, EveryRowIsThereAndSecretsCanBeKept) {
   EXPECT_EQ(secrets.find_secret("sec_1").value(), record);
 }
 
+TEST(SchemaSeven, CallsOfModelsOfOldBoxesAreCounted) {
+  Folder folder;
+  std::string path = folder.file("hako.db");
+  make_old_database(path, 7);
+  {
+    auto database = Database::open(path);
+    EXPECT_FALSE(database.value().execute("SELECT * FROM model_budgets")) << "else it shows nothing";
+  }
+  auto opened = open_sqlite_store(path);
+  ASSERT_TRUE(opened) << opened.error().message();
+  auto boxes = opened.value()->all_sandboxes().value();
+  ASSERT_FALSE(boxes.empty());
+  ModelStore& models = opened.value()->models();
+  EXPECT_TRUE(models.usage({}).value().empty());
+  EXPECT_TRUE(models.all_stops().value().empty());
+  auto reserved = models.reserve(boxes[0].id, [&](const auto& facts, const auto&) {
+    ModelReservation made;
+    made.id = "r1";
+    made.box = facts.box.id;
+    made.budgets = {{"box:" + facts.box.id, ""}};
+    return Result<ModelReservation>(made);
+  });
+  ASSERT_TRUE(reserved) << reserved.error().message();
+  EXPECT_EQ(models.count_of({"box:" + boxes[0].id, ""}).value().open.requests, 1);
+}
+
 }  // namespace
 }  // namespace hako::store

@@ -164,11 +164,9 @@ def second_absolute(box):
                                                 "Host: " + SHARED))
 
 
-@trial("http-folded", "hides another host in a folded line, which makes it harmless",
-       legitimate="allow", needs="world")
+@trial("http-folded", "hides another host in a folded line", attack="allow", needs="world")
 def folded(box):
-    """The world outside tells whom it took the request to be for; that it be the other is refused
-    there, as any host that is not on the list."""
+    """Not every server takes it for a part of the line above it."""
     return by_name(box, SHARED, 80, text("GET / HTTP/1.1", "X: y", " Host: hidden.denied.test",
                                          "Host: " + SHARED))
 
