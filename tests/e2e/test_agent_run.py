@@ -108,7 +108,7 @@ class AgentRunTest(unittest.TestCase):
         self.assertIn("the repository could not be cloned", done.stderr)
         done = self.hako.cli("run", "--repo", "git@git.test:it.git", "--", "true", check=False)
         self.assertEqual(done.returncode, 125)
-        self.assertIn("must be an https:// URL", done.stderr)
+        self.assertIn("write https://HOST/PATH", done.stderr)
         self.assertEqual(self.boxes(), [])
 
     def test_what_is_wrong(self):
