@@ -196,11 +196,12 @@ MISPLACED = {
 
 
 def bomb(fake):
-    """Some hundred MiB in a few hundred KiB."""
+    """Some hundred MiB in a few hundred KiB. One block is packed and repeated, as a box is slow at it;
+    so the sum at the end is wrong, to which nobody should come."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = bytes(1 << 20)
-    return b"".join(packer.compress(zeros) for _ in range(300)) + packer.compress(
-        fake.encode()) + packer.flush()
+    first, again = (packer.compress(zeros) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + again * 300 + packer.compress(fake.encode()) + packer.flush()
 
 
 for _id, (_title, _make) in MISPLACED.items():
