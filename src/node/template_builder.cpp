@@ -9,6 +9,7 @@ constexpr auto kReadyTime = std::chrono::minutes(5);
 constexpr auto kReadyCheckTime = std::chrono::seconds(60);
 constexpr auto kReadyPause = std::chrono::milliseconds(250);
 constexpr auto kWarmTime = std::chrono::seconds(60);
+constexpr int kFreezeTries = 4;
 constexpr size_t kOutputKept = 4096;
 constexpr size_t kConsoleShown = 2000;
 
@@ -160,6 +161,24 @@ Task<Result<void>> sync_guest(Context& context, Vm& vm) {
   co_return ok();
 }
 
+namespace {
+
+/// A box that is copied may stand still for so long and no longer; here nobody waits, so a disk of the
+/// host that is slow for a while is no reason to give a build up.
+Task<Result<void>> freeze_guest(Context& context, const std::string& machine) {
+  for (int attempt = 1;; ++attempt) {
+    auto frozen = co_await context.gate.freeze(machine);
+    if (frozen) co_return ok();
+    Error error = std::move(frozen).error().with_context("stop the guest's programs");
+    if (error.code() == ErrorCode::unsupported || attempt == kFreezeTries) co_return error;
+    log_warn("freeze_again", {{"machine", machine}, {"error", error.message()}});
+    // It may have stopped them after all, too late to say so.
+    HAKO_CO_TRYV(co_await context.gate.thaw(machine));
+  }
+}
+
+}  // namespace
+
 Task<Result<engine::Snapshot>> capture_guest(Context& context, std::unique_ptr<Vm> vm,
                                              std::string disk) {
   Result<void> done = co_await sync_guest(context, *vm);
@@ -170,11 +189,11 @@ Task<Result<engine::Snapshot>> capture_guest(Context& context, std::unique_ptr<V
     done = co_await vm->identify("template", std::move(no_environment));
   }
   // What runs in it goes on in each clone when that has an identity of its own, not before.
-  if (done) done = co_await context.gate.freeze(vm->record().machine);
+  if (done) done = co_await freeze_guest(context, vm->record().machine);
   if (done) done = co_await context.gate.quiesce(vm->record().machine);
   if (!done) {
     co_await vm->destroy();
-    co_return done.error();
+    co_return done.error().with_context("make the guest ready for its capture");
   }
   co_return co_await Vm::capture(std::move(vm), std::move(disk));
 }

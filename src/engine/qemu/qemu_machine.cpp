@@ -246,10 +246,10 @@ Task<Result<std::string>> QemuMachine::save() {
   commands.push_back({"getfd", {{"fdname", "state"}}});
   commands.push_back({"migrate", {{"uri", "fd:state"}}});
   auto answers = co_await qemu_.control.call_all(std::move(commands), timeout_, ends.second.get());
-  if (!answers) co_return explain(answers.error());
+  if (!answers) co_return explain(answers.error()).with_context("stop and save");
   ends.second.reset();
   auto state = co_await with_deadline(timeout_, drain_state(std::move(ends.first)));
-  if (!state) co_return explain(state.error());
+  if (!state) co_return explain(state.error()).with_context("read the device state");
   std::vector<std::string> statuses{"completed", "failed"};
   auto status = co_await qemu_.control.wait_status("MIGRATION", std::move(statuses), timeout_);
   if (!status) co_return explain(status.error());
