@@ -5,8 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "base/encoding.h"
@@ -15,19 +18,33 @@
 namespace hako::image {
 namespace {
 
-constexpr size_t kPiece = 1 << 20;
+constexpr off_t kBlock = 4096;
+constexpr off_t kPiece = 256 * kBlock;
 
 using Digest = std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)>;
+using Bytes = std::span<const std::byte>;
 
-Result<void> add_extent(EVP_MD_CTX* digest, int fd, off_t from, off_t to,
+bool is_zero(Bytes block) {
+  return block.front() == std::byte(0) &&
+         std::memcmp(block.data(), block.data() + 1, block.size() - 1) == 0;
+}
+
+/// `from` is a multiple of the block's size.
+Result<void> add_blocks(EVP_MD_CTX* digest, int fd, off_t from, off_t to,
                         std::vector<std::byte>& buffer) {
-  const int64_t bounds[2] = {from, to};
-  EVP_DigestUpdate(digest, bounds, sizeof bounds);
   while (from < to) {
-    auto piece = std::span(buffer).first(std::min<size_t>(kPiece, static_cast<size_t>(to - from)));
+    auto piece = std::span(buffer).first(static_cast<size_t>(std::min(kPiece, to - from)));
     HAKO_TRYV(read_all_at(fd, piece, static_cast<uint64_t>(from)));
-    EVP_DigestUpdate(digest, piece.data(), piece.size());
-    from += static_cast<off_t>(piece.size());
+    for (Bytes left = piece; !left.empty();) {
+      Bytes block = left.first(std::min<size_t>(kBlock, left.size()));
+      left = left.subspan(block.size());
+      if (!is_zero(block)) {
+        const int64_t at = from;
+        EVP_DigestUpdate(digest, &at, sizeof at);
+        EVP_DigestUpdate(digest, block.data(), block.size());
+      }
+      from += static_cast<off_t>(block.size());
+    }
   }
   return ok();
 }
@@ -49,8 +66,10 @@ Result<std::string> checksum_sparse(const std::string& path) {
     if (data < 0) return Error::from_errno(errno, "seek data in " + path);
     off_t hole = ::lseek(fd.get(), data, SEEK_HOLE);
     if (hole < 0) return Error::from_errno(errno, "seek hole in " + path);
-    HAKO_TRYV(add_extent(digest.get(), fd.get(), data, hole, buffer));
-    position = hole;
+    off_t from = std::max(position, data - data % kBlock);
+    off_t to = std::min<off_t>(info.st_size, (hole + kBlock - 1) / kBlock * kBlock);
+    HAKO_TRYV(add_blocks(digest.get(), fd.get(), from, to, buffer));
+    position = to;
   }
   unsigned char sum[EVP_MAX_MD_SIZE];
   unsigned length = 0;

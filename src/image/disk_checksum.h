@@ -7,9 +7,9 @@
 
 namespace hako::image {
 
-/// SHA-256 over the file's size and its data extents with their offsets, hex: quick for a large
-/// sparse disk that holds little. Blocking.
-/// A hole and zeros written out count as different: meant for files that nobody changes.
+/// SHA-256, hex, over the file's size and those of its blocks (4 KiB) that are not all zeros, with
+/// their offsets: quick for a large sparse disk that holds little, and the same for a copy that has
+/// holes elsewhere. Blocking.
 Result<std::string> checksum_sparse(const std::string& path);
 
 /// Writes the checksum of `path` to `sum_path`.
