@@ -5,6 +5,8 @@ Programs come from $HAKO_BIN_DIR, images from $HAKO_IMAGE_DIR.
 
 import contextlib
 import fcntl
+import glob
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +23,11 @@ IMAGES = os.environ.get("HAKO_IMAGE_DIR", "/var/cache/hako/images")
 HAKO = os.path.abspath(os.path.join(BIN, "hako"))
 HAKOD = os.path.abspath(os.path.join(BIN, "hakod"))
 
+# Snapshots that these programs have made of these images, for those hakos that come later: to boot is
+# what most tests would wait for longest, and is tested where it matters.
+SNAPSHOTS = os.path.abspath(os.path.join(BIN, "..", "test-snapshots"))
+
+
 def claim_uids():
     """The first of 20,000 uids that no other test on this machine uses, and what holds the claim.
 
@@ -36,6 +43,20 @@ def claim_uids():
             continue
         return 700_000 + slot * 20_000, claim
     raise AssertionError("all ranges of uids for tests are in use")
+
+
+def copy_tree(source, target):
+    subprocess.run(["cp", "-a", "--sparse=always", "--reflink=auto", source, target], check=True)
+
+
+def lines_of(settings):
+    """(section, line) of each line of a configuration that says something."""
+    section = None
+    for line in filter(None, map(str.strip, settings.splitlines())):
+        if line.startswith("["):
+            section = line.strip("[]")
+        else:
+            yield section, line
 
 
 def free_ports(count):
@@ -61,10 +82,11 @@ class Hako:
     """`hako up` with a configuration of its own. Use as a context manager.
 
     `gate`: a program to take for hako-gate. `variables` are added to the environment, and may be
-    changed: they hold from the next start. `disk_mib`: its state is on a file system of its own."""
+    changed: they hold from the next start. `disk_mib`: its state is on a file system of its own.
+    `boots`: its first box's template is booted, even if another hako has left a snapshot of it."""
 
     def __init__(self, pool=2, settings="", images=IMAGES, prefix=(), gate=None, variables=None,
-                 disk_mib=None):
+                 disk_mib=None, boots=False):
         self.uid_base, self._uid_claim = claim_uids()
         self.state = tempfile.mkdtemp(prefix="hako-e2e-", dir="/var/tmp")
         if disk_mib:
@@ -82,6 +104,41 @@ class Hako:
         self.variables = variables or {}
         self.program = self._programs_with(gate) if gate else HAKO
         self.write_config(settings)
+        plain = not (boots or gate or prefix or variables or disk_mib)
+        self.snapshot = self._snapshot_key(settings) if plain else None
+        if self.snapshot:
+            self._take_snapshot()
+
+    def _snapshot_key(self, settings):
+        """Names what a snapshot depends on. (The node looks for itself, and makes it anew if not.)"""
+        made_by = [(path, os.stat(path).st_mtime_ns) for path in (HAKO, HAKOD, BIN + "/hako-gate")]
+        machine = sorted(line for section, line in lines_of(settings)
+                         if section in ("template", "engine"))
+        what = [made_by, os.path.realpath(os.path.join(self.images, "base")), machine]
+        return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
+
+    def _take_snapshot(self):
+        kept = os.path.join(SNAPSHOTS, self.snapshot)
+        if os.path.isdir(kept):
+            os.makedirs(os.path.join(self.state, "node"), mode=0o711)
+            copy_tree(kept, os.path.join(self.state, "node", "snapshots"))
+            self.snapshot = None
+
+    def _leave_snapshot(self):
+        """For later ones, once there is one."""
+        made = os.path.join(self.state, "node", "snapshots")
+        ready = glob.glob(os.path.join(made, "base.*", "binding.json"))
+        if not self.snapshot or not ready:
+            return
+        kept, self.snapshot = os.path.join(SNAPSHOTS, self.snapshot), None
+        os.makedirs(SNAPSHOTS, exist_ok=True)
+        mine = tempfile.mkdtemp(prefix=".new-", dir=SNAPSHOTS)
+        for path in ready:
+            copy_tree(os.path.dirname(path), os.path.join(mine, os.path.basename(os.path.dirname(path))))
+        try:
+            os.rename(mine, kept)
+        except OSError:
+            shutil.rmtree(mine)  # another was first
 
     def write_config(self, settings=""):
         # A test's own sections must not repeat these: TOML takes each table once.
@@ -93,16 +150,10 @@ class Hako:
             "pool": [f"size = {self.pool}"],
             "users": [f"vmm_base = {self.uid_base}"],
         }
-        current = None
-        for line in settings.splitlines():
-            line = line.strip()
-            if line.startswith("["):
-                current = line.strip("[]")
-                sections.setdefault(current, [])
-            elif line:
-                key = line.split("=")[0].strip()
-                sections[current] = [l for l in sections[current]
-                                     if l.split("=")[0].strip() != key] + [line]
+        for section, line in lines_of(settings):
+            key = line.split("=")[0].strip()
+            sections[section] = [l for l in sections.get(section, [])
+                                 if l.split("=")[0].strip() != key] + [line]
         with open(self.config, "w") as file:
             for name, lines in sections.items():
                 file.write(f"[{name}]\n" + "\n".join(lines) + "\n")
@@ -135,6 +186,7 @@ class Hako:
 
     def start(self):
         self.cli("up", timeout=180, prefix=self.prefix)
+        self._leave_snapshot()
         return self
 
     def stop(self):
@@ -182,6 +234,7 @@ class Hako:
         body.setdefault("timeout", 120)
         status, _, sandbox = self.request("POST", "/v2/sandboxes", body)
         assert status == 201, (status, sandbox, self.logs())
+        self._leave_snapshot()
         return sandbox
 
     def destroy(self, sandbox):
@@ -225,8 +278,11 @@ class Hako:
         """What the node wrote down about the machine of a box."""
         for folder in self.vm_folders():
             path = os.path.join(self.state, "node", "vms", folder, "record.json")
-            with open(path) as file:
-                record = json.load(file)
+            try:
+                with open(path) as file:
+                    record = json.load(file)
+            except FileNotFoundError:
+                continue  # a clone on its way into the pool, or a box that ends
             if record["box"] == box:
                 return record
         raise AssertionError(f"no record of {box}")
