@@ -99,6 +99,8 @@ Check check_swap(const Sources& sources);
 Check check_huge_pages(const Sources& sources);
 Check check_nested(const Sources& sources);
 Check check_userfaultfd(const Sources& sources);
+/// Copies of running boxes read the memory of their VMMs (process_vm_readv).
+Check check_process_memory(const Sources& sources);
 Check check_mounts(const Sources& sources);
 Check check_user_namespaces(const Sources& sources);
 Check check_limits(const config::Config& config, const Sources& sources);

@@ -180,6 +180,18 @@ Check check_nested(const Sources& sources) {
   return skipped("nested", title, "no hardware virtualisation module is loaded");
 }
 
+Check check_process_memory(const Sources& sources) {
+  const char* title = "Memory of other processes (Yama)";
+  auto scope = read_number(sources, "/proc/sys/kernel/yama/ptrace_scope");
+  if (!scope) return passed("process_memory", title, "not restricted by Yama");
+  if (*scope < 3)
+    return passed("process_memory", title, "can be read by root (" + std::to_string(*scope) + ")");
+  return warned("process_memory", title,
+                "closed even to root: boxes run, but cannot be paused, snapshotted or forked",
+                "set kernel.yama.ptrace_scope to 2 in /etc/sysctl.d, and boot again: the kernel "
+                "does not take 3 back");
+}
+
 Check check_userfaultfd(const Sources& sources) {
   const char* title = "Page faults handled by users (userfaultfd)";
   auto allowed = read_number(sources, "/proc/sys/vm/unprivileged_userfaultfd");

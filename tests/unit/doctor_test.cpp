@@ -39,6 +39,7 @@ class Machine : public ::testing::Test {
     put("/proc/meminfo", "MemTotal: 9000000 kB\nMemAvailable:    8000000 kB\n");
     put("/proc/self/mounts", "a / ext4 rw 0 0\n");
     put("/proc/sys/vm/unprivileged_userfaultfd", "0\n");
+    put("/proc/sys/kernel/yama/ptrace_scope", "2\n");
     put("/proc/sys/kernel/pid_max", "4194304\n");
     put("/proc/sys/user/max_user_namespaces", "96000\n");
     put("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
@@ -93,7 +94,8 @@ TEST_F(Machine, AGoodOneIsWell) {
        {check_user(sources_), check_tun(sources_), check_cgroups(sources_), check_kernel(sources_),
         check_smt(sources_), check_vulnerabilities(sources_), check_ksm(sources_),
         check_swap(sources_), check_huge_pages(sources_), check_nested(sources_),
-        check_userfaultfd(sources_), check_mounts(sources_), check_programs(sources_),
+        check_userfaultfd(sources_), check_process_memory(sources_), check_mounts(sources_),
+        check_programs(sources_),
         check_user_namespaces(sources_), check_microcode(sources_), check_nx_huge_pages(sources_),
         check_kvm_timer(sources_), check_console(sources_), check_memory_errors(sources_),
         check_core_dumps(sources_), check_cgroup_moves(sources_, true), check_seccomp(sources_),
@@ -135,6 +137,8 @@ TEST_F(Machine, EachWeaknessIsSeen) {
   expect(check_huge_pages(sources_), Status::warn, "always");
   put("/sys/module/kvm_amd/parameters/nested", "1\n");
   expect(check_nested(sources_), Status::warn, "kvm_amd");
+  put("/proc/sys/kernel/yama/ptrace_scope", "3\n");
+  expect(check_process_memory(sources_), Status::warn, "even to root");
   put("/proc/sys/vm/unprivileged_userfaultfd", "1\n");
   expect(check_userfaultfd(sources_), Status::warn, "everyone");
   put("/proc/sys/kernel/unprivileged_userns_clone", "0\n");
