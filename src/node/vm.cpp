@@ -19,7 +19,8 @@ namespace {
 constexpr int kFirstSockets = 4;
 constexpr int kAdoptAgain = 5;
 constexpr auto kAdoptPause = std::chrono::milliseconds(200);
-constexpr auto kIdentifyTime = std::chrono::seconds(10);
+/// Its guest may be one of many that a busy host has just woken.
+constexpr auto kIdentifyTime = std::chrono::seconds(30);
 
 Result<Fd> copy_disk(int source, const std::string& to) {
   HAKO_TRY(auto target, open_file(to, O_RDWR | O_CREAT | O_EXCL, 0600));
@@ -328,7 +329,9 @@ Task<Result<void>> Vm::identify(const std::string& sandbox, boost::json::object 
   init["envVars"] = std::move(variables);
   if (!trust.ca_certificate.empty()) init["caCertificate"] = std::move(trust.ca_certificate);
   if (!record_.access_token.empty()) init["accessToken"] = record_.access_token;
-  co_return co_await context_.gate.init(record_.machine, std::move(init), kIdentifyTime);
+  auto done = co_await context_.gate.init(record_.machine, std::move(init), kIdentifyTime);
+  if (!done) co_return done.error().with_context("tell the guest who it is");
+  co_return ok();
 }
 
 Task<void> Vm::take_share() {
