@@ -51,6 +51,11 @@ class CheckpointCase(unittest.TestCase):
         cls.addClassCleanup(cls.hako.stop)
         cls.hako.start()
         cls.hako.wait_for_pool(1)
+        # It removes boxes and checkpoints that it does not know, when the node comes back and each
+        # minute.
+        api = cls.hako.role("api")
+        os.kill(api, signal.SIGSTOP)
+        cls.addClassCleanup(os.kill, api, signal.SIGCONT)
         cls.node = NodeClient(cls.hako)
         cls.addClassCleanup(cls.node.close)
 
@@ -428,14 +433,6 @@ class InterruptedTest(CheckpointCase):
 
 
 class RestartTest(CheckpointCase):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        # When the node comes back, the api removes boxes and checkpoints of which it does not know.
-        api = cls.hako.role("api")
-        os.kill(api, signal.SIGSTOP)
-        cls.addClassCleanup(os.kill, api, signal.SIGCONT)
-
     def restart_node(self):
         before = self.hako.role("node")
         os.kill(before, signal.SIGKILL)
