@@ -1,5 +1,6 @@
 #include "tls/authority.h"
 
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -9,24 +10,15 @@
 #include <map>
 
 #include "tls/layer.h"
+#include "tls/pem.h"
 
 namespace hako::tls {
 namespace {
 
 using boost::system::error_code;
 
-template <auto kFree>
-struct Freed {
-  template <class T>
-  void operator()(T* owned) const {
-    kFree(owned);
-  }
-};
-using OwnedBio = std::unique_ptr<BIO, Freed<BIO_free_all>>;
-using OwnedCertificate = std::unique_ptr<X509, Freed<X509_free>>;
-using OwnedKey = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY_free>>;
-using OwnedExtension = std::unique_ptr<X509_EXTENSION, Freed<X509_EXTENSION_free>>;
-using OwnedNames = std::unique_ptr<GENERAL_NAMES, Freed<GENERAL_NAMES_free>>;
+using OwnedExtension = Held<X509_EXTENSION, X509_EXTENSION_free>;
+using OwnedNames = Held<GENERAL_NAMES, GENERAL_NAMES_free>;
 
 constexpr size_t kLongestHost = 253;
 constexpr size_t kLongestLabel = 63;
@@ -34,16 +26,6 @@ constexpr size_t kLongestLabel = 63;
 constexpr size_t kLongestCommonName = 64;
 constexpr int kSerialBytes = 16;
 constexpr auto kClockDifference = std::chrono::hours(24);
-
-/// Without this OpenSSL asks the terminal.
-int no_password_known(char*, int, int, void*) {
-  return -1;
-}
-
-Error unfit(std::string what) {
-  ERR_clear_error();
-  return Error(ErrorCode::invalid_argument, std::move(what));
-}
 
 bool is_host(std::string_view name) {
   if (name.empty() || name.size() > kLongestHost) return false;
@@ -85,7 +67,7 @@ bool set_serial(X509* certificate) {
   unsigned char bytes[kSerialBytes];
   if (RAND_bytes(bytes, sizeof bytes) != 1) return false;
   bytes[0] &= 0x7f;
-  std::unique_ptr<BIGNUM, Freed<BN_free>> number(BN_bin2bn(bytes, sizeof bytes, nullptr));
+  Held<BIGNUM, BN_free> number(BN_bin2bn(bytes, sizeof bytes, nullptr));
   return number && BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate));
 }
 
@@ -97,14 +79,14 @@ bool set_time(ASN1_TIME* time, WallTime when) {
 
 struct Authority::Impl {
   struct Leaf {
-    OwnedCertificate certificate;
+    Certificate certificate;
     Layer::Context context;
     WallTime renew;
     uint64_t used = 0;
   };
 
-  OwnedCertificate make(const std::string& name, WallTime now) const {
-    OwnedCertificate leaf(X509_new());
+  Certificate make(const std::string& name, WallTime now) const {
+    Certificate leaf(X509_new());
     X509* made = leaf.get();
     X509V3_CTX about;
     X509V3_set_ctx_nodb(&about);
@@ -157,8 +139,8 @@ struct Authority::Impl {
     return &found->second;
   }
 
-  OwnedCertificate certificate;
-  OwnedKey key, leaf_key;
+  Certificate certificate;
+  PrivateKey key, leaf_key;
   std::map<std::string, Leaf> leaves;
   uint64_t uses = 0;
 };
@@ -170,14 +152,9 @@ Authority::~Authority() = default;
 
 Result<Authority> Authority::load(const std::string& certificate, const std::string& key) {
   auto impl = std::make_unique<Impl>();
-  OwnedBio text(BIO_new_mem_buf(certificate.data(), static_cast<int>(certificate.size())));
-  impl->certificate.reset(PEM_read_bio_X509(text.get(), nullptr, no_password_known, nullptr));
-  if (!impl->certificate) return unfit("there is no PEM certificate in it");
-  OwnedBio key_text(BIO_new_mem_buf(key.data(), static_cast<int>(key.size())));
-  impl->key.reset(PEM_read_bio_PrivateKey(key_text.get(), nullptr, no_password_known, nullptr));
-  if (!impl->key) return unfit("the key is no PEM private key, or is locked with a password");
-  if (X509_check_private_key(impl->certificate.get(), impl->key.get()) != 1)
-    return unfit("the key is not that of the certificate");
+  HAKO_TRY(auto read, read_certified_key(certificate, key));
+  impl->certificate = std::move(read.certificate);
+  impl->key = std::move(read.key);
   if (X509_check_ca(impl->certificate.get()) != 1)
     return unfit("the certificate is not that of an authority");
   impl->leaf_key.reset(EVP_EC_gen("P-256"));
@@ -188,7 +165,7 @@ Result<Authority> Authority::load(const std::string& certificate, const std::str
 
 Result<std::string> Authority::certificate_for(const std::string& name, WallTime now) {
   HAKO_TRY(auto leaf, impl_->leaf_for(name, now));
-  OwnedBio text(BIO_new(BIO_s_mem()));
+  Memory text(BIO_new(BIO_s_mem()));
   if (!text || PEM_write_bio_X509(text.get(), leaf->certificate.get()) != 1)
     return unfit("a certificate cannot be written");
   char* data = nullptr;

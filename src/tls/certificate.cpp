@@ -1,12 +1,9 @@
 #include "tls/certificate.h"
 
 #include <arpa/inet.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#include <cstdlib>
-#include <memory>
+#include "tls/pem.h"
 
 namespace hako::tls {
 namespace {
@@ -15,17 +12,7 @@ constexpr size_t kMostNames = 64;
 constexpr size_t kLongestName = 255;
 constexpr size_t kNamesShown = 5;
 
-template <auto release>
-struct Release {
-  template <class T>
-  void operator()(T* held) const {
-    release(held);
-  }
-};
-using Bio = std::unique_ptr<BIO, Release<BIO_free_all>>;
-using Certificate = std::unique_ptr<X509, Release<X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Release<EVP_PKEY_free>>;
-using Names = std::unique_ptr<GENERAL_NAMES, Release<GENERAL_NAMES_free>>;
+using Names = Held<GENERAL_NAMES, GENERAL_NAMES_free>;
 
 std::string printable(std::string_view text) {
   std::string out(text.substr(0, kLongestName));
@@ -35,7 +22,7 @@ std::string printable(std::string_view text) {
 }
 
 std::string one_line(const X509_NAME* name) {
-  Bio out(BIO_new(BIO_s_mem()));
+  Memory out(BIO_new(BIO_s_mem()));
   X509_NAME_print_ex(out.get(), name, 0, XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB);
   char* text = nullptr;
   long size = BIO_get_mem_data(out.get(), &text);
@@ -74,16 +61,6 @@ WallTime time_of(const ASN1_TIME* time) {
   return from_unix_ms(static_cast<int64_t>(::timegm(&parts)) * 1000);
 }
 
-/// Without this OpenSSL asks the terminal.
-int no_password(char*, int, int, void*) {
-  return -1;
-}
-
-Error wrong(std::string what) {
-  ERR_clear_error();
-  return Error(ErrorCode::invalid_argument, std::move(what));
-}
-
 }  // namespace
 
 CertificateFacts facts_of(const X509* certificate) {
@@ -98,15 +75,8 @@ CertificateFacts facts_of(const X509* certificate) {
 
 Result<CertificateFacts> examine_certificate(const std::string& certificate,
                                              const std::string& key) {
-  Bio text(BIO_new_mem_buf(certificate.data(), static_cast<int>(certificate.size())));
-  Certificate leaf(PEM_read_bio_X509_AUX(text.get(), nullptr, no_password, nullptr));
-  if (!leaf) return wrong("there is no PEM certificate in it");
-  Bio key_text(BIO_new_mem_buf(key.data(), static_cast<int>(key.size())));
-  Key secret(PEM_read_bio_PrivateKey(key_text.get(), nullptr, no_password, nullptr));
-  if (!secret) return wrong("the key is no PEM private key, or is locked with a password");
-  if (X509_check_private_key(leaf.get(), secret.get()) != 1)
-    return wrong("the key is not that of the certificate");
-  return facts_of(leaf.get());
+  HAKO_TRY(auto read, read_certified_key(certificate, key));
+  return facts_of(read.certificate.get());
 }
 
 std::string list_names(const std::vector<std::string>& names) {

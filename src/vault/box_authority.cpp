@@ -8,9 +8,9 @@
 #include <openssl/x509v3.h>
 #include <sodium/utils.h>
 
-#include <memory>
 #include <stdexcept>
 
+#include "base/held.h"
 #include "wire/box_trust.h"
 
 namespace hako::vault {
@@ -23,16 +23,6 @@ constexpr const char* kUntil = "20491231235959Z";
 constexpr int kSerialBytes = 16;
 /// More than the order has, so that the remainder favours nothing (FIPS 186-4, B.4.1).
 constexpr size_t kScalarBytes = 48;
-
-template <auto release>
-struct FreeOf {
-  template <class T>
-  void operator()(T* held) const {
-    release(held);
-  }
-};
-template <class T, auto release>
-using Held = std::unique_ptr<T, FreeOf<release>>;
 
 using Number = Held<BIGNUM, BN_clear_free>;
 using PrivateKey = Held<EVP_PKEY, EVP_PKEY_free>;
