@@ -1,13 +1,9 @@
 #!/usr/bin/env python3
 """What the gate costs what leaves a box, beside a direct connection and nginx's stream proxy.
 
-Prints one JSON array of rows for bench/run. Runs in network namespaces of its own: this process
-becomes the machine that hako runs on, another one the server outside. The clients stand where a
-box's packets arrive, in the namespace of its slot, since an emulated guest would be measured
-otherwise and not the gate.
+Prints one JSON array of rows for bench/run. Runs in network namespaces of its own (outside.py).
 """
 
-import contextlib
 import ctypes
 import json
 import os
@@ -20,16 +16,13 @@ import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "tests", "e2e"),
-                os.path.join(HERE, "..", "tests", "attack")]
+import outside
+from outside import SERVER, machine_busy, nginx, slot_of, within  # says where the others are
 
-import namespaces  # noqa: E402
-from client import Box, Connection  # noqa: E402
-from harness import Hako  # noqa: E402
+import namespaces
+from client import Box, Connection
+from harness import Hako
 
-# Looks public, and is no further away than the other namespace.
-MACHINE, SERVER = "93.184.216.1", "93.184.216.34"
 GREETING, HOLDING, IPERF = 7000, 7001, 5201
 PROXIED = {GREETING: 8000, IPERF: 8201}
 RESOLVER = "169.254.0.22"
@@ -51,36 +44,19 @@ stream {{
 """
 
 
-@contextlib.contextmanager
-def nginx(folder, servers):
-    os.makedirs(folder)
-    path = os.path.join(folder, "nginx.conf")
-    with open(path, "w") as file:
-        file.write(NGINX.format(folder=folder, servers="\n".join(servers)))
-    process = subprocess.Popen(["nginx", "-p", folder, "-e", f"{folder}/error.log", "-c", path])
-    while not os.path.exists(f"{folder}/pid"):
-        if process.poll() is not None:
-            raise RuntimeError("nginx has not begun")
-        time.sleep(0.01)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
+def configuration(folder, servers):
+    return NGINX.format(folder=folder, servers="\n".join(servers))
 
 
 def serve(folder):
     """The process outside: greets, holds connections, and answers iperf3."""
-    namespaces.leave()
-    print("namespace", flush=True)
-    sys.stdin.readline()
-    namespaces.run(f"ip address add {SERVER}/24 dev far0")
-    namespaces.run("ip link set far0 up")
+    outside.begin_to_serve()
     holding = socket.create_server(("0.0.0.0", HOLDING), backlog=4096)
     held = []
     iperf = subprocess.Popen(["iperf3", "--server", "--port", str(IPERF)],
                              stdout=subprocess.DEVNULL)
-    with nginx(f"{folder}/server", [f"server {{ listen {GREETING}; return x; }}"]):
+    here = f"{folder}/server"
+    with nginx(here, configuration(here, [f"server {{ listen {GREETING}; return x; }}"])):
         print("ready", flush=True)
         while True:
             ready, _, _ = select.select([holding, sys.stdin], [], [])
@@ -89,24 +65,6 @@ def serve(folder):
             held.append(holding.accept()[0])
     iperf.terminate()
     iperf.wait()
-
-
-@contextlib.contextmanager
-def outside(folder):
-    process = subprocess.Popen([sys.executable, __file__, "--serve", folder],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline() == "namespace\n"
-        namespaces.run(f"ip link add near0 type veth peer name far0 netns {process.pid}")
-        namespaces.run(f"ip address add {MACHINE}/24 dev near0")
-        namespaces.run("ip link set near0 up")
-        process.stdin.write("\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "ready\n"
-        yield
-    finally:
-        process.stdin.close()
-        process.wait()
 
 
 class Place:
@@ -139,7 +97,7 @@ class Place:
         os.close(fd)
 
     def words(self, *command):
-        return [*(["nsenter", f"--net={self.netns}"] if self.netns else []), *command]
+        return within(self.netns, *command)
 
 
 def greet(place):
@@ -168,13 +126,6 @@ def throughput(place, seconds):
         raise RuntimeError(f"{place.name}: {report['error']}")
     received = report["end"]["sum_received"]
     return received["bits_per_second"], busy / (received["bytes"] / (1 << 30))
-
-
-def machine_busy():
-    """Processor seconds used by everybody so far."""
-    with open("/proc/stat") as file:
-        fields = [int(word) for word in file.readline().split()[1:]]
-    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def busy_of(pid):
@@ -270,14 +221,12 @@ def measure(quick):
     servers = [f"server {{ listen 127.0.0.1:{near}; proxy_pass {SERVER}:{far}; }}"
                for far, near in PROXIED.items()]
     try:
-        with outside(folder), nginx(f"{folder}/proxy", servers), \
+        proxy = f"{folder}/proxy"
+        with outside.outside(__file__, folder), nginx(proxy, configuration(proxy, servers)), \
                 Hako(pool=1, settings=SETTINGS) as hako:
             box = Box.create(hako, Connection(hako))
-            slot = f"{hako.run_dir}/netns/slot-{hako.record_of(box.id)['slot']}"
-            # What comes from the slot's own loopback is taken for the box's, for this measurement.
-            rules = ("insert rule inet hako prerouting iifname lo ip daddr " + SERVER +
-                     " meta l4proto tcp tproxy ip to :15001 accept")
-            namespaces.nft(rules, inside=slot)
+            slot = slot_of(hako, box.id)
+            outside.take_for_the_box(slot, SERVER)
             with open(os.path.join(hako.run_dir, "up.json")) as file:
                 gate = next(role["process"]["pid"] for role in json.load(file)["roles"]
                             if role["name"] == "gate")

@@ -2,28 +2,26 @@
 """What it costs that the gate ends TLS of a box, to put a secret into its requests: beside the same
 connections passed through it unread, beside nginx ending TLS in the same way, and beside none between.
 
-Prints one JSON array of rows for bench/run. Namespaces and clients are as in egress.py: the server is
-nginx in a namespace of its own; the clients stand where a box's packets arrive.
+Prints one JSON array of rows for bench/run. The namespaces are those of outside.py;
+the server is nginx.
 """
 
-import contextlib
 import json
 import os
 import shutil
+import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "tests", "e2e"),
-                os.path.join(HERE, "..", "tests", "attack")]
+import outside
+from outside import SERVER, machine_busy, nginx, slot_of, within  # says where the others are
 
-import namespaces  # noqa: E402
-from client import Box, Connection  # noqa: E402
-from egress import MACHINE, SERVER, busy_of, machine_busy  # noqa: E402
-from harness import BIN, Hako  # noqa: E402
+import namespaces
+from harness import BIN, Hako
 
 LOAD = os.path.abspath(os.path.join(BIN, "..", "bench", "https_load"))
 # Two names of one server: one has a secret.
@@ -84,34 +82,13 @@ def certificates(folder):
             "-CAcreateserial", "-days", "2", "-extfile", "names", "-out", "server.pem")
 
 
-@contextlib.contextmanager
-def nginx(folder, servers, within):
-    os.makedirs(folder)
-    path = os.path.join(folder, "nginx.conf")
-    with open(path, "w") as file:
-        file.write(NGINX.format(folder=folder, certificates=within, servers=servers))
-    process = subprocess.Popen(["nginx", "-p", folder, "-e", f"{folder}/error.log", "-c", path])
-    try:
-        while not os.path.exists(f"{folder}/pid"):
-            if process.poll() is not None:
-                raise RuntimeError("nginx has not begun")
-            time.sleep(0.01)
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
+def configuration(folder, servers, certificates):
+    return NGINX.format(folder=folder, certificates=certificates, servers=servers)
 
 
 def serve(folder):
     """The process outside: nginx, and a DNS server for the two names."""
-    import socket
-    import struct
-    import threading
-    namespaces.leave()
-    print("namespace", flush=True)
-    sys.stdin.readline()
-    namespaces.run(f"ip address add {SERVER}/24 dev far0")
-    namespaces.run("ip link set far0 up")
+    outside.begin_to_serve()
     os.makedirs(f"{folder}/files")
     with open(f"{folder}/files/large", "wb") as file:
         file.truncate(LARGE_MIB << 20)
@@ -128,27 +105,10 @@ def serve(folder):
             asking.sendto(head + query[12:end] + (record if is_a else b""), sender)
 
     threading.Thread(target=answer, daemon=True).start()
-    with nginx(f"{folder}/server", ORIGIN.format(files=f"{folder}/files", body="x" * 512), folder):
+    here, origin = f"{folder}/server", ORIGIN.format(files=f"{folder}/files", body="x" * 512)
+    with nginx(here, configuration(here, origin, folder)):
         print("ready", flush=True)
         sys.stdin.readline()
-
-
-@contextlib.contextmanager
-def outside(folder):
-    process = subprocess.Popen([sys.executable, __file__, "--serve", folder],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout.readline() == "namespace\n"
-        namespaces.run(f"ip link add near0 type veth peer name far0 netns {process.pid}")
-        namespaces.run(f"ip address add {MACHINE}/24 dev near0")
-        namespaces.run("ip link set near0 up")
-        process.stdin.write("\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "ready\n"
-        yield
-    finally:
-        process.stdin.close()
-        process.wait()
 
 
 class Place:
@@ -159,10 +119,9 @@ class Place:
         self.authority, self.netns, self.key = authority, netns, key
 
     def load(self, path, connections, seconds, keep=True):
-        command = [*(["nsenter", f"--net={self.netns}"] if self.netns else []), LOAD, self.address,
-                   str(self.port), self.host, self.authority, path, str(connections),
-                   str(seconds), "keep" if keep else "new",
-                   *(["x-api-key", self.key] if self.key else [])]
+        command = within(self.netns, LOAD, self.address, str(self.port), self.host, self.authority,
+                         path, str(connections), str(seconds), "keep" if keep else "new",
+                         *(["x-api-key", self.key] if self.key else []))
         done = json.loads(subprocess.run(command, capture_output=True, text=True,
                                          check=True).stdout)
         if done["failed"] or not done["times"] and not done["bytes"]:
@@ -215,7 +174,7 @@ def look_up(netns, name):
               "s = socket.socket(type=socket.SOCK_DGRAM); s.settimeout(5); "
               "s.connect((RESOLVER, 53)); s.send(question(7, sys.argv[1])); "
               "print(socket.inet_ntoa(address_in(s.recv(512))))")
-    done = subprocess.run(["nsenter", f"--net={netns}", sys.executable, "-c", script, name],
+    done = subprocess.run(within(netns, sys.executable, "-c", script, name),
                           capture_output=True, text=True, check=True,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:3])})
     return done.stdout.strip()
@@ -238,7 +197,9 @@ def measure(quick):
     terminating = TERMINATING.format(server=SERVER, certificates=folder, name=SECRET_HOST)
     settings = SETTINGS.format(folder=folder, server=SERVER)
     try:
-        with outside(folder), nginx(f"{folder}/proxy", terminating, folder), \
+        proxy = f"{folder}/proxy"
+        with outside.outside(__file__, folder), \
+                nginx(proxy, configuration(proxy, terminating, folder)), \
                 Hako(pool=1, settings=settings) as hako:
             status, _, made = hako.request("POST", "/v1/secrets", {
                 "name": "bench", "value": "the-real-key-of-the-benchmark", "hosts": [SECRET_HOST],
@@ -248,10 +209,8 @@ def measure(quick):
             key = hako.exec(box, "printenv", "BENCH_KEY").stdout.strip()
             with open(f"{folder}/box.pem", "w") as file:
                 file.write(hako.exec(box, "cat", "/run/hako/authority.pem").stdout)
-            slot = f"{hako.run_dir}/netns/slot-{hako.record_of(box)['slot']}"
-            # What comes from the slot's own loopback is taken for the box's, for this measurement.
-            namespaces.nft("insert rule inet hako prerouting iifname lo ip daddr 198.18.0.0/15 "
-                           "meta l4proto tcp tproxy ip to :15001 accept", inside=slot)
+            slot = slot_of(hako, box)
+            outside.take_for_the_box(slot, "198.18.0.0/15")
             looked_into, passed = look_up(slot, SECRET_HOST), look_up(slot, PLAIN_HOST)
             authority = f"{folder}/ca.pem"
             places = [Place("direct", SERVER, 443, PLAIN_HOST, authority),
