@@ -18,43 +18,23 @@ void InterceptLink::changed(const std::vector<std::string>& boxes) {
   if (boxes.size() > kMostBoxesTold) return all_changed();
   json::object body;
   body["boxes"] = json::array(boxes.begin(), boxes.end());
-  tell_all(body);
+  // One that takes no more forgets everything when its connection ends.
+  gates_.tell_all("intercept.changed", body);
 }
 
 void InterceptLink::all_changed() {
   json::object body;
   body["all"] = true;
-  tell_all(body);
-}
-
-void InterceptLink::tell_all(const json::object& body) {
-  std::erase_if(gates_, [](const auto& gate) { return gate.expired(); });
-  for (const auto& weak : gates_) {
-    auto gate = weak.lock();
-    if (!gate) continue;
-    rpc::Payload payload;
-    payload.body = body;
-    // One that takes no more forgets everything when its connection ends.
-    if (!gate->tell("intercept.changed", std::move(payload))) gate->close();
-  }
+  gates_.tell_all("intercept.changed", body);
 }
 
 Task<void> InterceptLink::serve(Fd listener, uid_t gate_uid) {
-  std::function<Task<void>(Fd, uid_t)> serve_gate = [this](Fd connection, uid_t) {
-    return serve_one(std::move(connection));
+  rpc::Peers::Begin begin = [this](rpc::Peer& gate) {
+    gate.on("intercept.get", [this](rpc::Payload payload) { return get(std::move(payload)); });
+    for (const Extend& extend : extensions_) extend(gate);
+    return true;
   };
-  std::vector<uid_t> allowed{gate_uid};
-  co_await rpc::accept_peers(std::move(listener), std::move(allowed), std::move(serve_gate));
-}
-
-Task<void> InterceptLink::serve_one(Fd connection) {
-  auto executor = co_await asio::this_coro::executor;
-  auto gate = std::make_shared<rpc::Peer>(executor, std::move(connection));
-  rpc::Handler on_get = [this](rpc::Payload payload) { return get(std::move(payload)); };
-  gate->on("intercept.get", std::move(on_get));
-  for (const Extend& extend : extensions_) extend(*gate);
-  gates_.push_back(gate);
-  co_await gate->run();
+  co_await gates_.serve(std::move(listener), gate_uid, std::move(begin));
 }
 
 Task<Result<rpc::Payload>> InterceptLink::get(rpc::Payload payload) {

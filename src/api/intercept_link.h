@@ -4,14 +4,13 @@
 #include <boost/json.hpp>
 
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "base/async/task.h"
 #include "base/fd.h"
 #include "base/result.h"
-#include "rpc/peer.h"
+#include "rpc/link.h"
 
 namespace hako::api {
 
@@ -39,13 +38,11 @@ class InterceptLink {
   Task<void> serve(Fd listener, uid_t gate_uid);
 
  private:
-  Task<void> serve_one(Fd connection);
   Task<Result<rpc::Payload>> get(rpc::Payload payload);
-  void tell_all(const boost::json::object& body);
 
   Material material_;
   std::vector<Extend> extensions_;
-  std::vector<std::weak_ptr<rpc::Peer>> gates_;
+  rpc::Peers gates_;
 };
 
 }  // namespace hako::api

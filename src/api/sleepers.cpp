@@ -1,11 +1,8 @@
 #include "api/sleepers.h"
 
-#include <algorithm>
-
 #include "api/checkpoints.h"
 #include "api/field_reader.h"
 #include "api/sandboxes.h"
-#include "base/log.h"
 
 namespace hako::api {
 namespace json = boost::json;
@@ -31,48 +28,30 @@ void Sleepers::know(const store::SandboxRecord& record) {
   json::object& known = sleeping_[record.id];
   if (known == body) return;
   known = body;
-  tell_all("sleeper.add", body);
+  // One that takes no more hears all of it when it comes back.
+  gates_.tell_all("sleeper.add", body);
 }
 
 void Sleepers::forget(const std::string& box) {
   if (sleeping_.erase(box) == 0) return;
   json::object body;
   body["box"] = box;
-  tell_all("sleeper.remove", body);
-}
-
-void Sleepers::tell_all(const char* message, const json::object& body) {
-  std::erase_if(gates_, [](const auto& gate) { return gate.expired(); });
-  for (const auto& weak : gates_) {
-    auto gate = weak.lock();
-    if (!gate) continue;
-    rpc::Payload payload;
-    payload.body = body;
-    // One that takes no more hears all of it when it comes back.
-    if (!gate->tell(message, std::move(payload))) gate->close();
-  }
+  gates_.tell_all("sleeper.remove", body);
 }
 
 Task<void> Sleepers::serve(Fd listener, uid_t gate_uid) {
-  std::function<Task<void>(Fd, uid_t)> serve_gate = [this](Fd connection, uid_t) {
-    return serve_one(std::move(connection));
-  };
-  std::vector<uid_t> allowed{gate_uid};
-  co_await rpc::accept_peers(std::move(listener), std::move(allowed), std::move(serve_gate));
+  rpc::Peers::Begin begin = [this](rpc::Peer& gate) { return welcome(gate); };
+  co_await gates_.serve(std::move(listener), gate_uid, std::move(begin));
 }
 
-Task<void> Sleepers::serve_one(Fd connection) {
-  auto executor = co_await asio::this_coro::executor;
-  auto gate = std::make_shared<rpc::Peer>(executor, std::move(connection));
-  rpc::Handler on_wake = [this](rpc::Payload payload) { return wake(std::move(payload)); };
-  gate->on("box.wake", std::move(on_wake));
+bool Sleepers::welcome(rpc::Peer& gate) {
+  gate.on("box.wake", [this](rpc::Payload payload) { return wake(std::move(payload)); });
   for (const auto& [box, body] : sleeping_) {
     rpc::Payload payload;
     payload.body = body;
-    if (!gate->tell("sleeper.add", std::move(payload))) co_return;
+    if (!gate.tell("sleeper.add", std::move(payload))) return false;
   }
-  gates_.push_back(gate);
-  co_await gate->run();
+  return true;
 }
 
 Task<Result<rpc::Payload>> Sleepers::wake(rpc::Payload payload) {

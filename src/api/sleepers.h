@@ -5,14 +5,12 @@
 
 #include <functional>
 #include <map>
-#include <memory>
 #include <string>
-#include <vector>
 
 #include "base/async/task.h"
 #include "base/fd.h"
 #include "base/result.h"
-#include "rpc/peer.h"
+#include "rpc/link.h"
 #include "store/store.h"
 
 namespace hako::api {
@@ -35,13 +33,12 @@ class Sleepers {
   Task<void> serve(Fd listener, uid_t gate_uid);
 
  private:
-  Task<void> serve_one(Fd connection);
+  bool welcome(rpc::Peer& gate);
   Task<Result<rpc::Payload>> wake(rpc::Payload payload);
-  void tell_all(const char* message, const boost::json::object& body);
 
   Wake wake_;
   std::map<std::string, boost::json::object> sleeping_;  ///< what gates are told of each
-  std::vector<std::weak_ptr<rpc::Peer>> gates_;
+  rpc::Peers gates_;
 };
 
 }  // namespace hako::api

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "rpc/link.h"
 #include "wire/json_text.h"
 
 namespace hako::gate {
@@ -10,8 +11,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kBrokerPause = 20ms;
-constexpr Duration kLongestBrokerPause = 1s;
 constexpr Duration kGetDeadline = 10s;
 constexpr Duration kReserveDeadline = 20s;
 constexpr Duration kSettleDeadline = 30s;
@@ -31,29 +30,19 @@ bool may_pass(ErrorCode code) {
 }  // namespace
 
 Task<void> BrokerLink::run() {
-  Duration pause = kBrokerPause;
-  std::exception_ptr stopped;
-  try {
-    for (;;) {
-      auto connection = co_await rpc::connect_unix(socket_path_);
-      if (connection) {
-        pause = kBrokerPause;
-        co_await serve(std::move(connection).value());
-      }
-      co_await sleep_for(pause);
-      pause = std::min(pause * 2, kLongestBrokerPause);
-    }
-  } catch (...) {
-    stopped = std::current_exception();
-  }
-  co_await shield_from_cancellation();
-  co_await tasks_.stop();
-  std::rethrow_exception(stopped);
+  rpc::Link link;
+  link.path = socket_path_;
+  link.begin = [this](const std::shared_ptr<rpc::Peer>& peer) { begin(peer); };
+  link.end = [this] {
+    api_ = nullptr;
+    // What changes meanwhile nobody tells us.
+    forget_all();
+    log_info("broker_disconnected");
+  };
+  co_await rpc::keep_connected(std::move(link), tasks_);
 }
 
-Task<void> BrokerLink::serve(Fd connection) {
-  auto peer =
-      std::make_shared<rpc::Peer>(co_await asio::this_coro::executor, std::move(connection));
+void BrokerLink::begin(const std::shared_ptr<rpc::Peer>& peer) {
   rpc::Handler on_changed = [this](rpc::Payload told) { return take_change(std::move(told)); };
   peer->on("intercept.changed", std::move(on_changed));
   api_ = peer;
@@ -61,19 +50,6 @@ Task<void> BrokerLink::serve(Fd connection) {
   log_info("broker_connected");
   for (const auto& [reservation, body] : unsettled_)
     tasks_.spawn("settle", send_settlement(reservation));
-  std::exception_ptr fault;
-  try {
-    co_await peer->run();
-  } catch (...) {
-    fault = std::current_exception();
-  }
-  // Its end shields whoever runs it from cancellation. We go on, and must hear of ours.
-  co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
-  api_ = nullptr;
-  // What changes meanwhile nobody tells us.
-  forget_all();
-  log_info("broker_disconnected");
-  if (fault) std::rethrow_exception(fault);
 }
 
 Task<std::shared_ptr<rpc::Peer>> BrokerLink::api() {

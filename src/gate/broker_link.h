@@ -65,7 +65,7 @@ class BrokerLink {
     Condition answered;
   };
 
-  Task<void> serve(Fd connection);
+  void begin(const std::shared_ptr<rpc::Peer>& peer);
   void forget_all();
   Task<void> fetch(std::string box, FetchRef into);
   Task<Result<BoxSecretsRef>> get(std::string box);

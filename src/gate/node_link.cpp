@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "policy/egress_json.h"
+#include "rpc/link.h"
 #include "wire/json_text.h"
 
 namespace hako::gate {
@@ -9,8 +10,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kReconnectPause = 20ms;
-constexpr Duration kLongestReconnectPause = 1s;
 constexpr Duration kSocketsDeadline = 5s;
 /// By then a node that has just connected has announced all it has.
 constexpr Duration kAnnounceTime = 60s;
@@ -100,53 +99,29 @@ NodeLink::NodeLink(asio::any_io_executor executor, std::string socket_path, tls:
 }
 
 Task<void> NodeLink::run() {
-  Duration pause = kReconnectPause;
-  bool reported = false;
   tasks_.spawn("sweep connections", table_.sweep());
   tasks_.spawn("grants that expire", table_.end_expired());
   tasks_.spawn("access records", access_.run());
   tasks_.spawn("egress", egress_.run());
-  std::exception_ptr stopped;
-  try {
-    for (;;) {
-      auto connection = co_await rpc::connect_unix(socket_path_);
-      if (connection) {
-        pause = kReconnectPause;
-        reported = false;
-        co_await serve(std::move(connection).value());
-      } else if (!std::exchange(reported, true)) {
-        log_warn("node_unreachable", {{"error", connection.error().message()}});
-      }
-      co_await sleep_for(pause);
-      pause = std::min(pause * 2, kLongestReconnectPause);
-    }
-  } catch (...) {
-    stopped = std::current_exception();
-  }
-  co_await shield_from_cancellation();
-  co_await tasks_.stop();
-  std::rethrow_exception(stopped);
+  rpc::Link link;
+  link.path = socket_path_;
+  link.begin = [this](const std::shared_ptr<rpc::Peer>& peer) { begin(peer); };
+  link.end = [this] {
+    peer_ = nullptr;
+    log_info("node_disconnected");
+  };
+  link.unreachable = [](const Error& error) {
+    log_warn("node_unreachable", {{"error", error.message()}});
+  };
+  co_await rpc::keep_connected(std::move(link), tasks_);
 }
 
-Task<void> NodeLink::serve(Fd connection) {
-  auto peer =
-      std::make_shared<rpc::Peer>(co_await asio::this_coro::executor, std::move(connection));
+void NodeLink::begin(const std::shared_ptr<rpc::Peer>& peer) {
   take_orders(*peer);
   uint64_t epoch = table_.begin_epoch();
   tasks_.spawn("forget machines", forget_unannounced(epoch));
   peer_ = peer;
   log_info("node_connected");
-  std::exception_ptr fault;
-  try {
-    co_await peer->run();
-  } catch (...) {
-    fault = std::current_exception();
-  }
-  // Its end shields whoever runs it from cancellation. We go on, and must hear of ours.
-  co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
-  peer_ = nullptr;
-  log_info("node_disconnected");
-  if (fault) std::rethrow_exception(fault);
 }
 
 Task<void> NodeLink::forget_unannounced(uint64_t epoch) {

@@ -13,8 +13,9 @@ namespace hako::gate {
 /// docs/internal-messages.md). The machines stay while it is away.
 class NodeLink {
  public:
-  /// `broker` and `upstream_tls` are for connections that the gate looks into. `tls` gets the certificate that the node hands over. `resolvers` are asked for the names that
-  /// boxes connect to, `own` for the addresses that they may not.
+  /// `broker` and `upstream_tls` are for connections that the gate looks into. `tls` gets the
+  /// certificate that the node hands over. `resolvers` are asked for the names that boxes connect
+  /// to, `own` for the addresses that they may not.
   NodeLink(asio::any_io_executor executor, std::string socket_path, tls::Server& tls,
            std::vector<DnsServer> resolvers, OwnAddresses own, BrokerLink& broker,
            tls::Client& upstream_tls);
@@ -27,7 +28,7 @@ class NodeLink {
  private:
   using Answer = Task<Result<rpc::Payload>>;
 
-  Task<void> serve(Fd connection);
+  void begin(const std::shared_ptr<rpc::Peer>& peer);
   Task<void> forget_unannounced(uint64_t epoch);
   Task<Result<std::vector<Fd>>> ask_for_sockets(std::string machine, int count);
   void take_orders(rpc::Peer& peer);

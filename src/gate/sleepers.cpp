@@ -1,8 +1,6 @@
 #include "gate/sleepers.h"
 
-#include <algorithm>
-
-#include "base/log.h"
+#include "rpc/link.h"
 #include "wire/json_text.h"
 
 namespace hako::gate {
@@ -10,8 +8,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration kApiPause = 20ms;
-constexpr Duration kLongestApiPause = 1s;
 /// Longer than the node may take for it.
 constexpr Duration kWakeDeadline = 90s;
 constexpr Duration kFailureCounts = 1s;
@@ -25,29 +21,18 @@ Result<std::string> named_box(const boost::json::object& body) {
 }  // namespace
 
 Task<void> Sleepers::run() {
-  Duration pause = kApiPause;
-  std::exception_ptr stopped;
-  try {
-    for (;;) {
-      auto connection = co_await rpc::connect_unix(socket_path_);
-      if (connection) {
-        pause = kApiPause;
-        co_await serve(std::move(connection).value());
-      }
-      co_await sleep_for(pause);
-      pause = std::min(pause * 2, kLongestApiPause);
-    }
-  } catch (...) {
-    stopped = std::current_exception();
-  }
-  co_await shield_from_cancellation();
-  co_await tasks_.stop();
-  std::rethrow_exception(stopped);
+  rpc::Link link;
+  link.path = socket_path_;
+  link.begin = [this](const std::shared_ptr<rpc::Peer>& peer) { begin(peer); };
+  link.end = [this] {
+    api_ = nullptr;
+    // It tells of all of them when it is back.
+    sleeping_.clear();
+  };
+  co_await rpc::keep_connected(std::move(link), tasks_);
 }
 
-Task<void> Sleepers::serve(Fd connection) {
-  auto peer =
-      std::make_shared<rpc::Peer>(co_await asio::this_coro::executor, std::move(connection));
+void Sleepers::begin(const std::shared_ptr<rpc::Peer>& peer) {
   rpc::Handler on_add = [this](rpc::Payload payload) { return take_add(std::move(payload)); };
   rpc::Handler on_remove = [this](rpc::Payload payload) {
     return take_remove(std::move(payload));
@@ -55,18 +40,6 @@ Task<void> Sleepers::serve(Fd connection) {
   peer->on("sleeper.add", std::move(on_add));
   peer->on("sleeper.remove", std::move(on_remove));
   api_ = peer;
-  std::exception_ptr fault;
-  try {
-    co_await peer->run();
-  } catch (...) {
-    fault = std::current_exception();
-  }
-  // Its end shields whoever runs it from cancellation. We go on, and must hear of ours.
-  co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
-  api_ = nullptr;
-  // It tells of all of them when it is back.
-  sleeping_.clear();
-  if (fault) std::rethrow_exception(fault);
 }
 
 Task<Result<rpc::Payload>> Sleepers::take_add(rpc::Payload payload) {

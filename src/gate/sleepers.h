@@ -43,7 +43,7 @@ class Sleepers {
     size_t waiting = 0;
   };
 
-  Task<void> serve(Fd connection);
+  void begin(const std::shared_ptr<rpc::Peer>& peer);
   Task<void> ask(std::string box, std::shared_ptr<Waking> waking);
   Task<Result<rpc::Payload>> take_add(rpc::Payload payload);
   Task<Result<rpc::Payload>> take_remove(rpc::Payload payload);
