@@ -3,31 +3,15 @@
 #include "base/encoding.h"
 #include "gate/masked_stream.h"
 #include "gate/model_call.h"
+#include "gate/outward_http.h"
 #include "gate/secret_swap.h"
 #include "gate/walls.h"
 #include "http/relay.h"
-#include "http/server.h"
 #include "wire/ascii.h"
 #include "wire/routing.h"
 
 namespace hako::gate {
 namespace {
-
-using namespace std::chrono_literals;
-
-
-http::ServerLimits intercepted_limits() {
-  http::ServerLimits limits;
-  limits.header_time = 10s;
-  limits.idle = 600s;
-  limits.stall = 600s;
-  return limits;
-}
-
-Task<void> tell(http::Exchange& exchange, unsigned status, std::string_view reason) {
-  auto response = http::Response::text(status, "hako: " + std::string(reason) + "\n");
-  (void)co_await exchange.respond(std::move(response));
-}
 
 bool is_compressed(const http::Fields& fields) {
   auto [first, last] = fields.equal_range(http::Field::content_encoding);
@@ -186,7 +170,7 @@ class InterceptedRequests {
   Task<void> refuse(http::Exchange& exchange, unsigned status, std::string secret,
                     std::string reason) {
     way_.note("secret", "denied", secret_rule(secret), reason);
-    co_await tell(exchange, status, reason);
+    co_await say(exchange, status, reason);
   }
 
   Task<void> refuse_call(http::Exchange& exchange, const HostSecrets& host, std::string model,
@@ -255,7 +239,7 @@ class InterceptedRequests {
         auto connected = co_await way_.connect();
         if (!connected) {
           way_.note("secret", "denied", secret_rule({}), connected.error().message());
-          co_return co_await tell(exchange, 502, connected.error().message());
+          co_return co_await say(exchange, 502, connected.error().message());
         }
         server_.emplace(std::move(connected).value());
       }
@@ -275,7 +259,7 @@ class InterceptedRequests {
       if (how != http::RelayOutcome::refused) co_return;
       // It may have closed a kept connection just then; a new one tells more.
       if (reused && repeatable) continue;
-      co_return co_await tell(exchange, 502, "the server did not answer the request");
+      co_return co_await say(exchange, 502, "the server did not answer the request");
     }
   }
 
@@ -283,7 +267,7 @@ class InterceptedRequests {
     bool asked = !watch.refusal.empty();
     std::string reason = asked ? misplaced(watch.secret(), watch.refusal) : watch.problem;
     way_.note("secret", "denied", secret_rule(watch.secret()), reason);
-    if (!exchange.responded()) co_await tell(exchange, asked ? 403 : 502, reason);
+    if (!exchange.responded()) co_await say(exchange, asked ? 403 : 502, reason);
   }
 
   InterceptedHttp way_;
@@ -301,7 +285,7 @@ Task<void> relay_intercepted(http::Stream client, InterceptedHttp way) {
   http::Malformed malformed = [note](std::string_view reason) {
     note("secret", "denied", "secret", std::string(reason));
   };
-  co_await http::serve_connection(std::move(client), handler, intercepted_limits(),
+  co_await http::serve_connection(std::move(client), handler, outward_limits(),
                                   std::move(malformed));
 }
 

@@ -1,29 +1,16 @@
 #include "gate/plain_http.h"
 
+#include "gate/outward_http.h"
 #include "gate/placeholder_search.h"
 #include "gate/secret_swap.h"
 #include "gate/walls.h"
 #include "http/relay.h"
-#include "http/server.h"
 #include "wire/routing.h"
 
 namespace hako::gate {
 namespace {
 
 using namespace std::chrono_literals;
-
-http::ServerLimits limits() {
-  http::ServerLimits limits;
-  limits.header_time = 10s;
-  limits.idle = 600s;
-  limits.stall = 600s;
-  return limits;
-}
-
-Task<void> say(http::Exchange& exchange, unsigned status, std::string_view reason) {
-  auto response = http::Response::text(status, "hako: " + std::string(reason) + "\n");
-  (void)co_await exchange.respond(std::move(response));
-}
 
 constexpr char kInClear[] = "the placeholder of a secret, without TLS";
 
@@ -125,11 +112,11 @@ Task<void> relay_http(http::Stream client, PlainHttp way) {
   http::Handler handler = [&requests](http::Exchange& exchange) {
     return requests.handle(exchange);
   };
-  co_await http::serve_connection(std::move(client), handler, limits());
+  co_await http::serve_connection(std::move(client), handler, outward_limits());
 }
 
 Task<void> refuse_http(http::Stream client, std::string reason) {
-  http::ServerLimits short_limits = limits();
+  http::ServerLimits short_limits = outward_limits();
   short_limits.idle = 10s;
   short_limits.stall = 10s;
   http::Handler handler = [&reason](http::Exchange& exchange) {
