@@ -61,9 +61,7 @@ class Requests {
       co_return co_await say(exchange, 503, reason);
     }
     const PlaceholderSet& placeholders = secrets.value()->placeholders;
-    http::RequestHead tried = head;
-    if (put_secrets(tried, HostSecrets(), placeholders).refused)
-      co_return co_await refuse_in_clear(exchange);
+    if (placeholder_in(head, placeholders)) co_return co_await refuse_in_clear(exchange);
     // What is compressed in a way that nobody here reads is nobody's to read on the wire either.
     std::string encoding(head.header("Content-Encoding"));
     if (!BodySearch::can_read(encoding)) encoding.clear();

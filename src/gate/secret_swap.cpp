@@ -146,6 +146,16 @@ SwapOutcome put_secrets(http::RequestHead& head, const HostSecrets& host,
   return Swapping(head, host, placeholders).run();
 }
 
+const std::string* placeholder_in(const http::RequestHead& head,
+                                  const PlaceholderSet& placeholders) {
+  if (auto secret = placeholders.find_in(head.target)) return secret;
+  for (const auto& field : head.fields) {
+    if (auto secret = placeholders.find_in(view(field.name_string()))) return secret;
+    if (auto secret = placeholders.find_in(view(field.value()))) return secret;
+  }
+  return nullptr;
+}
+
 size_t mask_fields(http::Fields& fields, const HostSecrets& host) {
   if (host.values.empty() || !stands(Wall::echoes)) return 0;
   size_t masked = 0;

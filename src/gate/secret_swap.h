@@ -26,6 +26,10 @@ struct SwapOutcome {
 SwapOutcome put_secrets(http::RequestHead& head, const HostSecrets& host,
                         const PlaceholderSet& placeholders);
 
+/// The secret whose placeholder is anywhere in a request's head, or null.
+const std::string* placeholder_in(const http::RequestHead& head,
+                                  const PlaceholderSet& placeholders);
+
 /// Masks values in the fields of an answer; how many there were.
 size_t mask_fields(http::Fields& fields, const HostSecrets& host);
 

@@ -204,6 +204,20 @@ TEST(PutSecrets, what_all_requests_get_cannot_be_taken_out_or_doubled) {
   EXPECT_EQ(head.header("Accept-Encoding"), "identity");
 }
 
+TEST(PlaceholderIn, finds_one_anywhere_in_a_head_and_changes_nothing) {
+  auto set = placeholders();
+  EXPECT_FALSE(placeholder_in(request({{"X-Api-Key", kReal}, {"Cookie", "a=b"}}), set));
+  auto in_url = request({});
+  in_url.target = "/a?key=" + std::string(kFake);
+  std::string basic = "Basic " + base64_encode("git:" + std::string(kFake));
+  for (const auto& head : {in_url, request({{"A", "b"}, {"Cookie", "k=" + std::string(kFake)}}),
+                           request({{kFake, "b"}}), request({{"Authorization", basic}})}) {
+    const std::string* secret = placeholder_in(head, set);
+    ASSERT_TRUE(secret);
+    EXPECT_EQ(*secret, "api");
+  }
+}
+
 TEST(AnswerMask, masks_a_value_however_it_is_cut) {
   auto host = host_with(SecretSwap::Kind::header);
   std::string text = "a " + std::string(kReal) + kReal + " sk-real-0123 " + kReal + "sk-rea";
