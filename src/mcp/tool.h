@@ -82,4 +82,13 @@ std::string text_in(const boost::json::value& object, std::string_view name);
 void copy_members(const boost::json::value& from, boost::json::object& to,
                   std::span<const std::pair<std::string_view, std::string_view>> names);
 
+/// What a tool answers that does something with a box and has no more to tell.
+boost::json::object done(const std::string& box, std::string_view what);
+/// A page of one of the API's lists. `target` asks for it, up to and with `limit`; the argument
+/// `cursor` says where it begins. The result has each entry as `told` tells it under `name`, and
+/// where the next page begins.
+Task<Result<boost::json::object>> list_page(
+    ToolCall& call, std::string target, const char* name,
+    boost::json::object (*told)(const boost::json::value& entry));
+
 }  // namespace hako::mcp

@@ -1,6 +1,7 @@
 // The list of tools: what each is called, takes and gives, in words for models.
 #include <boost/json/parse.hpp>
 
+#include "base/encoding.h"
 #include "mcp/tool.h"
 
 namespace hako::mcp {
@@ -383,6 +384,34 @@ void copy_members(const json::value& from, json::object& to,
   for (const auto& [theirs, ours] : names)
     if (const json::value* value = members->if_contains({theirs.data(), theirs.size()}))
       if (!value->is_null()) to[{ours.data(), ours.size()}] = *value;
+}
+
+json::object done(const std::string& box, std::string_view what) {
+  json::object answer;
+  answer["box"] = box;
+  answer["done"] = json::string_view(what.data(), what.size());
+  return answer;
+}
+
+Task<Result<json::object>> list_page(ToolCall& call, std::string target, const char* name,
+                                     json::object (*told)(const json::value& entry)) {
+  if (call.arguments.has("cursor"))
+    target += "&nextToken=" + percent_encode(call.arguments.text("cursor"));
+  http::Request request = call.api.prepare(http::Verb::get, target);
+  HAKO_CO_TRY(auto response, co_await call.api.exchange(std::move(request), kCallTime));
+  if (response.status != 200) co_return error_of(response.status, response.body);
+  json::error_code failed;
+  json::value answer = json::parse(response.body, failed);
+  if (failed || !answer.is_array())
+    co_return Error(ErrorCode::corrupted, std::string("the API's answer is no list of ") + name);
+  json::array entries;
+  for (const json::value& entry : answer.get_array()) entries.emplace_back(told(entry));
+  json::object listed;
+  listed[name] = std::move(entries);
+  auto next = response.fields.find("X-Next-Token");
+  if (next != response.fields.end() && !next->value().empty())
+    listed["next_cursor"] = json::string_view(next->value().data(), next->value().size());
+  co_return listed;
 }
 
 }  // namespace hako::mcp

@@ -1,6 +1,5 @@
 // Tools about boxes as a whole.
 #include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
 
 #include "base/encoding.h"
 #include "mcp/tool.h"
@@ -39,13 +38,6 @@ json::array texts_array(const std::vector<std::string>& texts) {
   json::array array;
   for (const std::string& text : texts) array.emplace_back(text);
   return array;
-}
-
-json::object done(const std::string& box, std::string_view what) {
-  json::object answer;
-  answer["box"] = box;
-  answer["done"] = json::string_view(what.data(), what.size());
-  return answer;
 }
 
 /// Where a port's own name leads, and the way by the machine itself.
@@ -99,23 +91,7 @@ Task<Result<json::object>> list_boxes(ToolCall call) {
   std::string target = "/v2/sandboxes?limit=" + std::to_string(*call.arguments.number("limit"));
   if (call.arguments.has("state"))
     target += "&state=" + percent_encode(call.arguments.text("state"));
-  if (call.arguments.has("cursor"))
-    target += "&nextToken=" + percent_encode(call.arguments.text("cursor"));
-  http::Request request = call.api.prepare(http::Verb::get, target);
-  HAKO_CO_TRY(auto response, co_await call.api.exchange(std::move(request), kCallTime));
-  if (response.status != 200) co_return error_of(response.status, response.body);
-  json::error_code failed;
-  json::value answer = json::parse(response.body, failed);
-  if (failed || !answer.is_array())
-    co_return Error(ErrorCode::corrupted, "the API's answer is no list of boxes");
-  json::array boxes;
-  for (const json::value& box : answer.get_array()) boxes.emplace_back(told_box(box));
-  json::object listed;
-  listed["boxes"] = std::move(boxes);
-  auto next = response.fields.find("X-Next-Token");
-  if (next != response.fields.end() && !next->value().empty())
-    listed["next_cursor"] = json::string_view(next->value().data(), next->value().size());
-  co_return listed;
+  co_return co_await list_page(call, std::move(target), "boxes", told_box);
 }
 
 Task<Result<json::object>> box_info(ToolCall call) {

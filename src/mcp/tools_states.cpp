@@ -1,21 +1,12 @@
 // Tools about the states of boxes: paused, forked, kept, taken back.
 #include <boost/json/array.hpp>
-#include <boost/json/parse.hpp>
 
-#include "base/encoding.h"
 #include "mcp/tool.h"
 
 namespace hako::mcp {
 namespace json = boost::json;
 
 namespace {
-
-json::object now(const std::string& box, const char* what) {
-  json::object answer;
-  answer["box"] = box;
-  answer["done"] = what;
-  return answer;
-}
 
 json::object told_snapshot(const json::value& answer) {
   static constexpr std::pair<std::string_view, std::string_view> kMembers[] = {
@@ -38,12 +29,12 @@ Task<Result<json::object>> pause_box(ToolCall call) {
   json::object body;
   if (call.arguments.flag("files_only")) body["memory"] = false;
   auto paused = co_await ask_about(call, "/sandboxes/" + box + "/pause", std::move(body));
-  if (paused) co_return now(box, "paused");
+  if (paused) co_return done(box, "paused");
   // Pausing twice is no mistake of the model's.
   if (paused.error().code() == ErrorCode::already_exists) {
     HAKO_CO_TRY(auto detail, co_await call.api.call(http::Verb::get, "/sandboxes/" + box,
                                                     std::nullopt, kCallTime));
-    if (text_in(detail, "state") == "paused") co_return now(box, "paused");
+    if (text_in(detail, "state") == "paused") co_return done(box, "paused");
   }
   co_return paused.error();
 }
@@ -98,23 +89,7 @@ Task<Result<json::object>> list_snapshots(ToolCall call) {
     HAKO_CO_TRY(auto box, box_of(call.arguments));
     target += "&sandboxID=" + box;
   }
-  if (call.arguments.has("cursor"))
-    target += "&nextToken=" + percent_encode(call.arguments.text("cursor"));
-  http::Request request = call.api.prepare(http::Verb::get, target);
-  HAKO_CO_TRY(auto response, co_await call.api.exchange(std::move(request), kCallTime));
-  if (response.status != 200) co_return error_of(response.status, response.body);
-  json::error_code failed;
-  json::value answer = json::parse(response.body, failed);
-  if (failed || !answer.is_array())
-    co_return Error(ErrorCode::corrupted, "the API's answer is no list of snapshots");
-  json::array snapshots;
-  for (const json::value& one : answer.get_array()) snapshots.emplace_back(told_snapshot(one));
-  json::object listed;
-  listed["snapshots"] = std::move(snapshots);
-  auto next = response.fields.find("X-Next-Token");
-  if (next != response.fields.end() && !next->value().empty())
-    listed["next_cursor"] = json::string_view(next->value().data(), next->value().size());
-  co_return listed;
+  co_return co_await list_page(call, std::move(target), "snapshots", told_snapshot);
 }
 
 Task<Result<json::object>> roll_back(ToolCall call) {
@@ -122,7 +97,7 @@ Task<Result<json::object>> roll_back(ToolCall call) {
   json::object body;
   body["snapshotID"] = call.arguments.text("snapshot");
   HAKO_CO_TRYV(co_await ask_about(call, "/v1/sandboxes/" + box + "/rollback", std::move(body)));
-  co_return now(box, "taken back");
+  co_return done(box, "taken back");
 }
 
 }  // namespace hako::mcp
