@@ -12,18 +12,16 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "policy/egress_json.h"
+#include "rpc/agreed.h"
 
 namespace hako::api {
 namespace json = boost::json;
-using namespace std::chrono_literals;
 using store::SandboxRecord;
 using store::SandboxState;
 
 namespace {
 
 constexpr size_t kChildIdLength = 20;
-/// Beside what one create may take.
-constexpr auto kTimeForEachChild = 1s;
 
 /// What a child is made of, for whoever may make boxes only of some templates: what its parent was.
 policy::CreateFacts facts_of_fork(const SandboxRecord& parent, std::chrono::seconds ttl) {
@@ -125,7 +123,7 @@ Task<Result<Children>> Sandboxes::fork(std::string id, Principal who, ForkReques
   Result<json::object> answer = Error(ErrorCode::cancelled, "no turn");
   if (!turn) answer = turn.error();
   if (turn) {
-    auto deadline = kNodeCreateDeadline + kTimeForEachChild * request.count;
+    auto deadline = kNodeCreateDeadline + rpc::kTimeForEachChild * request.count;
     answer = co_await node_.call("box.fork", std::move(body), deadline);
   }
   const json::value* list = answer ? answer.value().if_contains("children") : nullptr;

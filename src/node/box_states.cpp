@@ -1,9 +1,9 @@
 // Boxes that stand still, are written down, and go on: as themselves, or as several.
 #include <algorithm>
-#include <deque>
 
 #include "base/log.h"
 #include "node/boxes.h"
+#include "rpc/agreed.h"
 
 namespace hako::node {
 namespace {
@@ -17,10 +17,9 @@ constexpr int kChildrenAtOnce = 3;
 /// on, a snapshot that they share is worth its making.
 constexpr size_t kChildrenToShare = 4;
 constexpr uint64_t kPagesToShare = (8 << 20) / engine::kGuestPage;
-/// Children that are not begun within this time, and as much more for each as follows, are not made:
-/// whoever waits for the others would give up all of them (kNodeCreateDeadline in the api).
+/// Children that are not begun within this time, and rpc::kTimeForEachChild more for each, are not
+/// made: whoever waits for the others would give up all of them (kNodeCreateDeadline in the api).
 constexpr auto kForkTime = std::chrono::seconds(35);
-constexpr auto kTimeForEachChild = std::chrono::seconds(1);
 constexpr int kMostFailedPauses = 5;
 constexpr auto kPauseAgain = std::chrono::seconds(5);
 constexpr auto kGoOnAgain = std::chrono::seconds(1);
@@ -269,7 +268,7 @@ Task<Result<std::vector<Result<Boxes::Created>>>> Boxes::fork_to_end(
   if (!find(id)) co_return no_box(id);
   HAKO_CO_TRYV(check_room());
   Forking forking{{}, {}, children, Clock::now() + kForkTime, {}};
-  forking.until += kTimeForEachChild * static_cast<int>(children.size());
+  forking.until += rpc::kTimeForEachChild * static_cast<int>(children.size());
   auto under_way = co_await forking_.take();
   Activity::Busy busy(activity_);
   {
