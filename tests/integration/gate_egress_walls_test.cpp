@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "support/gate_lab_egress.h"
+#include "support/gate_without_wall.h"
 
 namespace hako::test {
 namespace {
@@ -15,14 +16,9 @@ struct Breaks {
   bool operator==(const Breaks&) const = default;
 };
 
-class EgressWallsTest : public EgressTest {
+class EgressWallsTest : public WithoutWall<EgressTest, Breaks> {
  protected:
-  std::string gate_program() const override { return HAKO_GATE_TEST_PROGRAM; }
-  std::vector<std::string> gate_environment() const override {
-    return {"HAKO_TEST_WITHOUT_WALL=" + missing_};
-  }
-
-  Task<void> try_everything(Breaks& breaks) {
+  Task<void> try_everything(Breaks& breaks) override {
     auto policy = allow("web.example rebound.example 10.1.2.3");
     co_await set_policy(policy);
     world_->names["rebound.example"] = {World::kPrivate};
@@ -40,17 +36,6 @@ class EgressWallsTest : public EgressTest {
         address, World::kHttp, "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
     breaks.by_host = hosted.find("web evil.example") != hosted.npos;
   }
-
-  /// What gets through when `missing` is not there.
-  Breaks without(std::string missing) {
-    missing_ = std::move(missing);
-    Breaks breaks;
-    run(try_everything(breaks));
-    return breaks;
-  }
-
- private:
-  std::string missing_;
 };
 
 TEST_F(EgressWallsTest, nothing_breaks_with_all_of_them) {
@@ -58,27 +43,19 @@ TEST_F(EgressWallsTest, nothing_breaks_with_all_of_them) {
 }
 
 TEST_F(EgressWallsTest, without_the_look_at_sni) {
-  Breaks expected;
-  expected.by_sni = true;
-  EXPECT_EQ(without("sni"), expected);
+  EXPECT_EQ(without("sni"), (Breaks{.by_sni = true}));
 }
 
 TEST_F(EgressWallsTest, without_the_look_at_names) {
-  Breaks expected;
-  expected.by_dns = true;
-  EXPECT_EQ(without("dns_names"), expected);
+  EXPECT_EQ(without("dns_names"), (Breaks{.by_dns = true}));
 }
 
 TEST_F(EgressWallsTest, without_the_look_at_addresses) {
-  Breaks expected;
-  expected.to_private = true;
-  EXPECT_EQ(without("private_ranges"), expected);
+  EXPECT_EQ(without("private_ranges"), (Breaks{.to_private = true}));
 }
 
 TEST_F(EgressWallsTest, without_the_look_at_host) {
-  Breaks expected;
-  expected.by_host = true;
-  EXPECT_EQ(without("host_header"), expected);
+  EXPECT_EQ(without("host_header"), (Breaks{.by_host = true}));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Each check on what passes to hosts with secrets is taken away in turn, to see that it was needed.
 #include "support/gate_lab_intercept.h"
+#include "support/gate_without_wall.h"
 
 namespace hako::test {
 namespace {
@@ -15,14 +16,9 @@ struct SecretBreaks {
   bool operator==(const SecretBreaks&) const = default;
 };
 
-class InterceptWallsTest : public InterceptTest {
+class InterceptWallsTest : public WithoutWall<InterceptTest, SecretBreaks> {
  protected:
-  std::string gate_program() const override { return HAKO_GATE_TEST_PROGRAM; }
-  std::vector<std::string> gate_environment() const override {
-    return {"HAKO_TEST_WITHOUT_WALL=" + missing_};
-  }
-
-  Task<void> try_everything(SecretBreaks& breaks) {
+  Task<void> try_everything(SecretBreaks& breaks) override {
     std::string key = std::string("-H 'x-api-key: ") + kPlaceholder + "' ";
     auto honest = co_await curl(key + "https://web.example/");
     EXPECT_EQ(honest.output, "fine\n");
@@ -43,16 +39,6 @@ class InterceptWallsTest : public InterceptTest {
               "https://web.example/v1/messages");
     breaks.uncounted = seen.size() > before;
   }
-
-  SecretBreaks without(std::string missing) {
-    missing_ = std::move(missing);
-    SecretBreaks breaks;
-    run(try_everything(breaks));
-    return breaks;
-  }
-
- private:
-  std::string missing_;
 };
 
 TEST_F(InterceptWallsTest, nothing_breaks_with_all_of_them) {
@@ -60,27 +46,19 @@ TEST_F(InterceptWallsTest, nothing_breaks_with_all_of_them) {
 }
 
 TEST_F(InterceptWallsTest, without_the_search_for_placeholders) {
-  SecretBreaks expected;
-  expected.misplaced = true;
-  EXPECT_EQ(without("placeholders"), expected);
+  EXPECT_EQ(without("placeholders"), (SecretBreaks{.misplaced = true}));
 }
 
 TEST_F(InterceptWallsTest, without_the_masks) {
-  SecretBreaks expected;
-  expected.echoed = true;
-  EXPECT_EQ(without("echoes"), expected);
+  EXPECT_EQ(without("echoes"), (SecretBreaks{.echoed = true}));
 }
 
 TEST_F(InterceptWallsTest, without_the_look_at_hosts) {
-  SecretBreaks expected;
-  expected.fronted = true;
-  EXPECT_EQ(without("host_header"), expected);
+  EXPECT_EQ(without("host_header"), (SecretBreaks{.fronted = true}));
 }
 
 TEST_F(InterceptWallsTest, without_the_count) {
-  SecretBreaks expected;
-  expected.uncounted = true;
-  EXPECT_EQ(without("counted"), expected);
+  EXPECT_EQ(without("counted"), (SecretBreaks{.uncounted = true}));
 }
 
 }  // namespace
