@@ -1,5 +1,6 @@
 hako_test(cli_test LABELS unit DEPENDS cli
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/cli_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/unit/cli_archive_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/unit/cli_agents_test.cpp)
 hako_test(doctor_test LABELS unit DEPENDS doctor
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/doctor_test.cpp)
