@@ -97,4 +97,16 @@ Task<Result<http::Response>> start_models(Service&, const Call&);
 Task<Result<http::Response>> mcp_message(Service&, const Call&);
 Task<Result<http::Response>> mcp_end(Service&, const Call&);
 
+// What several of them need.
+
+/// 200 with {"<name>": [...]}: each item as `shown` tells it.
+template <class Items, class ShownAs>
+http::Response listed(const char* name, const Items& items, ShownAs shown) {
+  boost::json::array list;
+  for (const auto& item : items) list.push_back(shown(item));
+  boost::json::object answer;
+  answer[name] = std::move(list);
+  return http::Response::json(200, answer);
+}
+
 }  // namespace hako::api

@@ -92,11 +92,7 @@ Task<Result<Response>> add_link(Service& service, const Call& call) {
 
 Task<Result<Response>> list_links(Service& service, const Call& call) {
   HAKO_CO_TRY(auto links, co_await service.egress.list_links(call.who));
-  json::array list;
-  for (const store::LinkRecord& link : links) list.push_back(link_json(link));
-  json::object answer;
-  answer["links"] = std::move(list);
-  co_return Response::json(200, answer);
+  co_return listed("links", links, link_json);
 }
 
 Task<Result<Response>> remove_link(Service& service, const Call& call) {

@@ -25,11 +25,7 @@ json::object issued_json(const IssuedKey& issued) {
 
 Task<Result<Response>> list_keys(Service& service, const Call& call) {
   HAKO_CO_TRY(auto keys, co_await service.keys.list(call.who));
-  json::array list;
-  for (const store::ApiKey& key : keys) list.push_back(shown(key));
-  json::object answer;
-  answer["keys"] = std::move(list);
-  co_return Response::json(200, answer);
+  co_return listed("keys", keys, shown);
 }
 
 Task<Result<Response>> get_key(Service& service, const Call& call) {

@@ -89,11 +89,7 @@ json::object stop_json(const store::ModelStop& stop) {
 Task<Result<Response>> model_usage(Service& service, const Call& call) {
   HAKO_CO_TRY(auto request, parse_usage_query(call));
   HAKO_CO_TRY(auto rows, co_await service.models.usage(std::move(request), call.who));
-  json::array list;
-  for (const store::ModelUsageRow& row : rows) list.push_back(usage_row_json(row));
-  json::object answer;
-  answer["usage"] = std::move(list);
-  co_return Response::json(200, answer);
+  co_return listed("usage", rows, usage_row_json);
 }
 
 Task<Result<Response>> list_models(Service& service, const Call& call) {

@@ -54,11 +54,7 @@ json::object attached_json(const BoxSecrets::Attached& one) {
 
 Task<Result<Response>> answer_attached(Service& service, store::SandboxRecord record) {
   HAKO_CO_TRY(auto all, co_await service.box_secrets.attached(std::move(record)));
-  json::array list;
-  for (const auto& one : all) list.push_back(attached_json(one));
-  json::object answer;
-  answer["secrets"] = std::move(list);
-  co_return Response::json(200, answer);
+  co_return listed("secrets", all, attached_json);
 }
 
 Result<std::vector<std::string>> parse_names(std::string_view body) {
@@ -71,15 +67,22 @@ Result<std::vector<std::string>> parse_names(std::string_view body) {
   return *names;
 }
 
+/// The secret that the path names, changed as `request` says.
+Task<Result<Response>> change_secret(Service& service, const Call& call,
+                                     Result<SecretRequest> request,
+                                     json::object (*shown)(const SecretRecord&)) {
+  if (!request) co_return request.error();
+  auto changing =
+      service.secrets.change(call.parameters[0], std::move(request).value(), call.who);
+  HAKO_CO_TRY(auto secret, co_await std::move(changing));
+  co_return Response::json(200, shown(secret));
+}
+
 }  // namespace
 
 Task<Result<Response>> list_secrets(Service& service, const Call& call) {
   HAKO_CO_TRY(auto all, co_await service.secrets.list(call.who));
-  json::array list;
-  for (const SecretRecord& secret : all) list.push_back(secret_json(secret));
-  json::object answer;
-  answer["secrets"] = std::move(list);
-  co_return Response::json(200, answer);
+  co_return listed("secrets", all, secret_json);
 }
 
 Task<Result<Response>> get_secret(Service& service, const Call& call) {
@@ -94,17 +97,11 @@ Task<Result<Response>> create_secret(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> update_secret(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto request, parse_secret_change(call.body));
-  HAKO_CO_TRY(auto secret, co_await service.secrets.change(call.parameters[0],
-                                                           std::move(request), call.who));
-  co_return Response::json(200, secret_json(secret));
+  return change_secret(service, call, parse_secret_change(call.body), secret_json);
 }
 
 Task<Result<Response>> rotate_secret(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto request, parse_secret_rotation(call.body));
-  HAKO_CO_TRY(auto secret, co_await service.secrets.change(call.parameters[0],
-                                                           std::move(request), call.who));
-  co_return Response::json(200, secret_json(secret));
+  return change_secret(service, call, parse_secret_rotation(call.body), secret_json);
 }
 
 Task<Result<Response>> delete_secret(Service& service, const Call& call) {
@@ -129,10 +126,7 @@ Task<Result<Response>> create_e2b_secret(Service& service, const Call& call) {
 }
 
 Task<Result<Response>> update_e2b_secret(Service& service, const Call& call) {
-  HAKO_CO_TRY(auto request, parse_e2b_secret_update(call.body));
-  HAKO_CO_TRY(auto secret, co_await service.secrets.change(call.parameters[0],
-                                                           std::move(request), call.who));
-  co_return Response::json(200, e2b_secret_json(secret));
+  return change_secret(service, call, parse_e2b_secret_update(call.body), e2b_secret_json);
 }
 
 Task<Result<Response>> list_box_secrets(Service& service, const Call& call) {

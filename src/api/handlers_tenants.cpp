@@ -8,11 +8,7 @@ using http::Response;
 
 Task<Result<Response>> list_tenants(Service& service, const Call& call) {
   HAKO_CO_TRY(auto all, co_await service.tenants.list(call.who));
-  json::array list;
-  for (const store::TenantRecord& record : all) list.push_back(tenant_json(record));
-  json::object answer;
-  answer["tenants"] = std::move(list);
-  co_return Response::json(200, answer);
+  co_return listed("tenants", all, tenant_json);
 }
 
 Task<Result<Response>> get_tenant(Service& service, const Call& call) {
