@@ -15,11 +15,13 @@ using store::TenantStore;
 namespace {
 
 constexpr auto kWriteEvery = 1s;
+/// The longest that a quota of traffic is for, and as much again: a clock may be set back.
+constexpr std::chrono::milliseconds kKeptFor = 24h;
 
-void log_failed(const Error& error) {
+void log_failed(const Error& error, const char* what = "traffic not counted yet") {
   boost::json::object fields;
   fields["error"] = error.message();
-  log_warn("traffic not counted yet", std::move(fields));
+  log_warn(what, std::move(fields));
 }
 
 }  // namespace
@@ -94,8 +96,19 @@ Task<Result<void>> EgressUsage::find_used_up() {
   co_return ok();
 }
 
+Task<void> EgressUsage::forget_old_days(std::string today, int64_t now_ms) {
+  if (forgot_on_ == today) co_return;
+  auto work = [first = traffic_period(now_ms - kKeptFor.count())](TenantStore& store) {
+    return store.forget_traffic(first);
+  };
+  auto forgotten = co_await store_.with_tenants(std::move(work));
+  if (!forgotten) co_return log_failed(forgotten.error(), "traffic of old days not forgotten yet");
+  forgot_on_ = today;
+}
+
 Task<void> EgressUsage::write_down() {
-  std::string today = traffic_period(unix_now_ms());
+  int64_t now_ms = unix_now_ms();
+  std::string today = traffic_period(now_ms);
   if (day_.empty()) {
     // Of an earlier run, whose sandboxes are closed already.
     day_ = today;
@@ -128,6 +141,7 @@ Task<void> EgressUsage::write_down() {
     if (!used_up.value()) closed_.erase(tenant);
     if (was != used_up.value()) co_await egress_.push_tenant(tenant);
   }
+  co_await forget_old_days(std::move(today), now_ms);
 }
 
 Task<void> EgressUsage::run() {

@@ -43,6 +43,8 @@ class EgressUsage {
   Task<void> find_whose();
   Task<Result<bool>> is_used_up(std::string tenant, int64_t more, std::string day);
   Task<Result<void>> find_used_up();
+  /// Of days that no quota is about any more.
+  Task<void> forget_old_days(std::string today, int64_t now_ms);
 
   store::AsyncStore& store_;
   EgressControl& egress_;
@@ -52,6 +54,7 @@ class EgressUsage {
   std::set<std::string> gone_;                  ///< sandboxes to be forgotten
   std::set<std::string> closed_;                ///< tenants that have used up `day_`
   std::string day_;
+  std::string forgot_on_;  ///< the day on which old ones were last forgotten
 };
 
 }  // namespace hako::api

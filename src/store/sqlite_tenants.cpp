@@ -223,6 +223,11 @@ Result<int64_t> SqliteTenants::traffic_of(const std::string& tenant, const std::
   return row ? statement.integer(0) : 0;
 }
 
+Result<void> SqliteTenants::forget_traffic(const std::string& before_period) {
+  HAKO_TRY(auto statement, database_.prepare("DELETE FROM traffic WHERE period < ?"));
+  return statement.bind(1, before_period).run();
+}
+
 Result<bool> SqliteTenants::any(std::string_view query, const std::string& value) {
   HAKO_TRY(auto statement, database_.prepare(query));
   return statement.bind(1, value).step();

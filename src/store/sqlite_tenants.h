@@ -36,6 +36,7 @@ class SqliteTenants : public TenantStore {
   Result<int64_t> add_traffic(const std::string& tenant, const std::string& period,
                               int64_t bytes) override;
   Result<int64_t> traffic_of(const std::string& tenant, const std::string& period) override;
+  Result<void> forget_traffic(const std::string& before_period) override;
 
  private:
   Result<bool> any(std::string_view query, const std::string& value);

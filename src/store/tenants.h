@@ -102,6 +102,8 @@ class TenantStore {
   virtual Result<int64_t> add_traffic(const std::string& tenant, const std::string& period,
                                       int64_t bytes) = 0;
   virtual Result<int64_t> traffic_of(const std::string& tenant, const std::string& period) = 0;
+  /// Of all tenants: what is of periods that sort before this one.
+  virtual Result<void> forget_traffic(const std::string& before_period) = 0;
 };
 
 }  // namespace hako::store

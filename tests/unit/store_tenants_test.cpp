@@ -346,5 +346,19 @@ TEST_F(TenantsTest, TrafficAddsUpByPeriod) {
   EXPECT_EQ(tenants().traffic_of("acme", "2026-11-26").value(), 0);
 }
 
+TEST_F(TenantsTest, TrafficOfOldPeriodsIsForgotten) {
+  for (const char* tenant : {"acme", "beta"}) {
+    for (const char* day : {"2025-12-31", "2026-11-24", "2026-11-25", "2026-11-26"})
+      EXPECT_EQ(tenants().add_traffic(tenant, day, 5).value(), 5);
+  }
+  ASSERT_TRUE(tenants().forget_traffic("2026-11-25"));
+  for (const char* tenant : {"acme", "beta"}) {
+    EXPECT_EQ(tenants().traffic_of(tenant, "2025-12-31").value(), 0);
+    EXPECT_EQ(tenants().traffic_of(tenant, "2026-11-24").value(), 0);
+    EXPECT_EQ(tenants().traffic_of(tenant, "2026-11-25").value(), 5);
+    EXPECT_EQ(tenants().traffic_of(tenant, "2026-11-26").value(), 5);
+  }
+}
+
 }  // namespace
 }  // namespace hako::store
