@@ -9,15 +9,23 @@ hako_test(api_test LABELS integration DEPENDS api
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_access_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_secrets_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_builds_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_catalog_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_edges_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_egress_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_hostile_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_keys_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_links_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_quota_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_metrics_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_pause_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_pause_crash_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_pause_rights_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_copies_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_restart_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tenants_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tokens_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_tls_test.cpp
+          ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_wake_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/integration/registry_door_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/openapi_check.cpp)

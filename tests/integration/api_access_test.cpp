@@ -1,13 +1,7 @@
 // Who is let into sandboxes, and what tenants, keys and tokens leave of what these may reach.
-#include <gtest/gtest.h>
-#include <sqlite3.h>
-
-#include "api/keys.h"
 #include "api/token_keys.h"
 #include "policy/egress.h"
-#include "store/store.h"
-#include "support/api_lab.h"
-#include "support/run_task.h"
+#include "support/api_fixture.h"
 #include "wire/macaroon.h"
 
 namespace hako::test {
@@ -15,59 +9,9 @@ namespace {
 
 using http::Verb;
 
-class ApiAccessTest : public ::testing::Test {
- protected:
-  void with_api(Task<void> (*body)(ApiLab&)) {
-    // What is asked for in these tests is the internet, which the operator leaves to all.
-    lab_.config.egress.ceiling = policy::EgressLevel::internet;
-    run_on(lab_.loop, started(body));
-  }
-
-  ApiLab lab_;
-
- private:
-  Task<void> started(Task<void> (*body)(ApiLab&)) {
-    co_await lab_.start();
-    std::exception_ptr fault;
-    try {
-      co_await body(lab_);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    co_await lab_.stop();
-    if (fault) std::rethrow_exception(fault);
-  }
-};
+using ApiAccessTest = ApiOpenFixture;
 
 constexpr const char* kBase = R"({"templateID":"base","timeout":60})";
-
-void run_sql(ApiLab& lab, const std::string& statements) {
-  sqlite3* database = nullptr;
-  EXPECT_EQ(sqlite3_open(lab.config.database().c_str(), &database), SQLITE_OK);
-  sqlite3_busy_timeout(database, 5000);
-  EXPECT_EQ(sqlite3_exec(database, statements.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
-      << sqlite3_errmsg(database);
-  sqlite3_close(database);
-}
-
-struct Held {
-  std::string id, key;
-};
-
-Task<Held> add_key(ApiLab& lab, std::string tenant, std::string body) {
-  auto made = co_await lab.ask_in(std::move(tenant), Verb::post, "/v1/keys", std::move(body));
-  if (made.status != 201) throw std::runtime_error(made.message());
-  Held held;
-  held.id = std::string(made.body.at("keyID").as_string());
-  held.key = std::string(made.body.at("key").as_string());
-  co_return held;
-}
-
-Task<std::string> add_token(ApiLab& lab, std::string key, std::string narrowing) {
-  auto made = co_await lab.ask_with_key(Verb::post, "/v1/tokens", std::move(narrowing), key);
-  if (made.status != 201) throw std::runtime_error(made.message());
-  co_return std::string(made.body.at("token").as_string());
-}
 
 /// What the gate was last told of a box.
 json::object ingress_of(ApiLab& lab, const std::string& id) {
@@ -89,13 +33,13 @@ TEST_F(ApiAccessTest, EachHolderHasATokenOfTheirOwnAndKeepsItOverARestart) {
     auto made = co_await lab.ask(Verb::post, "/v2/sandboxes", kBase);
     std::string id = id_of(made), path = "/sandboxes/" + id_of(made);
     json::value own = made.body.at("envdAccessToken");
-    std::string reader = co_await add_token(lab, lab.key, R"({"actions":["files.read"]})");
+    std::string reader = co_await mint(lab, lab.key, R"({"actions":["files.read"]})");
     auto seen = co_await lab.ask_with_key(Verb::post, "/v1/policy/explain",
                                           R"({"action":"files.read","box":")" + id + "\"}", reader);
     EXPECT_EQ(seen.body.at("allowed"), true);
     // One that may only read is given one that can only read.
     std::string both =
-        co_await add_token(lab, lab.key, R"({"actions":["files.read","sandbox.read"]})");
+        co_await mint(lab, lab.key, R"({"actions":["files.read","sandbox.read"]})");
     auto shown = co_await lab.ask_with_key(Verb::get, path, "", both);
     json::value narrow = shown.body.at("envdAccessToken");
     EXPECT_NE(narrow, own);
@@ -108,7 +52,7 @@ TEST_F(ApiAccessTest, EachHolderHasATokenOfTheirOwnAndKeepsItOverARestart) {
         co_await lab.ask_with_key(Verb::post, path + "/connect", R"({"timeout":600})", both);
     EXPECT_EQ(joined.body.at("envdAccessToken"), narrow);
     EXPECT_EQ((co_await lab.ask(Verb::get, path)).body.at("endAt"), ends);
-    auto watcher = co_await add_key(lab, "default", R"({"role":"viewer"})");
+    auto watcher = co_await make_key(lab, "default", R"({"role":"viewer"})");
     auto without = co_await lab.ask_with_key(Verb::get, path, "", watcher.key);
     EXPECT_EQ(without.status, 200u);
     EXPECT_FALSE(without.body.as_object().contains("envdAccessToken"));
@@ -127,7 +71,7 @@ TEST_F(ApiAccessTest, WhatWasGivenGoesWithARevokedTokenAndItAlone) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto made = co_await lab.ask(Verb::post, "/v2/sandboxes", kBase);
     std::string id = id_of(made), path = "/sandboxes/" + id_of(made);
-    std::string token = co_await add_token(lab, lab.key, R"({"label":"internal"})");
+    std::string token = co_await mint(lab, lab.key, R"({"label":"internal"})");
     auto given = (co_await lab.ask_with_key(Verb::get, path, "", token)).body.at("envdAccessToken");
     EXPECT_TRUE(takes(ingress_of(lab, id), given, "sandbox.exec"));
     auto revoked =
@@ -142,7 +86,7 @@ TEST_F(ApiAccessTest, WhatWasGivenGoesWithARevokedTokenAndItAlone) {
 /// The node is away when the key goes: it hears of it when it is back.
 TEST_F(ApiAccessTest, WhatCannotBeToldToTheGateIsToldLater) {
   with_api([](ApiLab& lab) -> Task<void> {
-    auto key = co_await add_key(lab, "default", R"({"role":"member"})");
+    auto key = co_await make_key(lab, "default", R"({"role":"member"})");
     auto made = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", kBase, key.key);
     std::string id = id_of(made);
     json::value given = made.body.at("envdAccessToken");
@@ -164,7 +108,7 @@ TEST_F(ApiAccessTest, WhatCannotBeToldToTheGateIsToldLater) {
 /// Records of before grants were known: their clients go on with the tokens that they have.
 TEST_F(ApiAccessTest, TokensOfAnOlderVersionGoOnUntilTheirKeyChanges) {
   with_api([](ApiLab& lab) -> Task<void> {
-    auto key = co_await add_key(lab, "default", R"({"role":"member"})");
+    auto key = co_await make_key(lab, "default", R"({"role":"member"})");
     std::string body =
         R"({"templateID":"base","timeout":60,"network":{"allowPublicTraffic":false}})";
     auto made = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", body, key.key);
@@ -186,7 +130,7 @@ TEST_F(ApiAccessTest, TokensOfAnOlderVersionGoOnUntilTheirKeyChanges) {
 
 TEST_F(ApiAccessTest, NobodyOpensWhatTheirTokenCloses) {
   with_api([](ApiLab& lab) -> Task<void> {
-    std::string closed = co_await add_token(lab, lab.key, R"({"egress":{"level":"none"}})");
+    std::string closed = co_await mint(lab, lab.key, R"({"egress":{"level":"none"}})");
     std::string open_box = R"({"templateID":"base","timeout":60,"egress":"internet"})";
     auto refused = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", open_box, closed);
     EXPECT_EQ(refused.status, 403u);
@@ -231,7 +175,7 @@ TEST_F(ApiAccessTest, ATenantsPolicyFollowsItsSandboxes) {
 
 TEST_F(ApiAccessTest, SandboxesCountAgainstTheVeryTokenAndThoseNarrowedFromIt) {
   with_api([](ApiLab& lab) -> Task<void> {
-    std::string two = co_await add_token(lab, lab.key, R"({"boxes":2})");
+    std::string two = co_await mint(lab, lab.key, R"({"boxes":2})");
     auto parsed = wire::parse_macaroon(two);
     CO_ASSERT_TRUE(parsed);
     std::string one = wire::to_string(wire::narrow(parsed.value(), "boxes <= 1").value());
@@ -253,7 +197,7 @@ TEST_F(ApiAccessTest, SandboxesCountAgainstTheVeryTokenAndThoseNarrowedFromIt) {
 
 TEST_F(ApiAccessTest, ATokenThatSetsNoSizeOrLifeBeyondItsOwnGetsThatOfItsTemplate) {
   with_api([](ApiLab& lab) -> Task<void> {
-    std::string small = co_await add_token(lab, lab.key, R"({"memoryMB":128,"timeout":30})");
+    std::string small = co_await mint(lab, lab.key, R"({"memoryMB":128,"timeout":30})");
     auto create = [&](std::string body) {
       return lab.ask_with_key(Verb::post, "/v2/sandboxes", std::move(body), small);
     };

@@ -1,6 +1,4 @@
 // What the API tells the audit log, and who reads it.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <fstream>
 
@@ -9,33 +7,14 @@
 #include "audit/segments.h"
 #include "audit/verify.h"
 #include "base/clock.h"
-#include "support/api_lab.h"
-#include "support/run_task.h"
+#include "support/api_fixture.h"
 
 namespace hako::test {
 namespace {
 
 using http::Verb;
 
-class ApiAuditTest : public ::testing::Test {
- protected:
-  void with_api(Task<void> (*body)(ApiLab&)) { run_on(lab_.loop, started(body)); }
-
-  ApiLab lab_;
-
- private:
-  Task<void> started(Task<void> (*body)(ApiLab&)) {
-    co_await lab_.start();
-    std::exception_ptr fault;
-    try {
-      co_await body(lab_);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    co_await lab_.stop();
-    if (fault) std::rethrow_exception(fault);
-  }
-};
+using ApiAuditTest = ApiFixture;
 
 std::string text_of(const json::value& record, const char* name) {
   const json::value* value = record.as_object().if_contains(name);
@@ -49,19 +28,6 @@ Task<json::array> search(ApiLab& lab, std::string query, std::string key = {}) {
   auto reply = co_await lab.ask_with_key(Verb::get, target, "", key);
   EXPECT_EQ(reply.status, 200u) << reply.message();
   co_return reply.status == 200 ? reply.body.at("records").as_array() : json::array();
-}
-
-struct NewKey {
-  std::string id, key;
-};
-
-Task<NewKey> add_key(ApiLab& lab, std::string tenant, std::string body) {
-  auto made = co_await lab.ask_in(tenant, Verb::post, "/v1/keys", body);
-  if (made.status != 201) throw std::runtime_error(made.message());
-  NewKey result;
-  result.id = text_of(made.body, "keyID");
-  result.key = text_of(made.body, "key");
-  co_return result;
 }
 
 TEST_F(ApiAuditTest, CallsAreRecordedBeforeTheyAreAnswered) {
@@ -173,8 +139,8 @@ TEST_F(ApiAuditTest, EachReadsWhatIsTheirs) {
   with_api([](ApiLab& lab) -> Task<void> {
     (void)co_await lab.ask(Verb::post, "/v1/tenants", R"({"name":"acme"})");
     NewKey auditor =
-        co_await add_key(lab, "acme", R"({"role":"auditor","policy":{"label":"public"}})");
-    NewKey viewer = co_await add_key(lab, "acme", R"({"role":"viewer"})");
+        co_await make_key(lab, "acme", R"({"role":"auditor","policy":{"label":"public"}})");
+    NewKey viewer = co_await make_key(lab, "acme", R"({"role":"viewer"})");
     std::string ours = co_await lab.create();
     auto made = co_await lab.ask_in("acme", Verb::post, "/v2/sandboxes",
                                     R"({"templateID":"base","label":"confidential"})");
@@ -235,7 +201,7 @@ TEST_F(ApiAuditTest, PoliciesAndKeysByTheirNames) {
     CO_ASSERT_TRUE(records.size() == 1);
     EXPECT_EQ(text_of(records[0].at("details"), "changes"), "policy.label, quota.boxes");
     EXPECT_EQ(text_of(records[0].at("details"), "tenant"), "acme");
-    NewKey key = co_await add_key(lab, "acme", R"({"role":"owner"})");
+    NewKey key = co_await make_key(lab, "acme", R"({"role":"owner"})");
     (void)co_await lab.ask_with_key(Verb::get, "/v2/sandboxes", "", key.key);
     records = co_await search(lab, "actor=key%20" + key.id);
     CO_ASSERT_TRUE(records.size() == 1);

@@ -1,6 +1,4 @@
 // Secrets as clients keep them, as boxes use them, and as a gate gets them.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -9,9 +7,7 @@
 #include "base/fd.h"
 #include "policy/egress_json.h"
 #include "rpc/peer.h"
-#include "support/api_lab.h"
-#include "support/api_pausing.h"
-#include "support/run_task.h"
+#include "support/api_fixture.h"
 
 namespace hako::test {
 namespace {
@@ -22,26 +18,7 @@ using namespace std::chrono_literals;
 constexpr const char* kReal = "sk-ant-api03-THIS-is-the-real-value-0123456789";
 constexpr const char* kSecond = "sk-ant-api03-AFTER-the-rotation-9876543210";
 
-class BoxSecretsTest : public ::testing::Test {
- protected:
-  BoxSecretsTest() { lab_.config.egress.ceiling = policy::EgressLevel::internet; }
-  void with_api(Task<void> (*body)(ApiLab&)) { run_on(lab_.loop, started(body)); }
-
-  ApiLab lab_;
-
- private:
-  Task<void> started(Task<void> (*body)(ApiLab&)) {
-    co_await lab_.start();
-    std::exception_ptr fault;
-    try {
-      co_await body(lab_);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    co_await lab_.stop();
-    if (fault) std::rethrow_exception(fault);
-  }
-};
+using BoxSecretsTest = ApiOpenFixture;
 
 /// A gate, as far as it has to do with what it terminates.
 class BrokerGate {
@@ -89,7 +66,7 @@ class BrokerGate {
   std::shared_ptr<rpc::Peer> peer_;
 };
 
-std::string box_with(const std::string& members) {
+std::string open_box_with(const std::string& members) {
   return R"({"templateID":"base","egress":"internet",)" + members + "}";
 }
 
@@ -164,7 +141,7 @@ TEST_F(BoxSecretsTest, ABoxGetsAPlaceholderAndTheGateTheValue) {
     BrokerGate gate(lab);
     co_await gate.connect();
     expect_reply(co_await keep(lab, "model", R"("hosts":["api.anthropic.com:443,8443"],"env":"KEY")"), 201);
-    std::string id = co_await lab.create(box_with(R"("secrets":["model"],"envVars":{"A":"b"})"));
+    std::string id = co_await lab.create(open_box_with(R"("secrets":["model"],"envVars":{"A":"b"})"));
     const json::object& told = lab.node.last_create;
     std::string placeholder = member(told.at("placeholders"), "KEY");
     EXPECT_EQ(placeholder.size(), std::string(kReal).size());
@@ -197,9 +174,9 @@ TEST_F(BoxSecretsTest, ABoxGetsAPlaceholderAndTheGateTheValue) {
     EXPECT_EQ(shown.body.at("secrets").at(0).at("usable"), true);
 
     // Another box has another, and one that uses none has nothing.
-    std::string other = co_await lab.create(box_with(R"("secrets":["model"])"));
+    std::string other = co_await lab.create(open_box_with(R"("secrets":["model"])"));
     EXPECT_NE(member(lab.node.last_create.at("placeholders"), "KEY"), placeholder);
-    std::string without = co_await lab.create(box_with(R"("metadata":{})"));
+    std::string without = co_await lab.create(open_box_with(R"("metadata":{})"));
     auto nothing = co_await gate.get(without);
     EXPECT_FALSE(nothing);
     if (!nothing) {
@@ -216,7 +193,7 @@ TEST_F(BoxSecretsTest, ARotationIsNoticedAndNeedsNoRestart) {
     BrokerGate gate(lab);
     co_await gate.connect();
     expect_reply(co_await keep(lab, "model", R"("hosts":["api.anthropic.com"],"env":"KEY")"), 201);
-    std::string id = co_await lab.create(box_with(R"("secrets":["model"])"));
+    std::string id = co_await lab.create(open_box_with(R"("secrets":["model"])"));
     auto before = co_await gate.get(id);
     expect_reply(co_await lab.ask(Verb::post, "/v1/secrets/model/rotate",
                                   R"({"value":")" + std::string(kSecond) + "\"}"), 200);
@@ -250,7 +227,7 @@ TEST_F(BoxSecretsTest, WhatIsTakenAwayIsClosedAtOnce) {
     co_await gate.connect();
     expect_reply(co_await keep(lab, "one", R"("hosts":["a.example"])"), 201);
     expect_reply(co_await keep(lab, "two", R"("hosts":["b.example"])"), 201);
-    std::string id = co_await lab.create(box_with(R"("secrets":["one","two"])"));
+    std::string id = co_await lab.create(open_box_with(R"("secrets":["one","two"])"));
     EXPECT_EQ(lab.node.policy_of(id).intercept.size(), 2u);
     // Its host has changed: the old one gets nothing any more.
     expect_reply(co_await lab.ask(Verb::patch, "/v1/secrets/one", R"({"hosts":["c.example"]})"), 200);
@@ -328,7 +305,7 @@ TEST_F(BoxSecretsTest, AreGrantedToTenantsAgentsAndBoxes) {
     std::string bot = co_await key_of(R"({"role":"member","policy":{"agent":"bot"}})");
     std::string other = co_await key_of(R"({"role":"member","policy":{"agent":"other"}})");
     auto create = [&lab](std::string key, std::string name) -> Task<Reply> {
-      std::string body = box_with(R"("secrets":[")" + name + "\"]");
+      std::string body = open_box_with(R"("secrets":[")" + name + "\"]");
       co_return co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", std::move(body), std::move(key));
     };
     std::string mine = R"({"name":"mine","value":"a-secret-value","hosts":["a.example"],)"
@@ -365,7 +342,7 @@ TEST_F(BoxSecretsTest, AForkHasItsOwnPlaceholderAndAuthority) {
     BrokerGate gate(lab);
     co_await gate.connect();
     expect_reply(co_await keep(lab, "model", R"("hosts":["a.example"],"env":"KEY")"), 201);
-    std::string id = co_await lab.create(box_with(R"("secrets":["model"])"));
+    std::string id = co_await lab.create(open_box_with(R"("secrets":["model"])"));
     std::string placeholder = member(lab.node.last_create.at("placeholders"), "KEY");
     std::string certificate = member(lab.node.last_create, "ca_certificate");
     json::object fork;
@@ -400,7 +377,7 @@ TEST_F(BoxSecretsTest, E2bsRulesPutHeadersIn) {
     const std::string rules =
         R"("network":{"rules":{"api.stripe.com":[{"transform":{"headers":{"X-Team":"pay",)"
         R"("Authorization":"Bearer ${e2b.secrets.stripe}"}}}]}})";
-    std::string id = co_await lab.create(box_with(rules));
+    std::string id = co_await lab.create(open_box_with(rules));
     EXPECT_TRUE(policy::must_intercept(lab.node.policy_of(id), "api.stripe.com", 443));
     auto material = co_await gate.get(id);
     if (!material) throw std::runtime_error(material.error().message());
@@ -418,7 +395,7 @@ TEST_F(BoxSecretsTest, E2bsRulesPutHeadersIn) {
     auto gone = co_await gate.get(id);
     if (!gone) throw std::runtime_error(gone.error().message());
     EXPECT_TRUE(gone.value().at("hosts").as_array().empty());
-    expect_reply(co_await lab.ask(Verb::post, "/v2/sandboxes", box_with(rules)), 404,
+    expect_reply(co_await lab.ask(Verb::post, "/v2/sandboxes", open_box_with(rules)), 404,
                  "secret stripe not found");
 
     // Rules are replaced whole.
@@ -439,7 +416,7 @@ TEST_F(BoxSecretsTest, NoRuleTakesASecretWhereItIsNotBound) {
       expect_reply(co_await lab.ask_in("acme", Verb::post, "/v1/secrets", body), 201);
     }
     auto create = [&lab, agent](std::string host, std::string name) -> Task<Reply> {
-      std::string body = box_with(R"("network":{"rules":{")" + host +
+      std::string body = open_box_with(R"("network":{"rules":{")" + host +
                                   R"(":[{"transform":{"headers":{"X":"${e2b.secrets.)" + name +
                                   R"(}"}}}]}})");
       co_return co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", std::move(body), agent);
@@ -454,7 +431,7 @@ TEST_F(BoxSecretsTest, NoRuleTakesASecretWhereItIsNotBound) {
 TEST_F(BoxSecretsTest, AnotherMasterKeyOpensNothing) {
   with_api([](ApiLab& lab) -> Task<void> {
     expect_reply(co_await keep(lab, "model", R"("hosts":["a.example"],"env":"KEY")"), 201);
-    std::string id = co_await lab.create(box_with(R"("secrets":["model"])"));
+    std::string id = co_await lab.create(open_box_with(R"("secrets":["model"])"));
     co_await lab.stop_api();
     auto written = write_file_atomically(lab.config.master_key_file, std::string(64, 'a'), 0600);
     EXPECT_TRUE(written);
@@ -477,10 +454,10 @@ TEST_F(BoxSecretsTest, WithoutAMasterKeyNothingIsKeptAndNothingIsUsed) {
       expect_reply(co_await lab.ask(Verb::get, path), 501, "keeps no secrets");
     }
     expect_reply(co_await lab.ask(Verb::delete_, "/secrets/a"), 501);
-    expect_reply(co_await lab.ask(Verb::post, "/v2/sandboxes", box_with(R"("secrets":["a"])")), 501);
+    expect_reply(co_await lab.ask(Verb::post, "/v2/sandboxes", open_box_with(R"("secrets":["a"])")), 501);
     expect_reply(co_await lab.ask(
                      Verb::post, "/v2/sandboxes",
-                     box_with(R"("network":{"rules":{"a.example":[{"transform":{"headers":{"X":"y"}}}]}})")),
+                     open_box_with(R"("network":{"rules":{"a.example":[{"transform":{"headers":{"X":"y"}}}]}})")),
                  501);
     std::string id = co_await lab.create();
     EXPECT_FALSE(lab.node.last_create.contains("ca_certificate"));

@@ -1,12 +1,9 @@
 // Who may build templates, for how long, and whose turn it is.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <filesystem>
 
 #include "api/template_builder.h"
-#include "support/api_lab.h"
-#include "support/run_task.h"
+#include "support/api_fixture.h"
 
 namespace hako::test {
 namespace {
@@ -14,44 +11,14 @@ namespace {
 using http::Verb;
 using namespace std::chrono_literals;
 
-class ApiBuildsTest : public ::testing::Test {
- protected:
-  void with_api(Task<void> (*body)(ApiLab&)) { run_on(lab_.loop, started(body)); }
-
-  ApiLab lab_;
-
- private:
-  Task<void> started(Task<void> (*body)(ApiLab&)) {
-    co_await lab_.start();
-    std::exception_ptr fault;
-    try {
-      co_await body(lab_);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    lab_.node.hold_builds = false;
-    co_await lab_.stop();
-    if (fault) std::rethrow_exception(fault);
-  }
+class ApiBuildsTest : public ApiFixture {
+  void release() override { lab_.node.hold_builds = false; }
 };
 
-struct BuildKey {
-  std::string id, secret;
-};
-
-Task<BuildKey> new_build_key(ApiLab& lab, std::string tenant, std::string body) {
-  auto made = co_await lab.ask_in(std::move(tenant), Verb::post, "/v1/keys", std::move(body));
-  if (made.status != 201) throw std::runtime_error(made.message());
-  BuildKey key;
-  key.id = std::string(made.body.at("keyID").as_string());
-  key.secret = std::string(made.body.at("key").as_string());
-  co_return key;
-}
-
-Task<BuildKey> new_tenant(ApiLab& lab, std::string body = R"({"name":"acme"})") {
+Task<NewKey> new_tenant(ApiLab& lab, std::string body = R"({"name":"acme"})") {
   auto made = co_await lab.ask(Verb::post, "/v1/tenants", std::move(body));
   if (made.status != 201) throw std::runtime_error(made.message());
-  co_return co_await new_build_key(lab, "acme", R"({"role":"owner"})");
+  co_return co_await make_key(lab, "acme", R"({"role":"owner"})");
 }
 
 struct Registered {
@@ -117,10 +84,6 @@ bool is_receiving(const ApiLab& lab) {
   return false;
 }
 
-size_t count_calls(const ApiLab& lab, std::string_view method) {
-  return size_t(std::count(lab.node.calls.begin(), lab.node.calls.end(), method));
-}
-
 Task<bool> begun(ApiLab& lab, size_t count) {
   std::function<bool()> holds = [&lab, count] { return lab.node.begun.size() >= count; };
   co_return co_await ApiLab::eventually(std::move(holds));
@@ -133,8 +96,8 @@ TEST_F(ApiBuildsTest, UploadsStopBeforeTheDiskIsFull) {
     auto body = [&lab, full]() -> Task<void> {
       co_await lab.start();
       auto owner = co_await new_tenant(lab);
-      auto app = co_await register_template(lab, owner.secret, R"({"name":"app"})");
-      auto path = co_await upload_path(lab, owner.secret, app.id);
+      auto app = co_await register_template(lab, owner.key, R"({"name":"app"})");
+      auto path = co_await upload_path(lab, owner.key, app.id);
       auto sent = co_await lab.ask_with_key(Verb::put, path, "content", "");
       EXPECT_EQ(sent.status, full ? 503u : 200u) << sent.message();
       EXPECT_EQ(sent.fields.count("Retry-After"), full ? 1u : 0u);
@@ -148,19 +111,19 @@ TEST_F(ApiBuildsTest, UploadsStopBeforeTheDiskIsFull) {
 TEST_F(ApiBuildsTest, AnUploadsPathGoesWithItsKey) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto owner = co_await new_tenant(lab);
-    auto thief = co_await new_build_key(lab, "acme", R"({"role":"member"})");
-    auto app = co_await register_template(lab, thief.secret, R"({"name":"app"})");
-    auto path = co_await upload_path(lab, thief.secret, app.id);
+    auto thief = co_await make_key(lab, "acme", R"({"role":"member"})");
+    auto app = co_await register_template(lab, thief.key, R"({"name":"app"})");
+    auto path = co_await upload_path(lab, thief.key, app.id);
     EXPECT_EQ((co_await lab.ask_in("acme", Verb::delete_, "/v1/keys/" + thief.id)).status, 204u);
     EXPECT_EQ(co_await put_upload(lab, path), 404u);
     EXPECT_FALSE(co_await is_uploaded(lab, app.id));
     // So it does with its tenant; and is good for one upload where nothing has gone.
-    path = co_await upload_path(lab, owner.secret, app.id);
+    path = co_await upload_path(lab, owner.key, app.id);
     std::string suspend = R"({"suspended":true})", resume = R"({"suspended":false})";
     (void)co_await lab.ask(Verb::patch, "/v1/tenants/acme", suspend);
     EXPECT_EQ(co_await put_upload(lab, path), 404u);
     (void)co_await lab.ask(Verb::patch, "/v1/tenants/acme", resume);
-    path = co_await upload_path(lab, owner.secret, app.id);
+    path = co_await upload_path(lab, owner.key, app.id);
     EXPECT_EQ(co_await put_upload(lab, path), 200u);
     EXPECT_TRUE(co_await is_uploaded(lab, app.id));
     EXPECT_EQ(co_await put_upload(lab, path), 404u) << "once";
@@ -170,14 +133,14 @@ TEST_F(ApiBuildsTest, AnUploadsPathGoesWithItsKey) {
 TEST_F(ApiBuildsTest, AnUploadUnderWayIsNotKeptForAKeyThatWent) {
   with_api([](ApiLab& lab) -> Task<void> {
     (void)co_await new_tenant(lab);
-    auto thief = co_await new_build_key(lab, "acme", R"({"role":"member"})");
-    auto app = co_await register_template(lab, thief.secret, R"({"name":"app"})");
+    auto thief = co_await make_key(lab, "acme", R"({"role":"member"})");
+    auto app = co_await register_template(lab, thief.key, R"({"name":"app"})");
     auto stream = co_await http::connect_tcp("127.0.0.1", lab.port, 5s);
     CO_ASSERT_TRUE(stream);
     http::Client client(std::move(stream.value()));
     http::Request head;
     head.method = Verb::put;
-    head.target = co_await upload_path(lab, thief.secret, app.id);
+    head.target = co_await upload_path(lab, thief.key, app.id);
     head.fields.set(http::Field::host, "127.0.0.1");
     CO_ASSERT_TRUE(co_await client.begin(std::move(head)));
     CO_ASSERT_TRUE(co_await client.write(asio::buffer("12345", 5)));
@@ -195,12 +158,12 @@ TEST_F(ApiBuildsTest, AnUploadUnderWayIsNotKeptForAKeyThatWent) {
 TEST_F(ApiBuildsTest, PathsThatWaitAreOneTenantsOwn) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto owner = co_await new_tenant(lab);
-    auto theirs = co_await register_template(lab, owner.secret, R"({"name":"app"})");
+    auto theirs = co_await register_template(lab, owner.key, R"({"name":"app"})");
     auto ours = co_await register_template(lab, lab.key, R"({"name":"app"})");
     auto kept = co_await upload_path(lab, lab.key, ours.id);
-    auto first = co_await upload_path(lab, owner.secret, theirs.id);
+    auto first = co_await upload_path(lab, owner.key, theirs.id);
     for (size_t i = 0; i < api::TemplateFiles::kMostGrantsOfOne; ++i)
-      (void)co_await upload_path(lab, owner.secret, theirs.id);
+      (void)co_await upload_path(lab, owner.key, theirs.id);
     EXPECT_EQ(co_await put_upload(lab, first), 404u) << "the oldest of the tenant's own goes";
     EXPECT_EQ(co_await put_upload(lab, kept), 200u);
   });
@@ -209,11 +172,11 @@ TEST_F(ApiBuildsTest, PathsThatWaitAreOneTenantsOwn) {
 TEST_F(ApiBuildsTest, BuildsEndWithTheirKey) {
   with_api([](ApiLab& lab) -> Task<void> {
     (void)co_await new_tenant(lab);
-    auto thief = co_await new_build_key(lab, "acme", R"({"role":"member"})");
+    auto thief = co_await make_key(lab, "acme", R"({"role":"member"})");
     lab.node.hold_builds = true;
     std::vector<Registered> builds(api::TemplateBuilder::kBuildsAtOnceOfOne + 1);
     for (size_t i = 0; i < builds.size(); ++i) {
-      auto status = co_await begin_build(lab, thief.secret, "app" + std::to_string(i), &builds[i]);
+      auto status = co_await begin_build(lab, thief.key, "app" + std::to_string(i), &builds[i]);
       EXPECT_EQ(status, 202u);
     }
     EXPECT_TRUE(co_await begun(lab, api::TemplateBuilder::kBuildsAtOnceOfOne));
@@ -231,7 +194,7 @@ TEST_F(ApiBuildsTest, BuildsEndWithTheirKey) {
 TEST_F(ApiBuildsTest, NoTagIsGivenForAKeyThatWentMeanwhile) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto owner = co_await new_tenant(lab);
-    auto app = co_await register_template(lab, owner.secret, R"({"name":"app"})");
+    auto app = co_await register_template(lab, owner.key, R"({"name":"app"})");
     auto opened = store::open_sqlite_store(lab.config.database());
     CO_ASSERT_TRUE(opened);
     store::AsyncStore store(std::move(opened).value());
@@ -273,10 +236,10 @@ TEST_F(ApiBuildsTest, TenantsTakeTurns) {
     lab.node.hold_builds = true;
     // Each of its builds holds a turn or waits; then it may have no more.
     for (size_t i = 0; i < api::TemplateBuilder::kMostBuildsOfOne; ++i) {
-      auto status = co_await begin_build(lab, greedy.secret, "app" + std::to_string(i));
+      auto status = co_await begin_build(lab, greedy.key, "app" + std::to_string(i));
       EXPECT_EQ(status, 202u);
     }
-    EXPECT_EQ(co_await begin_build(lab, greedy.secret, "more"), 429u);
+    EXPECT_EQ(co_await begin_build(lab, greedy.key, "more"), 429u);
     // Another's begins at once.
     EXPECT_EQ(co_await begin_build(lab, lab.key, "mine"), 202u);
     EXPECT_TRUE(co_await begun(lab, api::TemplateBuilder::kBuildsAtOnce));
@@ -303,19 +266,19 @@ TEST_F(ApiBuildsTest, ABuildIsOneBoxOfTheQuota) {
     auto owner = co_await new_tenant(lab, R"({"name":"acme","quota":{"boxes":1}})");
     lab.node.hold_builds = true;
     Registered build;
-    EXPECT_EQ(co_await begin_build(lab, owner.secret, "app", &build), 202u);
+    EXPECT_EQ(co_await begin_build(lab, owner.key, "app", &build), 202u);
     CO_ASSERT_TRUE(co_await begun(lab, 1));
     auto refused = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes",
-                                             R"({"templateID":"base"})", owner.secret);
+                                             R"({"templateID":"base"})", owner.key);
     EXPECT_EQ(refused.status, 429u);
     EXPECT_NE(refused.message().find("quota.boxes"), std::string::npos) << refused.message();
     // What has ended counts no more; and a box leaves no room for a build.
     lab.node.hold_builds = false;
     EXPECT_EQ(co_await why_failed(lab, "acme", build), "this node builds nothing");
     auto made = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", R"({"templateID":"base"})",
-                                          owner.secret);
+                                          owner.key);
     EXPECT_EQ(made.status, 201u) << made.message();
-    EXPECT_EQ(co_await begin_build(lab, owner.secret, "app", &build), 202u);
+    EXPECT_EQ(co_await begin_build(lab, owner.key, "app", &build), 202u);
     std::string why = co_await why_failed(lab, "acme", build);
     EXPECT_NE(why.find("quota.boxes"), std::string::npos) << why;
   });
@@ -326,7 +289,7 @@ TEST_F(ApiBuildsTest, ABuildIsNoLargerThanTheQuota) {
     // The installed image has 256 MiB.
     auto owner = co_await new_tenant(lab, R"({"name":"acme","quota":{"memoryMB":255}})");
     Registered build;
-    EXPECT_EQ(co_await begin_build(lab, owner.secret, "app", &build), 202u);
+    EXPECT_EQ(co_await begin_build(lab, owner.key, "app", &build), 202u);
     std::string why = co_await why_failed(lab, "acme", build);
     EXPECT_NE(why.find("quota.memory"), std::string::npos) << why;
     EXPECT_TRUE(lab.node.begun.empty());
@@ -336,21 +299,21 @@ TEST_F(ApiBuildsTest, ABuildIsNoLargerThanTheQuota) {
 TEST_F(ApiBuildsTest, AKeysSizesHoldForBuilds) {
   with_api([](ApiLab& lab) -> Task<void> {
     (void)co_await new_tenant(lab);
-    auto small = co_await new_build_key(
+    auto small = co_await make_key(
         lab, "acme", R"({"role":"member","policy":{"memoryMB":200,"cpuCount":1}})");
     const char* bodies[] = {R"({"name":"app","memoryMB":201})", R"({"name":"app","cpuCount":2})"};
     for (const char* body : bodies) {
-      auto refused = co_await lab.ask_with_key(Verb::post, "/v3/templates", body, small.secret);
+      auto refused = co_await lab.ask_with_key(Verb::post, "/v3/templates", body, small.key);
       EXPECT_EQ(refused.status, 403u) << body << refused.message();
     }
     // What it begins on has more, and it does not say less.
     Registered build;
-    EXPECT_EQ(co_await begin_build(lab, small.secret, "app", &build), 202u);
+    EXPECT_EQ(co_await begin_build(lab, small.key, "app", &build), 202u);
     std::string why = co_await why_failed(lab, "acme", build);
     EXPECT_NE(why.find(".memory"), std::string::npos) << why;
-    auto fits = co_await register_template(lab, small.secret, R"({"name":"app","memoryMB":200})");
+    auto fits = co_await register_template(lab, small.key, R"({"name":"app","memoryMB":200})");
     (void)co_await lab.ask_with_key(Verb::post, fits.start(), R"({"fromTemplate":"base"})",
-                                    small.secret);
+                                    small.key);
     EXPECT_EQ(co_await why_failed(lab, "acme", fits), "this node builds nothing");
   });
 }
@@ -358,10 +321,10 @@ TEST_F(ApiBuildsTest, AKeysSizesHoldForBuilds) {
 TEST_F(ApiBuildsTest, AListOfTemplatesHoldsForWhatIsBuiltOn) {
   with_api([](ApiLab& lab) -> Task<void> {
     (void)co_await new_tenant(lab);
-    auto narrow = co_await new_build_key(
+    auto narrow = co_await make_key(
         lab, "acme", R"({"role":"member","policy":{"templates":["app"]}})");
     Registered build;
-    EXPECT_EQ(co_await begin_build(lab, narrow.secret, "app", &build), 202u);
+    EXPECT_EQ(co_await begin_build(lab, narrow.key, "app", &build), 202u);
     std::string why = co_await why_failed(lab, "acme", build);
     EXPECT_NE(why.find(".templates"), std::string::npos) << why;
     EXPECT_TRUE(lab.node.begun.empty());
@@ -371,15 +334,15 @@ TEST_F(ApiBuildsTest, AListOfTemplatesHoldsForWhatIsBuiltOn) {
 TEST_F(ApiBuildsTest, OnlyTheTenantItselfPublishesAndOnlyWhatIsPublic) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto owner = co_await new_tenant(lab);
-    auto agent = co_await new_build_key(
+    auto agent = co_await make_key(
         lab, "acme", R"({"role":"member","policy":{"agent":"build"}})");
-    (void)co_await register_template(lab, agent.secret, R"({"name":"app"})");
+    (void)co_await register_template(lab, agent.key, R"({"name":"app"})");
     std::string publish = R"({"public":true})", hide = R"({"public":false})";
     auto by_agent =
-        co_await lab.ask_with_key(Verb::patch, "/v2/templates/app", publish, agent.secret);
+        co_await lab.ask_with_key(Verb::patch, "/v2/templates/app", publish, agent.key);
     EXPECT_EQ(by_agent.status, 403u);
     EXPECT_NE(by_agent.message().find("template.public"), std::string::npos) << by_agent.message();
-    auto hidden = co_await lab.ask_with_key(Verb::patch, "/v2/templates/app", hide, agent.secret);
+    auto hidden = co_await lab.ask_with_key(Verb::patch, "/v2/templates/app", hide, agent.key);
     EXPECT_EQ(hidden.status, 200u) << hidden.message();
     auto by_owner = co_await lab.ask_in("acme", Verb::patch, "/v2/templates/app", publish);
     EXPECT_EQ(by_owner.status, 200u) << by_owner.message();

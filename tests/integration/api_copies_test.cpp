@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "base/clock.h"
-#include "support/api_pausing.h"
+#include "support/api_fixture.h"
 
 namespace hako::test {
 namespace {
@@ -11,7 +11,7 @@ using http::Verb;
 using store::SandboxState;
 using namespace std::chrono_literals;
 
-using ApiCopiesTest = ApiPausing;
+using ApiCopiesTest = ApiFixture;
 
 Task<Reply> fork(ApiLab& lab, std::string id, std::string body = "{}") {
   return lab.ask(Verb::post, "/sandboxes/" + id + "/fork", body);

@@ -1,11 +1,6 @@
 // What goes out of sandboxes and who may read them, as the API's clients see it.
-#include <gtest/gtest.h>
-#include <sqlite3.h>
-
-#include "api/keys.h"
 #include "store/store.h"
-#include "support/api_lab.h"
-#include "support/run_task.h"
+#include "support/api_fixture.h"
 
 namespace hako::test {
 namespace {
@@ -14,74 +9,10 @@ using http::Verb;
 using policy::EgressLevel;
 using namespace std::chrono_literals;
 
-class ApiEgressTest : public ::testing::Test {
- protected:
-  ApiEgressTest() { lab_.config.egress.ceiling = EgressLevel::internet; }
-  void with_api(Task<void> (*body)(ApiLab&)) { run_on(lab_.loop, started(body)); }
-
-  ApiLab lab_;
-
- private:
-  Task<void> started(Task<void> (*body)(ApiLab&)) {
-    co_await lab_.start();
-    std::exception_ptr fault;
-    try {
-      co_await body(lab_);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    co_await lab_.stop();
-    if (fault) std::rethrow_exception(fault);
-  }
-};
-
-void expect_refusal(const Reply& reply, unsigned status, std::string_view part) {
-  EXPECT_EQ(reply.status, status) << reply.message();
-  ASSERT_TRUE(reply.body.is_object());
-  EXPECT_EQ(reply.body.at("code").to_number<unsigned>(), status);
-  EXPECT_NE(reply.message().find(part), std::string::npos) << reply.message();
-}
-
-std::string box_with(const std::string& members) {
-  return R"({"templateID":"base")" + (members.empty() ? "" : "," + members) + "}";
-}
-
-/// Another key, with less clearance than the operator's.
-std::string add_key(ApiLab& lab, const std::string& clearance) {
-  std::string key = api::make_api_key();
-  auto store = store::open_sqlite_store(lab.config.database());
-  store::ApiKey made;
-  made.id = "key-" + clearance;
-  made.hash = api::hash_api_key(key);
-  made.clearance = clearance;
-  EXPECT_TRUE(store.value()->tenants().put_key(made));
-  return key;
-}
+using ApiEgressTest = ApiOpenFixture;
 
 bool reaches(const policy::EgressPolicy& policy, const char* name) {
   return policy::may_connect(policy, {.name = name, .port = 443}).allowed;
-}
-
-/// Statements on the API's own store, as another process would make them.
-void change_store(ApiLab& lab, const char* statements) {
-  sqlite3* database = nullptr;
-  EXPECT_EQ(sqlite3_open(lab.config.database().c_str(), &database), SQLITE_OK);
-  sqlite3_busy_timeout(database, 5000);
-  EXPECT_EQ(sqlite3_exec(database, statements, nullptr, nullptr, nullptr), SQLITE_OK)
-      << sqlite3_errmsg(database);
-  sqlite3_close(database);
-}
-
-/// From now on the node does what it is told of the sandbox `id`, and is not heard to say so.
-void lose_answers(ApiLab& lab, const std::string& id) {
-  lab.node.before = [&lab, id](const std::string& method, const json::object& body) {
-    std::optional<FakeNode::Answer> answer;
-    if (method == "box.egress" && body.at("box").as_string() == id) {
-      lab.node.egress[id] = body;
-      answer = Error(ErrorCode::timed_out, "no answer");
-    }
-    return answer;
-  };
 }
 
 TEST_F(ApiEgressTest, ASandboxGetsWhatItsLabelAndTheOperatorAllow) {
@@ -239,7 +170,7 @@ TEST_F(ApiEgressTest, WhatIsLabelledIsOpenToNobody) {
 TEST_F(ApiEgressTest, AKeyWithoutClearanceSeesNothing) {
   with_api([](ApiLab& lab) -> Task<void> {
     std::string id = co_await lab.create(box_with(R"("label":"confidential")"));
-    std::string low = add_key(lab, "internal");
+    std::string low = key_cleared_for(lab, "internal");
     for (const char* path : {"/sandboxes/", "/v1/sandboxes/"}) {
       for (const char* what : {"", "/metrics", "/logs", "/egress"}) {
         auto reply = co_await lab.ask_with_key(Verb::get, path + id + what, "", low);
@@ -271,7 +202,7 @@ TEST_F(ApiEgressTest, ALabelThatRisesTakesTheAccessOfThoseWhoAreNotCleared) {
   with_api([](ApiLab& lab) -> Task<void> {
     auto made = co_await lab.ask(Verb::post, "/v2/sandboxes", box_with(""));
     std::string id(made.body.at("sandboxID").as_string());
-    std::string low = add_key(lab, "internal");
+    std::string low = key_cleared_for(lab, "internal");
     auto seen = co_await lab.ask_with_key(Verb::get, "/sandboxes/" + id, "", low);
     json::value of_low = seen.body.at("envdAccessToken");
     json::value of_operator = made.body.at("envdAccessToken");
@@ -288,85 +219,6 @@ TEST_F(ApiEgressTest, ALabelThatRisesTakesTheAccessOfThoseWhoAreNotCleared) {
     EXPECT_EQ((co_await lab.ask(Verb::post, path, R"({"label":"confidential"})")).status, 200u);
     EXPECT_FALSE(takes(ingress(), of_low, "files.read"));
     EXPECT_TRUE(takes(ingress(), of_operator, "files.read"));
-  });
-}
-
-TEST_F(ApiEgressTest, LinksLeadFromOneToTheOther) {
-  with_api([](ApiLab& lab) -> Task<void> {
-    std::string a = co_await lab.create(), b = co_await lab.create();
-    auto body = [](const std::string& from, const std::string& to, const std::string& more) {
-      return R"({"from":")" + from + R"(","to":")" + to + R"(","port":8080)" + more + "}";
-    };
-    auto made = co_await lab.ask(Verb::post, "/v1/links", body(a, b, R"(,"name":"target.box")"));
-    EXPECT_EQ(made.status, 201u) << made.message();
-    std::vector<policy::EgressLink> links = lab.node.policy_of(a).links;
-    CO_ASSERT_TRUE(links.size() == 1);
-    EXPECT_EQ(links[0], (policy::EgressLink{"target.box", b, 8080}));
-    EXPECT_TRUE(lab.node.policy_of(b).links.empty());
-    auto twin = co_await lab.ask(Verb::post, "/v1/links", body(a, b, R"(,"name":"target.box")"));
-    expect_refusal(twin, 409, "target.box");
-    auto second = co_await lab.ask(Verb::post, "/v1/links", body(a, b, ""));
-    EXPECT_EQ(second.body.at("name"), json::value(b + ".box"));
-    std::string name = std::string(60, 'a') + "." + std::string(60, 'b') + ".box";
-    std::string named = R"(,"name":")" + name + "\"";
-    auto longer = co_await lab.ask(Verb::post, "/v1/links", body(a, b, named));
-    EXPECT_EQ(longer.status, 201u) << longer.message();
-    CO_ASSERT_TRUE(lab.node.policy_of(a).links.size() == 3);
-    EXPECT_EQ(lab.node.policy_of(a).links[2].name, name);
-    auto removed = co_await lab.ask(
-        Verb::delete_, "/v1/links/" + std::string(longer.body.at("linkID").as_string()));
-    EXPECT_EQ(removed.status, 204u);
-    // Other rules leave them as they are.
-    (void)co_await lab.ask(Verb::put, "/sandboxes/" + a + "/network", "{}");
-    EXPECT_EQ(lab.node.policy_of(a).links.size(), 2u);
-    auto checked = co_await lab.ask(
-        Verb::post, "/v1/policy/check",
-        R"({"box":")" + a + R"(","destination":{"name":"target.box","port":8080}})");
-    EXPECT_EQ(checked.body.at("allowed"), true);
-
-    std::string id(made.body.at("linkID").as_string());
-    auto gone = co_await lab.ask(Verb::delete_, "/v1/links/" + id);
-    EXPECT_EQ(gone.status, 204u);
-    EXPECT_EQ(lab.node.policy_of(a).links.size(), 1u);
-    expect_refusal(co_await lab.ask(Verb::delete_, "/v1/links/" + id), 404, id);
-    (void)co_await lab.ask(Verb::delete_, "/sandboxes/" + b);
-    auto list = co_await lab.ask(Verb::get, "/v1/links");
-    EXPECT_TRUE(list.body.at("links").as_array().empty());
-
-    expect_refusal(co_await lab.ask(Verb::post, "/v1/links", body(a, a, "")), 400, "another");
-    expect_refusal(co_await lab.ask(Verb::post, "/v1/links", body(a, "inone", "")), 404, "inone");
-    for (const char* name : {"target", ".box", "a..box", "A.box", "a.box:80", "*.box", "a.boxes"}) {
-      auto bad = co_await lab.ask(Verb::post, "/v1/links",
-                                  body(a, b, ",\"name\":\"" + std::string(name) + "\""));
-      expect_refusal(bad, 400, "name");
-    }
-  });
-}
-
-TEST_F(ApiEgressTest, DataDoesNotFlowDownALink) {
-  with_api([](ApiLab& lab) -> Task<void> {
-    std::string a = co_await lab.create(), b = co_await lab.create();
-    std::string high = co_await lab.create(box_with(R"("label":"internal")"));
-    auto link = [&](const std::string& from, const std::string& to) {
-      std::string body = R"({"from":")" + from + R"(","to":")" + to + R"(","port":1})";
-      return lab.ask(Verb::post, "/v1/links", std::move(body));
-    };
-    expect_refusal(co_await link(a, high), 403, "(rule link.label)");
-    expect_refusal(co_await link(high, a), 403, "(rule link.label)");
-    EXPECT_EQ((co_await link(a, b)).status, 201u);
-    EXPECT_EQ((co_await link(b, a)).status, 201u);
-    auto raised =
-        co_await lab.ask(Verb::post, "/v1/sandboxes/" + b + "/label", R"({"label":"internal"})");
-    EXPECT_EQ(raised.status, 200u);
-    EXPECT_TRUE(lab.node.policy_of(a).links.empty());
-    EXPECT_TRUE(lab.node.policy_of(b).links.empty());
-    auto list = co_await lab.ask(Verb::get, "/v1/links");
-    EXPECT_TRUE(list.body.at("links").as_array().empty());
-    EXPECT_EQ((co_await link(b, high)).status, 201u);
-    // A link between what somebody may not see does not exist for them.
-    std::string low = add_key(lab, "public");
-    list = co_await lab.ask_with_key(Verb::get, "/v1/links", "", low);
-    EXPECT_TRUE(list.body.at("links").as_array().empty());
   });
 }
 
@@ -397,41 +249,12 @@ TEST_F(ApiEgressTest, E2bsRulesNarrowWhatWasAskedForInOurWords) {
   });
 }
 
-TEST_F(ApiEgressTest, NoLabelRisesWhileALinkMayBeThereThatNoRecordHas) {
-  with_api([](ApiLab& lab) -> Task<void> {
-    std::string a = co_await lab.create(), b = co_await lab.create();
-    std::string raise = "/v1/sandboxes/" + b + "/label";
-    lose_answers(lab, a);
-    auto linked = co_await lab.ask(Verb::post, "/v1/links",
-                                   R"({"from":")" + a + R"(","to":")" + b + R"(","port":1})");
-    EXPECT_EQ(linked.status, 504u) << linked.message();
-    auto list = co_await lab.ask(Verb::get, "/v1/links");
-    EXPECT_TRUE(list.body.at("links").as_array().empty());
-    EXPECT_EQ(lab.node.policy_of(a).links.size(), 1u);
-    expect_refusal(co_await lab.ask(Verb::post, raise, R"({"label":"internal"})"), 503,
-                   "another sandbox");
-    auto detail = co_await lab.ask(Verb::get, "/sandboxes/" + b);
-    EXPECT_EQ(detail.body.at("label"), "public");
-
-    // To another tenant's no link leads.
-    EXPECT_EQ((co_await lab.ask(Verb::post, "/v1/tenants", R"({"name":"acme"})")).status, 201u);
-    auto made = co_await lab.ask_in("acme", Verb::post, "/v2/sandboxes", R"({"templateID":"base"})");
-    std::string theirs = "/v1/sandboxes/" + std::string(made.body.at("sandboxID").as_string());
-    auto risen = co_await lab.ask_in("acme", Verb::post, theirs + "/label", R"({"label":"internal"})");
-    EXPECT_EQ(risen.status, 200u) << risen.message();
-
-    lab.node.before = nullptr;
-    EXPECT_EQ((co_await lab.ask(Verb::post, raise, R"({"label":"internal"})")).status, 200u);
-    EXPECT_TRUE(lab.node.policy_of(a).links.empty());
-  });
-}
-
 TEST_F(ApiEgressTest, WhatIsNotWrittenDownIsTakenBack) {
   with_api([](ApiLab& lab) -> Task<void> {
     std::string a = co_await lab.create(box_with(R"("egress":"none")"));
     std::string b = co_await lab.create();
     // An error of the database at each change of a record.
-    change_store(lab, "CREATE TRIGGER broken BEFORE UPDATE ON sandboxes BEGIN "
+    run_sql(lab, "CREATE TRIGGER broken BEFORE UPDATE ON sandboxes BEGIN "
                       "SELECT json('broken'); END");
     auto wider = co_await lab.ask(Verb::put, "/sandboxes/" + a + "/network",
                                   R"({"egress":"internet"})");
@@ -442,7 +265,7 @@ TEST_F(ApiEgressTest, WhatIsNotWrittenDownIsTakenBack) {
     EXPECT_FALSE(reaches(lab.node.policy_of(a), "a.example"));
     EXPECT_TRUE(lab.node.egress.at(b).at("ingress").as_object().contains("traffic_token"));
 
-    change_store(lab, "DROP TRIGGER broken");
+    run_sql(lab, "DROP TRIGGER broken");
     std::string c = co_await lab.create();
     auto raised = co_await lab.ask(Verb::post, "/v1/sandboxes/" + c + "/label",
                                    R"({"label":"internal"})");
@@ -504,7 +327,7 @@ TEST_F(ApiEgressTest, APolicyIsExplained) {
             "destination":{"address":"1.1.1.1","port":443}})");
     EXPECT_EQ(allowed.body.at("allowed"), true);
     std::string id = co_await lab.create(box_with(R"("egress":"internet")"));
-    std::string low = add_key(lab, "public");
+    std::string low = key_cleared_for(lab, "public");
     std::string secret = co_await lab.create(box_with(R"("label":"secret")"));
     auto of_box = co_await ask(R"({"box":")" + id + R"(","label":"secret",
                                   "destination":{"name":"a.example","port":443}})");
@@ -564,7 +387,7 @@ TEST_F(ApiEgressTest, TemplatesCarryTheirLabel) {
     auto made = co_await lab.ask(Verb::post, "/v3/templates",
                                  R"({"name":"app","label":"internal"})");
     EXPECT_EQ(made.status, 202u);
-    std::string low = add_key(lab, "public");
+    std::string low = key_cleared_for(lab, "public");
     auto lowered = co_await lab.ask(Verb::patch, "/v2/templates/app", R"({"label":"public"})");
     expect_refusal(lowered, 409, "(rule label.falls)");
     auto shown = co_await lab.ask(Verb::get, "/templates/app");
@@ -648,6 +471,5 @@ TEST_F(ApiEgressTest, APolicyFollowsTheConfiguration) {
     co_await lab.stop();
   }(lab_));
 }
-
 }  // namespace
 }  // namespace hako::test

@@ -1,9 +1,7 @@
 // More of nobody's calls than the API works on at a time.
-#include <gtest/gtest.h>
 #include <sqlite3.h>
 
-#include "support/api_lab.h"
-#include "support/run_task.h"
+#include "support/api_fixture.h"
 
 namespace hako::test {
 namespace {
@@ -11,24 +9,9 @@ namespace {
 using http::Verb;
 using namespace std::chrono_literals;
 
-class ApiOverloadTest : public ::testing::Test {
+class ApiOverloadTest : public ApiFixture {
  protected:
-  void with_api(Task<void> (*body)(ApiLab&)) { run_on(lab_.loop, started(body), 100s); }
-
-  ApiLab lab_;
-
- private:
-  Task<void> started(Task<void> (*body)(ApiLab&)) {
-    co_await lab_.start();
-    std::exception_ptr fault;
-    try {
-      co_await body(lab_);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    co_await lab_.stop();
-    if (fault) std::rethrow_exception(fault);
-  }
+  ApiOverloadTest() : ApiFixture(100s) {}
 };
 
 Task<http::Stream> send_head(ApiLab& lab, std::string head) {

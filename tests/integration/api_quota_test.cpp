@@ -1,67 +1,24 @@
 // What tenants may have in all, and whose turn it is, as the API's clients see it.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 
-#include "api/keys.h"
+#include "api/now.h"
+#include "api/tenants.h"
 #include "store/store.h"
-#include "support/api_lab.h"
-#include "support/run_task.h"
+#include "support/api_fixture.h"
 
 namespace hako::test {
 namespace {
 
 using http::Verb;
-using policy::EgressLevel;
 using namespace std::chrono_literals;
 
-class ApiQuotaTest : public ::testing::Test {
- protected:
-  void with_api(Task<void> (*body)(ApiLab&)) { run_on(lab_.loop, started(body)); }
+using ApiQuotaTest = ApiFixture;
 
-  ApiLab lab_;
-
- private:
-  Task<void> started(Task<void> (*body)(ApiLab&)) {
-    co_await lab_.start();
-    std::exception_ptr fault;
-    try {
-      co_await body(lab_);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    co_await lab_.stop();
-    if (fault) std::rethrow_exception(fault);
-  }
-};
-
-/// Makes the tenant, or gives it another quota.
-void set_quota(ApiLab& lab, const std::string& tenant, const std::string& quota) {
-  auto store = store::open_sqlite_store(lab.config.database());
-  store::TenantRecord record;
-  record.name = tenant;
-  record.quota = quota;
-  if (!store.value()->tenants().add_tenant(record)) {
-    EXPECT_TRUE(store.value()->tenants().put_tenant(record));
-  }
-}
-
-/// An owner's.
-std::string add_key(ApiLab& lab, const std::string& tenant) {
-  std::string key = api::make_api_key();
-  auto store = store::open_sqlite_store(lab.config.database());
-  store::ApiKey made;
-  made.id = "key-" + tenant;
-  made.hash = api::hash_api_key(key);
-  made.tenant = tenant;
-  made.role = "owner";
-  EXPECT_TRUE(store.value()->tenants().put_key(made));
-  return key;
-}
-
+/// The key of an owner of the tenant.
 std::string tenant_with(ApiLab& lab, const std::string& tenant, const std::string& quota) {
-  set_quota(lab, tenant, quota);
-  return add_key(lab, tenant);
+  std::string key = put_key(lab, "key-" + tenant, tenant, "owner");
+  put_quota(lab, tenant, quota);
+  return key;
 }
 
 constexpr char kBox[] = R"({"templateID":"base"})";
@@ -129,7 +86,7 @@ TEST_F(ApiQuotaTest, SizesCountAsAskedForOrAsTheTemplateHasThem) {
     expect_refused(replies[1], "quota.memory");
     EXPECT_EQ(replies[2].status, 201u);
     expect_refused(replies[3], "quota.memory");
-    set_quota(lab, "acme", R"({"vcpus":3,"diskMB":12288})");
+    put_quota(lab, "acme", R"({"vcpus":3,"diskMB":12288})");
     replies.clear();
     co_await create_into(lab, key, R"({"templateID":"base","cpuCount":2})", replies);
     co_await create_into(lab, key, kBox, replies);
@@ -138,7 +95,7 @@ TEST_F(ApiQuotaTest, SizesCountAsAskedForOrAsTheTemplateHasThem) {
     expect_refused(replies[0], "quota.vcpus");
     EXPECT_EQ(replies[1].status, 201u);
     expect_refused(replies[2], "quota.vcpus");
-    set_quota(lab, "acme", R"({"diskMB":12288})");
+    put_quota(lab, "acme", R"({"diskMB":12288})");
     replies.clear();
     co_await create_into(lab, key, kBox, replies);
     expect_refused(replies.at(0), "quota.disk");
@@ -186,7 +143,7 @@ TEST_F(ApiQuotaTest, ARefusedCreateIsNoneOfTheMinutes) {
     EXPECT_EQ((co_await lab.ask_with_key(Verb::delete_, path, "", key)).status, 204u);
     co_await create_into(lab, key, kBox, replies);
     EXPECT_EQ(replies.back().status, 201u) << replies.back().message();
-    set_quota(lab, "acme", R"({"createsPerMinute":2})");
+    put_quota(lab, "acme", R"({"createsPerMinute":2})");
     co_await create_into(lab, key, kBox, replies);
     expect_refused(replies.back(), "quota.creates");
   });
@@ -287,10 +244,7 @@ TEST_F(ApiTurnsTest, AClientThatHasGoneIsSkipped) {
   });
 }
 
-class ApiTrafficTest : public ApiQuotaTest {
- protected:
-  ApiTrafficTest() { lab_.config.egress.ceiling = EgressLevel::internet; }
-};
+using ApiTrafficTest = ApiOpenFixture;
 
 /// While its connections are open.
 void tell_moved(ApiLab& lab, const std::string& id, int64_t bytes) {
@@ -336,7 +290,7 @@ TEST_F(ApiTrafficTest, ADaysBytesAreSharedByATenantsBoxesAndThenNothingGoesOut) 
     EXPECT_TRUE(is_open(lab, others)) << "another tenant's are its own";
 
     // With more of it they are open again, once something has been counted.
-    set_quota(lab, "acme", R"({"egressBytesPerDay":5000})");
+    put_quota(lab, "acme", R"({"egressBytesPerDay":5000})");
     tell_moved(lab, second, 1);
     std::function<bool()> open = [&] { return is_open(lab, first) && is_open(lab, third); };
     EXPECT_TRUE(co_await ApiLab::eventually(open));
@@ -351,6 +305,25 @@ TEST_F(ApiTrafficTest, ADaysBytesAreSharedByATenantsBoxesAndThenNothingGoesOut) 
     std::function<bool()> others_closed = [&] { return !is_open(lab, others); };
     EXPECT_TRUE(co_await ApiLab::eventually(others_closed));
     EXPECT_TRUE(is_open(lab, second));
+  });
+}
+
+TEST_F(ApiTrafficTest, DaysThatNoQuotaIsAboutAreForgotten) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    tenant_with(lab, "acme", "{}");
+    auto store = store::open_sqlite_store(lab.config.database());
+    CO_ASSERT_TRUE(store);
+    store::TenantStore& tenants = store.value()->tenants();
+    std::string today = api::traffic_period(api::unix_now_ms());
+    co_await lab.stop_api();
+    EXPECT_TRUE(tenants.add_traffic("acme", "2020-01-01", 5));
+    EXPECT_TRUE(tenants.add_traffic("acme", today, 7));
+    CO_ASSERT_TRUE(co_await lab.start_api());
+    std::function<bool()> forgotten = [&] {
+      return tenants.traffic_of("acme", "2020-01-01").value() == 0;
+    };
+    EXPECT_TRUE(co_await ApiLab::eventually(forgotten));
+    EXPECT_EQ(tenants.traffic_of("acme", today).value(), 7);
   });
 }
 

@@ -1,10 +1,6 @@
 // The two secrets of a key that was rotated, the operator's tokens, and what revoking costs others.
-#include <gtest/gtest.h>
-#include <sqlite3.h>
-
 #include "store/store.h"
-#include "support/api_lab.h"
-#include "support/run_task.h"
+#include "support/api_fixture.h"
 #include "wire/macaroon.h"
 
 namespace hako::test {
@@ -12,49 +8,13 @@ namespace {
 
 using http::Verb;
 
-class ApiSecretsTest : public ::testing::Test {
- protected:
-  void with_api(Task<void> (*body)(ApiLab&)) { run_on(lab_.loop, started(body)); }
-
-  ApiLab lab_;
-
- private:
-  Task<void> started(Task<void> (*body)(ApiLab&)) {
-    co_await lab_.start();
-    std::exception_ptr fault;
-    try {
-      co_await lab_.ask(Verb::post, "/v1/tenants", R"({"name":"acme"})");
-      co_await body(lab_);
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    co_await lab_.stop();
-    if (fault) std::rethrow_exception(fault);
+class ApiSecretsTest : public ApiFixture {
+  Task<void> prepare() override {
+    co_await lab_.ask(Verb::post, "/v1/tenants", R"({"name":"acme"})");
   }
 };
 
 constexpr const char* kBase = R"({"templateID":"base","timeout":60})";
-
-std::string text(const Reply& reply, const char* member) {
-  const json::value* value = reply.body.is_object() ? reply.body.as_object().if_contains(member) : nullptr;
-  if (!value) throw std::runtime_error(std::string(member) + ": " + reply.message());
-  return std::string(value->as_string());
-}
-
-struct Held {
-  std::string id, key;
-};
-
-Task<Held> add_key(ApiLab& lab, std::string body) {
-  auto made = co_await lab.ask_in("acme", Verb::post, "/v1/keys", std::move(body));
-  Held held{text(made, "keyID"), text(made, "key")};
-  co_return held;
-}
-
-Task<std::string> add_token(ApiLab& lab, std::string key, std::string body) {
-  auto made = co_await lab.ask_with_key(Verb::post, "/v1/tokens", std::move(body), key);
-  co_return text(made, "token");
-}
 
 std::string narrowed(const std::string& token, const char* caveat) {
   return wire::to_string(wire::narrow(wire::parse_macaroon(token).value(), caveat).value());
@@ -68,26 +28,12 @@ Task<unsigned> status_in(ApiLab& lab, std::string tenant, std::string credential
   co_return reply.status;
 }
 
-Task<unsigned> status_with(ApiLab& lab, std::string credential) {
-  auto reply = co_await lab.ask_with_key(Verb::get, "/v2/sandboxes", "", std::move(credential));
-  co_return reply.status;
-}
-
 /// The grant of this token, as the gate was last told; null if it takes it no more.
 json::value grant_at_gate(ApiLab& lab, const std::string& box, const std::string& token) {
   for (const json::value& grant : lab.node.egress.at(box).at("ingress").at("grants").as_array()) {
     if (grant.at("token") == json::value(token)) return grant;
   }
   return {};
-}
-
-void run_sql(ApiLab& lab, const std::string& statements) {
-  sqlite3* database = nullptr;
-  EXPECT_EQ(sqlite3_open(lab.config.database().c_str(), &database), SQLITE_OK);
-  sqlite3_busy_timeout(database, 5000);
-  EXPECT_EQ(sqlite3_exec(database, statements.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
-      << sqlite3_errmsg(database);
-  sqlite3_close(database);
 }
 
 /// The grants of a box as they are written down.
@@ -100,12 +46,12 @@ std::string stored_grants(ApiLab& lab, const std::string& box) {
 
 TEST_F(ApiSecretsTest, WhatComesOfAnOldSecretEndsWithItsGrace) {
   with_api([](ApiLab& lab) -> Task<void> {
-    auto key = co_await add_key(lab, R"({"role":"owner"})");
+    auto key = co_await make_key(lab, "acme", R"({"role":"owner"})");
     auto made = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", kBase, key.key);
     std::string id = text(made, "sandboxID"), path = "/sandboxes/" + id;
     std::string before = text(made, "envdAccessToken");
     EXPECT_FALSE(grant_at_gate(lab, id, before).as_object().contains("expires_ms"));
-    std::string token = co_await add_token(lab, key.key, "{}");
+    std::string token = co_await mint(lab, key.key, "{}");
 
     auto rotated = co_await lab.ask_in("acme", Verb::post, "/v1/keys/" + key.id + "/rotate",
                                        R"({"grace":3600})");
@@ -117,8 +63,8 @@ TEST_F(ApiSecretsTest, WhatComesOfAnOldSecretEndsWithItsGrace) {
 
     std::vector<std::string> late{before};
     std::vector<std::string> old{key.key, token};
-    old.push_back(co_await add_token(lab, key.key, "{}"));
-    old.push_back(co_await add_token(lab, token, R"({"label":"public"})"));
+    old.push_back(co_await mint(lab, key.key, "{}"));
+    old.push_back(co_await mint(lab, token, R"({"label":"public"})"));
     for (const std::string& each : old) {
       EXPECT_EQ(co_await status_with(lab, each), 200u);
       auto shown = co_await lab.ask_with_key(Verb::get, path, "", each);
@@ -146,9 +92,9 @@ TEST_F(ApiSecretsTest, WhatComesOfAnOldSecretEndsWithItsGrace) {
 
 TEST_F(ApiSecretsTest, AnOldSecretManagesNoKeys) {
   with_api([](ApiLab& lab) -> Task<void> {
-    auto key = co_await add_key(lab, R"({"role":"owner"})");
-    auto other = co_await add_key(lab, "{}");
-    std::string token = co_await add_token(lab, key.key, "{}");
+    auto key = co_await make_key(lab, "acme", R"({"role":"owner"})");
+    auto other = co_await make_key(lab, "acme", "{}");
+    std::string token = co_await mint(lab, key.key, "{}");
     std::string rotate = "/v1/keys/" + key.id + "/rotate";
     auto rotated =
         co_await lab.ask_with_key(Verb::post, rotate, R"({"grace":3600})", key.key);
@@ -175,7 +121,7 @@ TEST_F(ApiSecretsTest, TheOperatorsTokensAreForTheTenantTheyAreMadeIn) {
   with_api([](ApiLab& lab) -> Task<void> {
     for (const char* body : {"{}", R"({"agent":"build"})", R"({"actions":["sandbox.read"]})",
                              R"({"agent":"build","actions":["sandbox.read","tenant.manage"]})"}) {
-      std::string home = co_await add_token(lab, lab.key, body);
+      std::string home = co_await mint(lab, lab.key, body);
       EXPECT_EQ(wire::parse_macaroon(home).value().caveats.at(0), "tenant = default") << body;
       EXPECT_EQ(co_await status_with(lab, home), 200u) << body;
       EXPECT_NE(co_await status_in(lab, "acme", home), 200u) << body;
@@ -190,7 +136,7 @@ TEST_F(ApiSecretsTest, TheOperatorsTokensAreForTheTenantTheyAreMadeIn) {
 
 TEST_F(ApiSecretsTest, OnlyOneThatManagesTenantsIsForAll) {
   with_api([](ApiLab& lab) -> Task<void> {
-    std::string all = co_await add_token(
+    std::string all = co_await mint(
         lab, lab.key, R"({"actions":["tenant.manage","sandbox.read","tenant.read"]})");
     EXPECT_EQ(co_await status_in(lab, "acme", all), 200u);
     EXPECT_EQ(co_await status_in(lab, "acme", narrowed(all, "label <= public")), 200u);
@@ -215,10 +161,10 @@ TEST_F(ApiSecretsTest, OnlyOneThatManagesTenantsIsForAll) {
 
 TEST_F(ApiSecretsTest, RevokingLooksOnlyWhereTheTokenWasAndOnlyOnce) {
   with_api([](ApiLab& lab) -> Task<void> {
-    auto member = co_await add_key(lab, "{}");
-    auto viewer = co_await add_key(lab, R"({"role":"viewer"})");
-    std::string token = co_await add_token(lab, member.key, "{}");
-    std::string looking = co_await add_token(lab, viewer.key, "{}");
+    auto member = co_await make_key(lab, "acme", "{}");
+    auto viewer = co_await make_key(lab, "acme", R"({"role":"viewer"})");
+    std::string token = co_await mint(lab, member.key, "{}");
+    std::string looking = co_await mint(lab, viewer.key, "{}");
     auto made = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", kBase, token);
     std::string id = text(made, "sandboxID"), given = text(made, "envdAccessToken");
     std::string grants = stored_grants(lab, id);
@@ -240,8 +186,8 @@ TEST_F(ApiSecretsTest, RevokingLooksOnlyWhereTheTokenWasAndOnlyOnce) {
 
 TEST_F(ApiSecretsTest, AHelperDoesNotPushOutItsMaker) {
   with_api([](ApiLab& lab) -> Task<void> {
-    auto member = co_await add_key(lab, "{}");
-    std::string token = co_await add_token(lab, member.key, "{}");
+    auto member = co_await make_key(lab, "acme", "{}");
+    std::string token = co_await mint(lab, member.key, "{}");
     auto made = co_await lab.ask_with_key(Verb::post, "/v2/sandboxes", kBase, token);
     std::string id = text(made, "sandboxID"), given = text(made, "envdAccessToken");
     std::string path = "/sandboxes/" + id;
