@@ -12,7 +12,6 @@
 #include "cli/lifecycle.h"
 #include "cli/output.h"
 #include "cli/session.h"
-#include "cli/terminal.h"
 #include "cli/text.h"
 
 namespace hako::cli {
@@ -23,21 +22,6 @@ constexpr int kUsualMemory = 2048;
 constexpr std::chrono::minutes kInstallTime{40};
 constexpr std::chrono::minutes kKeepTime{5};
 constexpr size_t kMostAuthorities = 4 << 20;
-
-class InputText : public ByteSource {
- public:
-  explicit InputText(std::string text) : text_(std::move(text)) {}
-  Task<Result<size_t>> read_some(asio::mutable_buffer into) override {
-    size_t count = std::min(into.size(), text_.size() - taken_);
-    std::copy_n(text_.data() + taken_, count, static_cast<char*>(into.data()));
-    taken_ += count;
-    co_return count;
-  }
-
- private:
-  std::string text_;
-  size_t taken_ = 0;
-};
 
 /// A setting of this machine's npm; empty where there is none, or no npm.
 std::string npm_setting(const std::string& name) {
@@ -89,7 +73,7 @@ Task<Result<void>> install(BoxAccess box, const Agent& agent, std::string input)
   spec.timeout = kInstallTime;
   spec.start.process.cmd = "python3";
   spec.start.process.args = {"-c", "import json, sys; exec(json.loads(sys.stdin.readline()))"};
-  InputText in(std::move(input));
+  TextSource in(std::move(input));
   SharedDescriptor told(STDERR_FILENO);
   CommandStreams streams{&in, &told, &told};
   HAKO_CO_TRY(int status, co_await session.run(std::move(spec), streams));
@@ -120,50 +104,29 @@ Task<Result<void>> install_and_keep(Api& api, BoxAccess box, const Agent& agent,
 
 Task<int> build_command(const GlobalOptions& global, const AgentBuildOptions& options,
                         const Agent& agent) {
-  using namespace asio::experimental::awaitable_operators;
   auto config = load_config(global);
   if (!config) co_return fail(config.error());
   auto access = find_api(global);
   if (!access) co_return fail(access.error());
   auto source = find_source(options);
   if (!source) co_return fail(source.error());
-  TaskGroup tasks(co_await asio::this_coro::executor);
-  Interrupts interrupts(co_await asio::this_coro::executor);
-  interrupts.start(tasks);
-  Api api(access.value());
   BoxOptions wanted;
   wanted.template_name = options.from;
   wanted.memory_mib = options.memory_mib.value_or(kUsualMemory);
   wanted.vcpus = options.vcpus;
   wanted.ttl = kInstallTime + kKeepTime;
   wanted.confinement.allow.push_back(source.value().target);
-  auto creating = create(api, std::move(wanted), config.value().default_template);
-  auto finding = find_data_endpoint(access.value());
-  auto [answer, data] = co_await (std::move(creating) && std::move(finding));
-  int status = 1;
-  if (!answer) {
-    status = fail(answer.error());
-  } else if (auto box = box_from_answer(answer.value(), std::move(data)); !box) {
-    status = fail(box.error());
-  } else {
-    const std::string id = box.value().id;
-    auto building = install_and_keep(api, box.value(), agent,
-                                     installer_input(agent, options, source.value()));
-    auto stopped = interrupts.wait();
-    auto first = co_await (std::move(building) || std::move(stopped));
-    if (first.index() == 1) {
-      status = 128 + std::get<1>(first);
-    } else if (auto& built = std::get<0>(first); !built) {
-      status = fail(built.error());
-    } else {
-      print(template_of(agent) + "\n");
-      status = 0;
-    }
-    auto gone = co_await destroy(api, id);
-    if (!gone) print_note("box " + id + " could not be destroyed: " + gone.error().message());
-  }
-  co_await tasks.stop();
-  co_return status;
+  BoxWork work = [&](Api& api, BoxAccess box) {
+    return install_and_keep(api, std::move(box), agent,
+                            installer_input(agent, options, source.value()));
+  };
+  auto building = work_in_own_box(access.value(), std::move(wanted),
+                                  config.value().default_template, std::move(work));
+  auto signal = co_await std::move(building);
+  if (!signal) co_return fail(signal.error());
+  if (signal.value()) co_return 128 + *signal.value();
+  print(template_of(agent) + "\n");
+  co_return 0;
 }
 
 }  // namespace

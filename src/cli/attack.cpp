@@ -3,15 +3,12 @@
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 
-#include <algorithm>
-
 #include "cli/attack_probe.h"
 #include "cli/attack_report.h"
 #include "cli/commands.h"
 #include "cli/lifecycle.h"
 #include "cli/output.h"
 #include "cli/session.h"
-#include "cli/terminal.h"
 
 namespace hako::cli {
 namespace json = boost::json;
@@ -34,21 +31,6 @@ sys.argv = ["attack", json.dumps(given["plan"])]
 sys.path.insert(0, folder)
 runpy.run_path(os.path.join(folder, "__main__.py"), run_name="__main__")
 )";
-
-class TextSource : public ByteSource {
- public:
-  explicit TextSource(std::string text) : text_(std::move(text)) {}
-  Task<Result<size_t>> read_some(asio::mutable_buffer into) override {
-    size_t count = std::min(into.size(), text_.size() - taken_);
-    std::copy_n(text_.data() + taken_, count, static_cast<char*>(into.data()));
-    taken_ += count;
-    co_return count;
-  }
-
- private:
-  std::string text_;
-  size_t taken_ = 0;
-};
 
 class ReportSink : public ByteSink {
  public:
@@ -141,26 +123,35 @@ Task<Result<void>> run_probe(BoxAccess box, std::string input, AttackReport& rep
                       session.problem() + printable(complaint.text));
 }
 
-/// Attacks out of `box`; a signal cuts it short.
-Task<Result<void>> attack_from(BoxAccess box, std::string input, AttackReport& report,
-                               Interrupts& interrupts) {
-  using namespace asio::experimental::awaitable_operators;
-  auto work = run_probe(std::move(box), std::move(input), report);
-  auto stopped = interrupts.wait();
-  auto first = co_await (std::move(work) || std::move(stopped));
-  if (first.index() == 1) co_return Error(ErrorCode::cancelled, "stopped");
-  co_return std::get<0>(std::move(first));
+/// What is known of the attacks, however far they came.
+struct Attacks {
+  std::string box, level;
+  AttackReport report;
+};
+
+/// `local`: the installation is this machine's.
+Task<Result<void>> attack_from(Api& api, BoxAccess box, const GlobalOptions& global,
+                               const config::Config& config, bool local, Attacks& attacks) {
+  attacks.box = box.id;
+  auto detail = co_await api.call(http::Verb::get, "/sandboxes/" + box.id);
+  if (detail) attacks.level = level_of(detail.value());
+  if (attacks.level.empty())
+    co_return Error(ErrorCode::corrupted, "the API does not tell the box's level");
+  if (!global.json) print_note("attacking out of box " + box.id + "; this takes about a minute");
+  auto probing = run_probe(std::move(box), make_input(make_plan(config, attacks.level, local)),
+                           attacks.report);
+  co_return co_await std::move(probing);
 }
 
-void print_report(const GlobalOptions& global, const std::string& id, const std::string& level,
-                  const AttackReport& report) {
+void print_report(const GlobalOptions& global, const Attacks& attacks) {
+  const AttackReport& report = attacks.report;
   if (!global.json) {
-    print("level " + level + "\n" + report.text());
+    print("level " + attacks.level + "\n" + report.text());
     return;
   }
   json::object shown;
-  shown["sandboxID"] = id;
-  shown["level"] = level;
+  shown["sandboxID"] = attacks.box;
+  shown["level"] = attacks.level;
   shown["tried"] = report.tried();
   shown["refused"] = report.refused();
   shown["results"] = report.results();
@@ -168,47 +159,23 @@ void print_report(const GlobalOptions& global, const std::string& id, const std:
 }
 
 Task<int> attack_command(GlobalOptions global, BoxOptions options) {
-  using namespace asio::experimental::awaitable_operators;
   auto config = load_config(global);
   if (!config) co_return fail(config.error());
   auto access = find_api(global);
   if (!access) co_return fail(access.error());
-  TaskGroup tasks(co_await asio::this_coro::executor);
-  Interrupts interrupts(co_await asio::this_coro::executor);
-  interrupts.start(tasks);
-  Api api(access.value());
   options.ttl = kLife;
-  auto creating = create(api, options, config.value().default_template);
-  auto finding = find_data_endpoint(access.value());
-  auto [answer, data] = co_await (std::move(creating) && std::move(finding));
-  if (!answer) {
-    co_await tasks.stop();
-    co_return fail(answer.error());
-  }
-  auto box = box_from_answer(answer.value(), std::move(data));
-  std::string id = box ? box.value().id : "";
-  Result<void> done = box ? ok() : Result<void>(box.error());
-  std::string level;
-  AttackReport report;
-  if (done) {
-    auto detail = co_await api.call(http::Verb::get, "/sandboxes/" + id);
-    if (detail) level = level_of(detail.value());
-    if (level.empty()) done = Error(ErrorCode::corrupted, "the API does not tell the box's level");
-  }
-  if (done) {
-    if (!global.json) print_note("attacking out of box " + id + "; this takes about a minute");
-    auto input = make_input(
-        make_plan(config.value(), level, access.value().endpoint.is_loopback()));
-    done = co_await attack_from(box.value(), std::move(input), report, interrupts);
-  }
-  if (box) {
-    auto gone = co_await destroy(api, id);
-    if (!gone) print_note("box " + id + " could not be destroyed: " + gone.error().message());
-  }
-  co_await tasks.stop();
-  if (report.tried() > 0) print_report(global, id, level, report);
-  if (!done) co_return fail(done.error());
-  co_return report.holds() ? 0 : 1;
+  Attacks attacks;
+  bool local = access.value().endpoint.is_loopback();
+  BoxWork work = [&](Api& api, BoxAccess box) {
+    return attack_from(api, std::move(box), global, config.value(), local, attacks);
+  };
+  auto attacking = work_in_own_box(access.value(), std::move(options),
+                                   config.value().default_template, std::move(work));
+  auto signal = co_await std::move(attacking);
+  if (attacks.report.tried() > 0) print_report(global, attacks);
+  if (!signal) co_return fail(signal.error());
+  if (signal.value()) co_return fail(Error(ErrorCode::cancelled, "stopped"));
+  co_return attacks.report.holds() ? 0 : 1;
 }
 
 }  // namespace

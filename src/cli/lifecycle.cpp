@@ -5,6 +5,8 @@
 #include "base/encoding.h"
 #include "cli/egress_text.h"
 #include "cli/model_commands.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
 
 namespace hako::cli {
 namespace json = boost::json;
@@ -97,6 +99,39 @@ Task<Result<void>> destroy_all(ApiAccess access, std::vector<std::string> ids,
   co_await workers.stop();
   if (failure) co_return *failure;
   co_return ok();
+}
+
+Task<Result<std::optional<int>>> work_in_own_box(ApiAccess access, BoxOptions options,
+                                                 std::string fallback_template, BoxWork work) {
+  using namespace asio::experimental::awaitable_operators;
+  auto executor = co_await asio::this_coro::executor;
+  TaskGroup tasks(executor);
+  Interrupts interrupts(executor);
+  interrupts.start(tasks);
+  Api api(access);
+  auto creating = create(api, std::move(options), std::move(fallback_template));
+  auto finding = find_data_endpoint(std::move(access));
+  auto [answer, data] = co_await (std::move(creating) && std::move(finding));
+  auto box = answer ? box_from_answer(answer.value(), std::move(data))
+                    : Result<BoxAccess>(answer.error());
+  Result<std::optional<int>> outcome = std::optional<int>();
+  if (!box) outcome = box.error();
+  if (box) {
+    auto working = work(api, box.value());
+    auto stopped = interrupts.wait();
+    auto first = co_await (std::move(working) || std::move(stopped));
+    if (first.index() == 1) {
+      outcome = std::optional<int>(std::get<1>(first));
+    } else if (auto& done = std::get<0>(first); !done) {
+      outcome = done.error();
+    }
+    auto gone = co_await destroy(api, box.value().id);
+    if (!gone) {
+      print_note("box " + box.value().id + " could not be destroyed: " + gone.error().message());
+    }
+  }
+  co_await tasks.stop();
+  co_return outcome;
 }
 
 Task<void> renew_lease(ApiAccess access, std::string id) {

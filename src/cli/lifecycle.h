@@ -1,6 +1,9 @@
 // Making and ending boxes, as several commands do it.
 #pragma once
 
+#include <functional>
+#include <optional>
+
 #include "cli/box.h"
 
 namespace hako::cli {
@@ -21,6 +24,12 @@ Task<Result<boost::json::array>> list_all(Api& api);
 /// returned once all have been tried.
 Task<Result<void>> destroy_all(ApiAccess access, std::vector<std::string> ids,
                                std::vector<std::string>& done);
+/// What is done in a box of one's own.
+using BoxWork = std::function<Task<Result<void>>(Api& api, BoxAccess box)>;
+/// Creates a box, has the work done in it, and destroys it, whatever has come of the work. A signal
+/// cuts the work short; then it is the result.
+Task<Result<std::optional<int>>> work_in_own_box(ApiAccess access, BoxOptions options,
+                                                 std::string fallback_template, BoxWork work);
 /// Extends the box's life by kLease from now, again and again, until cancelled.
 Task<void> renew_lease(ApiAccess access, std::string id);
 

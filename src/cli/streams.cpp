@@ -6,10 +6,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 
 namespace hako::cli {
+
+Task<Result<size_t>> TextSource::read_some(asio::mutable_buffer into) {
+  size_t count = std::min(into.size(), text_.size() - taken_);
+  std::copy_n(text_.data() + taken_, count, static_cast<char*>(into.data()));
+  taken_ += count;
+  co_return count;
+}
 
 SharedDescriptor::SharedDescriptor(int fd)
     : fd_(fd), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {

@@ -1,7 +1,9 @@
-// Our own standard streams.
+// What commands in boxes read and write: our own standard streams, or a text.
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
+
+#include <string>
 
 #include "base/async/task.h"
 #include "base/fd.h"
@@ -22,6 +24,17 @@ class ByteSink {
   virtual ~ByteSink() = default;
   /// All of `bytes`. Cancel: safe, a part may have been written.
   virtual Task<Result<void>> write(asio::const_buffer bytes) = 0;
+};
+
+/// A text of our own, for a command to read.
+class TextSource : public ByteSource {
+ public:
+  explicit TextSource(std::string text) : text_(std::move(text)) {}
+  Task<Result<size_t>> read_some(asio::mutable_buffer into) override;
+
+ private:
+  std::string text_;
+  size_t taken_ = 0;
 };
 
 /// A descriptor we share with our parent, such as standard input. Read or written on a thread of
