@@ -403,6 +403,33 @@ TEST_F(AsyncTest, ALastingTaskEndsWhenItIsCancelled) {
   EXPECT_TRUE(cancelled);
 }
 
+Task<void> wait_twice_and_tidy_up(int& times) {
+  using namespace asio::experimental::awaitable_operators;
+  ++times;
+  std::exception_ptr fault;
+  try {
+    auto one = sleep_for(1h);
+    auto other = sleep_for(1h);
+    co_await (std::move(one) && std::move(other));
+  } catch (...) {
+    fault = std::current_exception();
+  }
+  co_await shield_from_cancellation();
+  if (fault) std::rethrow_exception(fault);
+}
+
+TEST_F(AsyncTest, ALastingTaskEndsWhenTwoWaitsOfItAreCancelledBeforeAShield) {
+  int times = 0;
+  run([&]() -> Task<void> {
+    TaskGroup group(io.get_executor());
+    auto task = lasting("test", [&] { return wait_twice_and_tidy_up(times); });
+    group.spawn("test", std::move(task));
+    co_await sleep_for(5ms);
+    co_await group.stop();
+  });
+  EXPECT_EQ(times, 1);
+}
+
 Task<void> break_down() {
   co_await sleep_for(1ms);
   throw std::runtime_error("broken");

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "base/async/cancellation.h"
 #include "base/log.h"
 
 namespace hako {
@@ -19,17 +20,6 @@ void log_fault(const std::string& name, const std::exception_ptr& fault) {
   }
 }
 
-/// Whoever ends by being cancelled says it so, also behind a shield, where the state no longer does.
-bool is_cancellation(const std::exception_ptr& fault) {
-  try {
-    std::rethrow_exception(fault);
-  } catch (const boost::system::system_error& error) {
-    return error.code() == asio::error::operation_aborted;
-  } catch (...) {
-    return false;
-  }
-}
-
 }  // namespace
 
 Task<void> lasting(std::string name, std::function<Task<void>()> make) {
@@ -42,6 +32,7 @@ Task<void> lasting(std::string name, std::function<Task<void>()> make) {
     } catch (...) {
       fault = std::current_exception();
     }
+    // Whoever ends by being cancelled says it so, also behind a shield, where the state no longer does.
     auto state = co_await asio::this_coro::cancellation_state;
     if (state.cancelled() != asio::cancellation_type::none || is_cancellation(fault))
       std::rethrow_exception(fault);

@@ -1,24 +1,9 @@
 #include "base/async/task_group.h"
 
+#include "base/async/cancellation.h"
 #include "base/log.h"
 
 namespace hako {
-namespace {
-
-/// Parallel waits that are cancelled together arrive as several exceptions in one.
-bool is_cancellation(const std::exception_ptr& fault) {
-  try {
-    std::rethrow_exception(fault);
-  } catch (const asio::multiple_exceptions& several) {
-    return is_cancellation(several.first_exception());
-  } catch (const boost::system::system_error& error) {
-    return error.code() == asio::error::operation_aborted;
-  } catch (...) {
-    return false;
-  }
-}
-
-}  // namespace
 
 TaskGroup::Handle TaskGroup::spawn(std::string name, Task<void> task) {
   if (stopping_) return {};
