@@ -284,17 +284,18 @@ TEST_F(AsyncTest, AWaiterThatIsCancelledGivesUpItsPlace) {
   std::vector<int> order;
   run([&]() -> Task<void> {
     TaskGroup group(io.get_executor()), impatient(io.get_executor());
-    group.spawn("first", take_turn(queue, order, 1, 20ms));
-    co_await sleep_for(1ms);
-    impatient.spawn("second", take_turn(queue, order, 2, 1ms));
-    group.spawn("third", take_turn(queue, order, 3, 1ms));
-    co_await sleep_for(1ms);
-    co_await impatient.stop();
+    {
+      [[maybe_unused]] auto first = co_await queue.take();
+      impatient.spawn("second", take_turn(queue, order, 2, 1ms));
+      group.spawn("third", take_turn(queue, order, 3, 1ms));
+      co_await sleep_for(1ms);
+      co_await impatient.stop();
+    }
     while (group.size() > 0) co_await sleep_for(1ms);
     // Free again, in spite of all that.
     [[maybe_unused]] auto turn = co_await queue.take();
   });
-  EXPECT_EQ(order, (std::vector<int>{1, -1, 3, -3}));
+  EXPECT_EQ(order, (std::vector<int>{3, -3}));
 }
 
 TEST_F(AsyncTest, ASemaphoreLetsSeveralThrough) {
