@@ -44,7 +44,7 @@ fi
     "gemini": r'''
 if [ ! -e "$HOME/.gemini/settings.json" ]; then
   mkdir -p "$HOME/.gemini"
-  printf '{"security":{"auth":{"selectedType":"gemini-api-key"}},"general":{"disableAutoUpdate":true},"privacy":{"usageStatisticsEnabled":false}}' >"$HOME/.gemini/settings.json"
+  printf '{"security":{"auth":{"selectedType":"gemini-api-key"},"folderTrust":{"enabled":false}},"general":{"disableAutoUpdate":true},"privacy":{"usageStatisticsEnabled":false}}' >"$HOME/.gemini/settings.json"
 fi
 ''',
 }
@@ -82,7 +82,9 @@ class Registry:
                 sys.exit(f"{name} {version}: its hash is not what the registry says")
             file.seek(0)
             with tarfile.open(fileobj=file) as archive:
-                archive.extractall(folder)
+                # Node's headers are most of its files, and nothing is compiled here.
+                archive.extractall(folder, (member for member in archive
+                                            if not member.name.startswith("package/include/")))
         print(f"{name} {version}", flush=True)
 
 

@@ -4,7 +4,8 @@ It streams as they do, over TLS with a certificate of the tests' own, wants a ke
 has used, and writes down each request. A script is a list of moves: {"run": COMMAND} calls whatever
 tool for commands the client has offered, {"edit": [PATH, OLD, NEW]} a tool that edits (or a command
 where there is none), {"say": TEXT} is the last word. Which move comes next is seen from the request
-itself: as many results of tools as there are in it have been made.
+itself: as many results of tools as there are in it have been made. With --hold the last word is kept back
+until there is a file of that name.
 
     model_server.py --port 0 --certificate chain.pem --key key.pem --script script.json --log log.jsonl
 """
@@ -12,6 +13,7 @@ itself: as many results of tools as there are in it have been made.
 import argparse
 import http.server
 import json
+import os
 import shlex
 import ssl
 import threading
@@ -253,6 +255,9 @@ class Gemini:
                 "totalTokenCount": INPUT_TOKENS + OUTPUT_TOKENS}
 
     def parts(self, move):
+        config = self.body.get("generationConfig", {})
+        if move[0] == "say" and config.get("responseMimeType") == "application/json":
+            return [{"text": json.dumps(fitting(config.get("responseJsonSchema", {}), move[1]))}]
         if move[0] == "say":
             return [{"text": move[1]}]
         return [{"functionCall": {"name": move[1], "args": move[2]}}]
@@ -265,6 +270,15 @@ class Gemini:
 
     def events(self, move):
         yield None, self.message(move)
+
+
+def fitting(schema, text):
+    """Something that a schema allows; Gemini's clients ask for it on the side, and again if it does not fit."""
+    kind = schema.get("type", "").lower()
+    if kind == "object":
+        return {name: fitting(inner, text) for name, inner in schema.get("properties", {}).items()}
+    plain = {"integer": 1, "number": 1, "boolean": True, "array": []}
+    return schema["enum"][0] if "enum" in schema else plain.get(kind, text)
 
 
 def pieces(text, size=7):
@@ -375,31 +389,40 @@ class Handler(http.server.BaseHTTPRequestHandler):
             move = ("say", "scripted")
         self.note(key=True, move=move, results=dialect.results, stream=streams,
                   model=body.get("model"), tools=sorted(dialect.tools.schemas))
+        if move == ("say", self.server.script.moves[-1].get("say")):
+            self.server.wait_while_held()
         if streams:
             return self.stream(dialect, move)
         self.answer(200, dialect.message(move))
 
 
 class ModelServer(http.server.ThreadingHTTPServer):
-    """`cut`: streams end, broken, before that event. `pause`: seconds between two of them."""
+    """`cut`: streams end, broken, before that event. `pause`: seconds between two of them. `hold`: the
+    file that lets the last word go."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, certificate, key, moves, log, secret, address="127.0.0.1", port=0, cut=0,
-                 pause=0.0):
+                 pause=0.0, hold=None):
         super().__init__((address, port), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         self.socket = context.wrap_socket(self.socket, server_side=True,
                                           do_handshake_on_connect=False)
         self.script = Script(moves)
-        self.log, self.secret, self.cut, self.pause = log, secret, cut, pause
+        self.log, self.secret, self.cut, self.pause, self.hold = log, secret, cut, pause, hold
         self.lock = threading.Lock()
         open(log, "a").close()
 
     def handle_error(self, *_):
         pass  # clients that go in the middle are no news
+
+    def wait_while_held(self):
+        """Not for ever: clients do not wait so long either."""
+        end = time.monotonic() + 240
+        while self.hold and not os.path.exists(self.hold) and time.monotonic() < end:
+            time.sleep(0.2)
 
     def start(self):
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -422,11 +445,12 @@ def main():
     parser.add_argument("--secret", required=True)
     parser.add_argument("--cut", type=int, default=0)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--hold")
     options = parser.parse_args()
     with open(options.script) as file:
         moves = json.load(file)
     server = ModelServer(options.certificate, options.key, moves, options.log, options.secret,
-                         options.address, options.port, options.cut, options.pause)
+                         options.address, options.port, options.cut, options.pause, options.hold)
     print(server.server_address[1], flush=True)
     server.serve_forever()
 

@@ -4,6 +4,8 @@ They are large and slow in emulation, so they run only with HAKO_AGENTS=1. What 
 `scripts/setup --agents`, and in boxes by `hako agent build`.
 """
 
+import base64
+import errno
 import glob
 import hashlib
 import json
@@ -13,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.parse
 
@@ -24,10 +27,15 @@ AGENTS = os.path.join(HERE, "..", "agents")
 sys.path.insert(0, AGENTS)
 
 import task  # noqa: E402
-from model_server import ModelServer  # noqa: E402
+from model_server import OUTPUT_TOKENS, ModelServer  # noqa: E402
 from world import World, requests_in  # noqa: E402
 
 ENABLED = bool(os.environ.get("HAKO_AGENTS"))
+with open(os.path.join(AGENTS, "package.json")) as pinned:
+    _pinned = json.load(pinned)["dependencies"]
+# What is installed in boxes. `hako agent build` takes the newest if nobody says.
+VERSIONS = {"claude": _pinned["@anthropic-ai/claude-code"], "codex": _pinned["@openai/codex"],
+            "gemini": "0.61.0"}
 # Of the shape of a real one, and in no file but the server's.
 SECRET = "sk-ant-api03-" + hashlib.sha256(os.urandom(16)).hexdigest()
 
@@ -157,7 +165,6 @@ env = {{ HAKO_API_URL = "{settings['HAKO_API_URL']}", HAKO_API_KEY = "{settings[
         self.check(model, done.stdout)
 
 
-
 def registry():
     """(host, port, addresses) of the registry that this machine's npm uses."""
     url = urllib.parse.urlsplit(subprocess.run(["npm", "config", "get", "registry"], text=True,
@@ -233,58 +240,113 @@ class InsideTest(unittest.TestCase):
         cls.hako.cli("secret", "add", name, *words, input=value)
 
     def build(self, name):
-        done = self.hako.cli("agent", "build", name, timeout=1500)
+        began = time.monotonic()
+        done = self.hako.cli("agent", "build", name, "--version", VERSIONS[name], timeout=1500)
         self.assertEqual(done.stdout, f"agent-{name}\n", done.stderr)
+        self.assertIn(f"{name} ", done.stderr)
+        tell(f"{name} {VERSIONS[name]}: built in {time.monotonic() - began:.0f} s")
 
-    def search(self, text):
-        """Where a text is found: memory of machines, their files."""
-        found = []
-        needle = text.encode()
+    def look_for(self, box, texts):
+        """Where in a box, or in what hako keeps on disk, each of some texts is."""
+        found = {text: set() for text in texts}
+
+        def look(place, pieces):
+            for text in found_in(pieces, texts):
+                found[text].add(place)
+
         for pid in self.hako.vmm_processes():
-            if search_memory(pid, needle):
-                found.append(f"memory of {pid}")
-        for folder, _, files in os.walk(os.path.join(self.hako.state, "node")):
-            for file in files:
-                path = os.path.join(folder, file)
-                if os.path.isfile(path) and not os.path.islink(path) and search_file(path, needle):
-                    found.append(path)
+            look("memory", memory_of(pid))
+        for folder, _, files in os.walk(self.hako.state):
+            for path in (os.path.join(folder, file) for file in files):
+                if os.path.isfile(path) and not os.path.islink(path):
+                    look("disk", content_of(path))
+        for place, file in (("environment", "environ"), ("arguments", "cmdline")):
+            # Processes that end meanwhile have neither.
+            told = self.hako.exec(box, "sh", "-c", f"cat /proc/[0-9]*/{file}", text=False,
+                                  flags=("-u", "root"), check=False)
+            self.assertTrue(told.stdout, told.stderr)
+            look(place, [told.stdout])
         return found
 
+    def check_that_keys_are_nowhere(self, box, variable, secret):
+        """While the agent runs, with all that it holds."""
+        placeholder = self.hako.exec(box, "sh", "-c", f'printf %s "${variable}"').stdout
+        self.assertNotEqual(placeholder, secret)
+        self.assertEqual(placeholder[:4], secret[:4])
+        planted = {place: f"planted-{place}-{os.urandom(16).hex()}"
+                   for place in ("disk", "environment", "arguments")}
+        self.hako.exec(
+            box, "sh", "-c", 'echo "$1" >planted; sync; PLANTED="$2" setsid sh -c "sleep 900; :" "$3" '
+            "</dev/null >/dev/null 2>&1 &", "plant", *planted.values())
+        # As git shows it: in base64, behind a name whose length makes that of the key stand alone.
+        shown = base64.b64encode(self.git_secret.encode()).decode().rstrip("=")[:-1]
+        found = self.look_for(box, [secret, self.git_secret, shown, placeholder, *planted.values()])
+        for key in (secret, self.git_secret, shown):
+            self.assertEqual(found[key], set(), "a key is in the box")
+        # The same search finds what is there.
+        self.assertLessEqual({"memory", "environment"}, found[placeholder])
+        for place, text in planted.items():
+            self.assertLessEqual({"memory", place}, found[text], place)
+
     def run_agent(self, name, variable, use, base_url, secret, *words):
-        log = self.world.serve_model(
-            task.moves(f"https://{World.GIT}:8443/stats.git", "/home/user/again"), secret,
-            self.PORTS[name])
+        hold = os.path.join(self.folder, f"{name}-may-end")
+        moves = task.moves(f"https://{World.GIT}:8443/stats.git", "/home/user/again")
+        log = self.world.serve_model(moves, secret, self.PORTS[name], hold=hold)
         self.keep(f"{name}-key", secret, "--host", f"{World.MODEL}:{self.PORTS[name]}", "--use",
                   use, "--env", variable)
-        done = self.hako.cli(
-            "agent", "run", name, "--keep", "--ttl", "30m", "--secret", f"{name}-key",
-            "--repo-secret", "git-key", "--repo", f"https://{World.GIT}:8443/stats.git", "-e",
-            f"{base_url}=https://{World.MODEL}:{self.PORTS[name]}{self.BELOW.get(name, '')}", "--", *words,
-            check=False, timeout=900)
-        told = f"{done.stdout}\n{done.stderr}\n{json.dumps(requests_in(log))[-4000:]}\n{self.hako.logs()}"
-        self.assertEqual(done.returncode, 0, told)
-        self.assertIn("mended", done.stdout, told)
+        output = os.path.join(self.folder, f"{name}.out")
+
+        def told():
+            with open(output, errors="replace") as file:
+                return (f"{file.read()}\n{json.dumps(requests_in(log))[-6000:]}\n"
+                        f"{self.hako.cli('egress', 'log', '--json', check=False).stdout[-4000:]}\n{self.hako.logs()}")
+
+        began = time.monotonic()
+        with open(output, "w") as file:
+            agent = self.hako.popen(
+                "agent", "run", name, "--keep", "--ttl", "30m", "--secret", f"{name}-key",
+                "--repo-secret", "git-key", "--repo", f"https://{World.GIT}:8443/stats.git", "-e",
+                f"{base_url}=https://{World.MODEL}:{self.PORTS[name]}{self.BELOW.get(name, '')}",
+                "--", *words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        self.addCleanup(self.kill_boxes)
+        self.addCleanup(agent.wait)
+        self.addCleanup(agent.kill)
+        # Its last word is held back until it has been looked for keys.
+        said = ["say", moves[-1]["say"]]
+        while not any(one.get("move") == said for one in requests_in(log)):
+            self.assertIsNone(agent.poll(), told())
+            self.assertLess(time.monotonic() - began, 900, told())
+            time.sleep(0.5)
+        held = time.monotonic()
         box = json.loads(self.hako.cli("ps", "--json").stdout)[0]["sandboxID"]
+        self.check_that_keys_are_nowhere(box, variable, secret)
+        with open(hold, "w"):
+            released = time.monotonic()
+        self.assertEqual(agent.wait(timeout=300), 0, told())
+        took = time.monotonic() - released + held - began
+        tell(f"{name} {VERSIONS[name]}: {took:.0f} s from `hako agent run` to its end, "
+             f"{released - held:.0f} s of looking for keys not counted")
+        with open(output, errors="replace") as file:
+            self.assertIn("mended", file.read())
         checked = self.hako.exec(box, "sh", "-c", task.CHECK.format(folder="/home/user/again"))
-        self.assertEqual(checked.stdout, task.CHECKED, told)
+        self.assertEqual(checked.stdout, task.CHECKED, told())
         # The model saw the real key each time, and so did the git server.
         steps = [one for one in requests_in(log) if one["method"] == "POST"]
-        self.assertGreater(len(steps), 4, told)
-        self.assertTrue(all(step["key"] for step in steps), told)
+        self.assertGreater(len(steps), 4, told())
+        self.assertTrue(all(step["key"] for step in steps), told())
+        self.assertTrue(any("AssertionError" in text for step in steps
+                            for text in step.get("results", [])), told())
         logins = [one for one in requests_in(self.git_log) if one["shown"]]
-        self.assertTrue(logins and all(one["key"] for one in logins), told)
-        # And it is nowhere in the box: memory, disk, environment, arguments.
-        for real in (secret, self.git_secret):
-            self.assertEqual(self.search(real), [])
-        environment = self.hako.exec(box, "sh", "-c", f'printf %s "${variable}"').stdout
-        self.assertNotEqual(environment, secret)
-        self.assertEqual(environment[:7], secret[:7])
-        planted = "planted-" + os.urandom(16).hex()
-        self.hako.exec(box, "sh", "-c", f"echo {planted} >planted; sync")
-        where = self.search(planted)
-        self.assertTrue(any("memory" in one for one in where), where)
-        self.assertTrue(any("memory" not in one for one in where), where)
-        self.hako.cli("kill", box)
+        self.assertTrue(logins and all(one["key"] for one in logins), told())
+        # And the broker has counted what the model said that it used.
+        counted = [step for step in steps if "move" in step]
+        usage = json.loads(self.hako.cli("usage", "--by", "all", "--sandbox", box, "--json").stdout)["usage"]
+        self.assertEqual([(row["requests"], row["outputTokens"], row["unconfirmedTokens"]) for row in usage],
+                         [(len(counted), len(counted) * OUTPUT_TOKENS, 0)], usage)
+
+    def kill_boxes(self):
+        for box in json.loads(self.hako.cli("ps", "--json").stdout):
+            self.hako.cli("kill", box["sandboxID"])
 
     def test_claude(self):
         self.build("claude")
@@ -304,38 +366,74 @@ class InsideTest(unittest.TestCase):
                        task.PROMPT)
 
 
-def search_memory(pid, needle):
-    """Whether bytes are in what a process has mapped."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for line in maps:
-            span, rights, *_ = line.split()
-            if not rights.startswith("r") or "[v" in line:
-                continue
-            at, end = (int(part, 16) for part in span.split("-"))
+def tell(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+PIECE = 16 << 20
+
+
+def found_in(pieces, texts):
+    """Which texts are in bytes that come in pieces; None among them is where they do not go on."""
+    needles = {text: text.encode() for text in texts}
+    longest = max(len(needle) for needle in needles.values())
+    found, kept = set(), b""
+    for piece in pieces:
+        if piece is None:
             kept = b""
+            continue
+        both = kept + piece
+        found |= {text for text, needle in needles.items() if needle in both}
+        kept = both[-longest:]
+    return found
+
+
+def regions(pid):
+    """What a process has mapped and may read: (begin, end)."""
+    with open(f"/proc/{pid}/maps") as maps:
+        for line in maps:
+            span, rights, *_, = line.split()
+            # Pages that the kernel lends each process cannot be read from outside.
+            if rights.startswith("r") and "[v" not in line:
+                begin, end = (int(part, 16) for part in span.split("-"))
+                yield begin, end
+
+
+def memory_of(pid):
+    """All that a process has mapped, as pieces. It runs meanwhile."""
+    with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for begin, end in list(regions(pid)):
+            at = begin
             while at < end:
                 try:
                     memory.seek(at)
-                    piece = memory.read(min(16 << 20, end - at))
+                    piece = memory.read(min(PIECE, end - at))
                 except OSError:
+                    if (begin, end) in set(regions(pid)):
+                        raise
                     break
-                if not piece:
-                    break
-                if needle in kept + piece:
-                    return True
-                kept = piece[-len(needle):]
+                yield piece
                 at += len(piece)
-    return False
+            yield None
 
 
-def search_file(path, needle):
-    with open(path, "rb") as file:
-        kept = b""
-        while piece := file.read(16 << 20):
-            if needle in kept + piece:
-                return True
-            kept = piece[-len(needle):]
-    return False
+def content_of(path):
+    """A file, as pieces, without its holes."""
+    with open(path, "rb", 0) as file:
+        end = 0
+        while True:
+            try:
+                begin = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return
+                raise
+            end = os.lseek(file.fileno(), begin, os.SEEK_HOLE)
+            file.seek(begin)
+            while begin < end and (piece := file.read(min(PIECE, end - begin))):
+                yield piece
+                begin += len(piece)
+            yield None
 
 
 if __name__ == "__main__":
