@@ -107,24 +107,27 @@ json::object swap_json(const SecretRecord& secret, const SecretUse& use,
   return swap;
 }
 
-/// Of one host, as it is put together.
-struct HostMaterial {
-  std::set<uint16_t> ports;
+/// Of one server, as it is put together.
+struct ServerMaterial {
   json::array always, swaps;
   std::string model;  ///< the api of models that are called there
   bool broken = false;  ///< what it was to get is not to be had: then nothing goes there
-};
-using Materials = std::map<std::string, HostMaterial>;
 
-void add_swaps(Materials& hosts, const vault::MasterKey& master, const SecretRecord& secret,
+  bool operator==(const ServerMaterial&) const = default;
+};
+/// By host and port: two servers on one host have nothing to do with each other.
+using Materials = std::map<std::pair<std::string, uint16_t>, ServerMaterial>;
+
+void add_swaps(Materials& servers, const vault::MasterKey& master, const SecretRecord& secret,
                const std::string& placeholder) {
   auto value = value_of(master, secret);
   for (const InterceptedHost& host : hosts_of(secret)) {
-    HostMaterial& material = hosts[host.host];
-    material.ports.insert(host.ports.begin(), host.ports.end());
-    if (!value) continue;
-    for (const SecretUse& use : uses_of(secret)) {
-      material.swaps.push_back(swap_json(secret, use, placeholder, value.value()));
+    for (uint16_t port : host.ports) {
+      ServerMaterial& material = servers[{host.host, port}];
+      if (!value) continue;
+      for (const SecretUse& use : uses_of(secret)) {
+        material.swaps.push_back(swap_json(secret, use, placeholder, value.value()));
+      }
     }
   }
 }
@@ -143,12 +146,10 @@ Result<std::string> filled(const vault::MasterKey& master, const std::vector<Sec
   });
 }
 
-void add_rule(Materials& hosts, const vault::MasterKey& master,
+void add_rule(Materials& servers, const vault::MasterKey& master,
               const std::vector<SecretRecord>& kept, const SandboxRecord& box,
               const RuleHeaders& rule, bool by_keeper) {
-  HostMaterial& material = hosts[rule.host];
-  auto ports = ports_of_rules();
-  material.ports.insert(ports.begin(), ports.end());
+  ServerMaterial added;
   for (const auto& [name, text] : rule.headers) {
     auto value = filled(master, kept, box, rule, text, by_keeper);
     if (value && value.value().size() > kLongestRuleValue) {
@@ -160,31 +161,47 @@ void add_rule(Materials& hosts, const vault::MasterKey& master,
       fields["host"] = rule.host;
       fields["error"] = value.error().message();
       log_warn("a rule for headers cannot be followed", std::move(fields));
-      material.broken = true;
+      added.broken = true;
       continue;
     }
     json::object header;
     header["header"] = name;
     header["value"] = value.value();
-    material.always.push_back(std::move(header));
+    added.always.push_back(std::move(header));
+  }
+  for (uint16_t port : ports_of_rules()) {
+    ServerMaterial& material = servers[{rule.host, port}];
+    material.broken = material.broken || added.broken;
+    material.always.insert(material.always.end(), added.always.begin(), added.always.end());
   }
 }
 
-json::array hosts_json(Materials& materials) {
+/// Ports of a host that get the same are told together.
+json::array hosts_json(const Materials& materials) {
   json::array hosts;
-  for (auto& [name, material] : materials) {
-    if (material.broken) continue;
-    json::object host;
-    host["host"] = name;
-    host["ports"] = json::array(material.ports.begin(), material.ports.end());
-    host["always"] = std::move(material.always);
-    host["swaps"] = std::move(material.swaps);
-    if (!material.model.empty()) {
-      json::object model;
-      model["api"] = material.model;
-      host["model"] = std::move(model);
+  for (auto at = materials.begin(); at != materials.end();) {
+    const std::string& name = at->first.first;
+    std::vector<std::pair<const ServerMaterial*, json::array>> different;
+    for (; at != materials.end() && at->first.first == name; ++at) {
+      if (at->second.broken) continue;
+      auto same = std::find_if(different.begin(), different.end(),
+                               [&](const auto& each) { return *each.first == at->second; });
+      if (same == different.end()) same = different.emplace(same, &at->second, json::array());
+      same->second.push_back(at->first.second);
     }
-    hosts.push_back(std::move(host));
+    for (auto& [material, ports] : different) {
+      json::object host;
+      host["host"] = name;
+      host["ports"] = std::move(ports);
+      host["always"] = material->always;
+      host["swaps"] = material->swaps;
+      if (!material->model.empty()) {
+        json::object model;
+        model["api"] = material->model;
+        host["model"] = std::move(model);
+      }
+      hosts.push_back(std::move(host));
+    }
   }
   return hosts;
 }
@@ -355,9 +372,7 @@ Task<Result<json::object>> BoxSecrets::material(std::string box) {
     if (may_use_secret(secret, record).allowed) add_swaps(materials, *master_, secret, placeholder);
   }
   for (const ModelHost& model : models_) {
-    HostMaterial& material = materials[model.host];
-    material.ports.insert(model.port);
-    material.model = model.api;
+    materials[{model.host, model.port}].model = model.api;
   }
   for (const RuleHeaders& rule : rules) {
     add_rule(materials, *master_, kept, record, rule, options.rules_by_keeper);

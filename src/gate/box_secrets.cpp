@@ -12,8 +12,8 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr size_t kMostSecretHosts = 128;
 constexpr size_t kMostHostPorts = 16;
+constexpr size_t kMostSecretHosts = 128 * kMostHostPorts;
 constexpr size_t kMostOfHost = 256;
 constexpr size_t kLongestSecretName = 256;
 constexpr size_t kLongestHeaderName = 128;
@@ -191,7 +191,10 @@ SecretSwap::~SecretSwap() {
 
 const HostSecrets* BoxSecrets::host(const std::string& name, uint16_t port) const {
   auto found = hosts.find(name);
-  return found != hosts.end() && found->second.ports.contains(port) ? &found->second : nullptr;
+  if (found == hosts.end()) return nullptr;
+  for (const auto& each : found->second)
+    if (each.ports.contains(port)) return &each;
+  return nullptr;
 }
 
 Result<BoxSecretsRef> parse_box_secrets(const json::object& body) {
@@ -208,9 +211,11 @@ Result<BoxSecretsRef> parse_box_secrets(const json::object& body) {
   HAKO_TRY(auto hosts, reader.list(body, "hosts", kMostSecretHosts));
   for (const auto& each : *hosts) {
     HAKO_TRY(auto host, reader.host(each.get_object()));
-    std::string name = host.host;
-    if (!secrets->hosts.emplace(name, std::move(host)).second)
-      return unfit("the host " + name + " is there twice");
+    for (uint16_t port : host.ports)
+      if (secrets->host(host.host, port))
+        return unfit("port " + std::to_string(port) + " of " + host.host + " is there twice");
+    auto& servers = secrets->hosts[host.host];
+    servers.push_back(std::move(host));
   }
   HAKO_TRY(auto list, reader.list(body, "placeholders", PlaceholderSet::kMost));
   std::vector<PlaceholderSet::Placeholder> placeholders;

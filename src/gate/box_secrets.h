@@ -40,6 +40,7 @@ struct FixedHeader {
   std::string header, value;
 };
 
+/// Of the servers of one host that get the same.
 struct HostSecrets {
   std::string host;
   std::set<uint16_t> ports;
@@ -57,7 +58,7 @@ struct BoxSecrets {
 
   std::string revision;
   tls::Authority authority;  ///< whom the box trusts
-  std::map<std::string, HostSecrets> hosts;
+  std::map<std::string, std::vector<HostSecrets>> hosts;  ///< no port of a host is in two of them
   PlaceholderSet placeholders;  ///< of the box, also those that are for no host here
 
   /// Null if it is none that is intercepted.

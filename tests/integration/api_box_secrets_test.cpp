@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "base/fd.h"
@@ -134,6 +135,30 @@ TEST_F(BoxSecretsTest, AreKeptAndNeverShown) {
   EXPECT_EQ(all.find("AFTER-the-rotation"), std::string::npos);
   std::ofstream(lab_.config.state_dir + "/planted") << kReal;
   EXPECT_NE(all_files(lab_.config.state_dir).find("the-real-value"), std::string::npos);
+}
+
+TEST_F(BoxSecretsTest, TwoServersOnOneHostShareNothing) {
+  with_api([](ApiLab& lab) -> Task<void> {
+    BrokerGate gate(lab);
+    co_await gate.connect();
+    expect_reply(co_await keep(lab, "first", R"("hosts":["a.example:443,8443"],"use":[{"kind":"bearer"}])"), 201);
+    expect_reply(co_await keep(lab, "second", R"("hosts":["a.example:8443,9443"],"use":[{"kind":"bearer"}])"), 201);
+    std::string id = co_await lab.create(box_with(R"("secrets":["first","second"])"));
+    auto material = co_await gate.get(id);
+    if (!material) throw std::runtime_error(material.error().message());
+    std::map<int64_t, std::string> secrets;
+    for (const json::value& host : material.value().at("hosts").as_array()) {
+      EXPECT_EQ(member(host, "host"), "a.example");
+      std::string names;
+      for (const json::value& swap : host.at("swaps").as_array()) names += member(swap, "secret") + " ";
+      for (const json::value& port : host.at("ports").as_array()) {
+        EXPECT_TRUE(secrets.emplace(port.to_number<int64_t>(), names).second);
+      }
+    }
+    EXPECT_EQ(secrets, (std::map<int64_t, std::string>{
+                           {443, "first "}, {8443, "first second "}, {9443, "second "}}));
+    co_await gate.stop();
+  });
 }
 
 TEST_F(BoxSecretsTest, ABoxGetsAPlaceholderAndTheGateTheValue) {

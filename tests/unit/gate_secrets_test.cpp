@@ -2,10 +2,14 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <random>
 
 #include "base/encoding.h"
+#include "base/fd.h"
+#include "gate/box_secrets.h"
 #include "gate/secret_swap.h"
+#include "support/certificates.h"
 
 namespace hako::gate {
 namespace {
@@ -253,6 +257,29 @@ TEST(BoxSecrets, are_read_strictly) {
   };
   EXPECT_FALSE(parse("{}"));
   EXPECT_FALSE(parse(R"({"ca":{"certificate":"x","key":"y"},"revision":"1"})"));
+}
+
+TEST(BoxSecrets, are_those_of_a_port) {
+  char folder[] = "/tmp/hako-secrets-XXXXXX";
+  ASSERT_TRUE(::mkdtemp(folder));
+  test::Certificates made(folder);
+  boost::json::object body{{"revision", "1"}};
+  body["ca"] = boost::json::object{{"certificate", read_file(made.authority()).value()},
+                                   {"key", read_file(made.key_file("ca")).value()}};
+  auto parse = [&](const char* hosts) {
+    body["hosts"] = boost::json::parse(hosts);
+    return parse_box_secrets(body);
+  };
+  auto secrets = parse(R"([{"host":"a.example","ports":[443,8443],"model":{"api":"anthropic"}},
+                           {"host":"a.example","ports":[9443],"model":{"api":"openai"}}])");
+  ASSERT_TRUE(secrets) << secrets.error().message();
+  for (uint16_t port : {443, 8443})
+    EXPECT_EQ(secrets.value()->host("a.example", port)->model, wire::ModelApi::anthropic);
+  EXPECT_EQ(secrets.value()->host("a.example", 9443)->model, wire::ModelApi::openai);
+  EXPECT_EQ(secrets.value()->host("a.example", 80), nullptr);
+  EXPECT_EQ(secrets.value()->host("b.example", 443), nullptr);
+  EXPECT_FALSE(parse(R"([{"host":"a.example","ports":[443]},{"host":"a.example","ports":[9,443]}])"));
+  std::filesystem::remove_all(folder);
 }
 
 }  // namespace
