@@ -4,10 +4,12 @@ They are large and slow in emulation, so they run only with HAKO_AGENTS=1. What 
 `scripts/setup --agents`, and in boxes by `hako agent build`.
 """
 
+import array
 import base64
 import errno
 import glob
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -388,33 +390,54 @@ def found_in(pieces, texts):
     return found
 
 
-def regions(pid):
-    """What a process has mapped and may read: (begin, end)."""
-    with open(f"/proc/{pid}/maps") as maps:
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def present(pid):
+    """Ranges of pages that a process has mapped, may read, and has touched. The others are as the file has
+    them that is mapped there; to read them from here would make them, at the box's expense."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/pagemap", "rb", 0) as pages:
         for line in maps:
-            span, rights, *_, = line.split()
-            # Pages that the kernel lends each process cannot be read from outside.
-            if rights.startswith("r") and "[v" not in line:
-                begin, end = (int(part, 16) for part in span.split("-"))
-                yield begin, end
+            span, rights, *_ = line.split()
+            begin, end = (int(part, 16) for part in span.split("-"))
+            # What the kernel lends each process cannot be read from outside.
+            if not rights.startswith("r") or "[v" in line:
+                continue
+            pages.seek(begin // PAGE * 8)
+            entries = array.array("Q", pages.read((end - begin) // PAGE * 8))
+            at = begin
+            for there, run in itertools.groupby(entries, lambda entry: entry >> 62 != 0):
+                size = sum(1 for _ in run) * PAGE
+                if there:
+                    yield at, at + size
+                at += size
 
 
 def memory_of(pid):
-    """All that a process has mapped, as pieces. It runs meanwhile."""
+    """All that a process has in memory, as pieces. It runs meanwhile."""
     with open(f"/proc/{pid}/mem", "rb", 0) as memory:
-        for begin, end in list(regions(pid)):
-            at = begin
+        behind = None
+        for at, end in list(present(pid)):
+            if at != behind:
+                yield None
             while at < end:
                 try:
                     memory.seek(at)
                     piece = memory.read(min(PIECE, end - at))
                 except OSError:
-                    if (begin, end) in set(regions(pid)):
+                    if any(first <= at < last for first, last in present(pid)):
                         raise
                     break
+                if not piece:
+                    return  # it has ended
                 yield piece
                 at += len(piece)
+            behind = at
+    for file in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{file}"
+        if os.path.isfile(path):
             yield None
+            yield from content_of(path)
 
 
 def content_of(path):

@@ -290,7 +290,7 @@ EGRESS_TEST_IN(EgressRetryTest, whoever_begins_again_and_does_not_say_for_whom_i
   co_await send(stream, said.first);
   auto retry = co_await receive(stream, 6);
   co_await send(stream, said.second.substr(0, 100));
-  auto end = co_await rest_of(stream, 12s);
+  auto end = co_await rest_of(stream, 22s);
   EXPECT_THAT(end, HasSubstr("<reset>"));
   co_await record(R"({"rule":"egress.sni","reason":"the client did not say for whom in time"})");
 }
