@@ -310,7 +310,7 @@ class InsideTest(unittest.TestCase):
                 "--repo-secret", "git-key", "--repo", f"https://{World.GIT}:8443/stats.git", "-e",
                 f"{base_url}=https://{World.MODEL}:{self.PORTS[name]}{self.BELOW.get(name, '')}",
                 "--", *words, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
-        self.addCleanup(self.kill_boxes)
+        self.addCleanup(self.kill_boxes, name)
         self.addCleanup(agent.wait)
         self.addCleanup(agent.kill)
         # Its last word is held back until it has been looked for keys.
@@ -320,7 +320,7 @@ class InsideTest(unittest.TestCase):
             self.assertLess(time.monotonic() - began, 900, told())
             time.sleep(0.5)
         held = time.monotonic()
-        box = json.loads(self.hako.cli("ps", "--json").stdout)[0]["sandboxID"]
+        box = self.boxes_of(name)[0]
         self.check_that_keys_are_nowhere(box, variable, secret)
         with open(hold, "w"):
             released = time.monotonic()
@@ -346,9 +346,13 @@ class InsideTest(unittest.TestCase):
         self.assertEqual([(row["requests"], row["outputTokens"], row["unconfirmedTokens"]) for row in usage],
                          [(len(counted), len(counted) * OUTPUT_TOKENS, 0)], usage)
 
-    def kill_boxes(self):
-        for box in json.loads(self.hako.cli("ps", "--json").stdout):
-            self.hako.cli("kill", box["sandboxID"])
+    def boxes_of(self, name):
+        return [box["sandboxID"] for box in json.loads(self.hako.cli("ps", "--json").stdout)
+                if box.get("alias", box["templateID"]).startswith(f"agent-{name}")]
+
+    def kill_boxes(self, name):
+        for box in self.boxes_of(name):
+            self.hako.cli("kill", box)
 
     def test_claude(self):
         self.build("claude")
