@@ -342,7 +342,7 @@ class InsideTest(unittest.TestCase):
         self.assertTrue(logins and all(one["key"] for one in logins), told())
         # And the broker has counted what the model said that it used.
         counted = [step for step in steps if "move" in step]
-        usage = json.loads(self.hako.cli("usage", "--by", "all", "--sandbox", box, "--json").stdout)["usage"]
+        usage = json.loads(self.hako.cli("usage", "--by", "all", "--sandbox", box, "--json").stdout)
         self.assertEqual([(row["requests"], row["outputTokens"], row["unconfirmedTokens"]) for row in usage],
                          [(len(counted), len(counted) * OUTPUT_TOKENS, 0)], usage)
 
