@@ -183,6 +183,8 @@ class InsideTest(unittest.TestCase):
     API = {"claude": "anthropic", "codex": "openai", "gemini": "gemini"}
     PORTS = {"claude": 443, "codex": 8444, "gemini": 8445}
     BELOW = {"codex": "/v1"}
+    # Gemini CLI switches git's credential helpers off for its shell, so it clones what --repo has cloned.
+    CLONED = {"gemini": "/home/user/stats"}
 
     @classmethod
     def setUpClass(cls):
@@ -294,7 +296,7 @@ class InsideTest(unittest.TestCase):
 
     def run_agent(self, name, variable, use, base_url, secret, *words):
         hold = os.path.join(self.folder, f"{name}-may-end")
-        moves = task.moves(f"https://{World.GIT}:8443/stats.git", "/home/user/again")
+        moves = task.moves(self.CLONED.get(name, f"https://{World.GIT}:8443/stats.git"), "/home/user/again")
         log = self.world.serve_model(moves, secret, self.PORTS[name], hold=hold)
         self.keep(f"{name}-key", secret, "--host", f"{World.MODEL}:{self.PORTS[name]}", "--use",
                   use, "--env", variable)
