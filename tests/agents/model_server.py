@@ -281,6 +281,14 @@ def fitting(schema, text):
     return schema["enum"][0] if "enum" in schema else plain.get(kind, text)
 
 
+def usage_in(data):
+    """What an event, or a whole answer, says that the call has used."""
+    for place in (data, data.get("message"), data.get("response")):
+        if isinstance(place, dict) and place.get("usage"):
+            return place["usage"]
+    return data.get("usageMetadata", {})
+
+
 def pieces(text, size=7):
     return [text[i:i + size] for i in range(0, len(text), size)]
 
@@ -316,16 +324,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for number, (name, data) in enumerate(dialect.events(move)):
-            if self.server.cut and number >= self.server.cut:
-                self.close_connection = True
-                return
-            text = f"event: {name}\n" if name else ""
-            if name:
-                data = {"type": name, "sequence_number": number} | data
-            self.chunk(f"{text}data: {json.dumps(data)}\n\n")
-            time.sleep(self.server.pause)
-        self.wfile.write(b"0\r\n\r\n")
+        said = {}
+        try:
+            for number, (name, data) in enumerate(dialect.events(move)):
+                if self.server.cut and number >= self.server.cut:
+                    self.close_connection = True
+                    return
+                text = f"event: {name}\n" if name else ""
+                if name:
+                    data = {"type": name, "sequence_number": number} | data
+                self.chunk(f"{text}data: {json.dumps(data)}\n\n")
+                said |= usage_in(data)
+                time.sleep(self.server.pause)
+            self.wfile.write(b"0\r\n\r\n")
+        finally:
+            self.note(key=True, said=said)
 
     def body(self):
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -393,7 +406,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.wait_while_held()
         if streams:
             return self.stream(dialect, move)
-        self.answer(200, dialect.message(move))
+        message = dialect.message(move)
+        self.answer(200, message)
+        self.note(key=True, said=usage_in(message))
 
 
 class ModelServer(http.server.ThreadingHTTPServer):
