@@ -3,6 +3,7 @@ hako_test(gate_test LABELS unit DEPENDS gate SOURCES
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_egress_parts_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_grants_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_access_test.cpp
+  ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_model_call_test.cpp
   ${CMAKE_CURRENT_SOURCE_DIR}/unit/gate_secrets_test.cpp)
 hako_test(gate_process_test LABELS integration TIMEOUT 180 DEPENDS gate network
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/gate_test.cpp

@@ -105,6 +105,20 @@ std::vector<ModelHost> model_hosts(const config::Models& models) {
   return hosts;
 }
 
+/// What no label closes: servers that are called with a key that is kept here.
+std::vector<policy::BrokeredServer> brokered_servers(const config::Models& models) {
+  std::vector<policy::BrokeredServer> servers;
+  for (const config::ModelEndpoint& each : models.endpoints) {
+    if (each.secret.empty()) continue;
+    policy::BrokeredServer server;
+    server.target.name = each.host;
+    server.target.ports = {{each.port, each.port}};
+    server.label = each.label;
+    servers.push_back(std::move(server));
+  }
+  return servers;
+}
+
 /// Everything that lives as long as the server, in the order in which it depends on each other.
 class Api {
  public:
@@ -452,6 +466,7 @@ Task<Result<void>> run_api(config::Config config, ApiOptions options) {
                     "[models] file names servers, and their calls can be counted only where boxes have"
                     " authorities of their own: [secrets] needs a master key");
   }
+  config.egress.brokered = brokered_servers(models);
   if (::geteuid() == 0 && !options.stay_root) {
     HAKO_CO_TRYV(give_up_root(config, options));
   } else {

@@ -111,6 +111,7 @@ json::object swap_json(const SecretRecord& secret, const SecretUse& use,
 struct ServerMaterial {
   json::array always, swaps;
   std::string model;  ///< the api of models that are called there
+  bool by_secret = false;  ///< with what is kept here only
   bool broken = false;  ///< what it was to get is not to be had: then nothing goes there
 
   bool operator==(const ServerMaterial&) const = default;
@@ -198,6 +199,7 @@ json::array hosts_json(const Materials& materials) {
       if (!material->model.empty()) {
         json::object model;
         model["api"] = material->model;
+        model["by_secret"] = material->by_secret;
         host["model"] = std::move(model);
       }
       hosts.push_back(std::move(host));
@@ -372,7 +374,9 @@ Task<Result<json::object>> BoxSecrets::material(std::string box) {
     if (may_use_secret(secret, record).allowed) add_swaps(materials, *master_, secret, placeholder);
   }
   for (const ModelHost& model : models_) {
-    materials[{model.host, model.port}].model = model.api;
+    ServerMaterial& material = materials[{model.host, model.port}];
+    material.model = model.api;
+    material.by_secret = !model.secret.empty();
   }
   for (const RuleHeaders& rule : rules) {
     add_rule(materials, *master_, kept, record, rule, options.rules_by_keeper);

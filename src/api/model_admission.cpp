@@ -208,7 +208,7 @@ ModelBound bound_of(const config::Models& models, const ModelCallRequest& call) 
   // A token has at least one byte; what the provider fetches or unpacks has as many as fit.
   int64_t said = call.input_bytes + kTokensAround;
   bound.input_tokens = call.opaque_input ? std::max(context, said) : said;
-  bound.output_tokens = call.max_output_tokens.value_or(output);
+  bound.output_tokens = call.max_output_tokens.value_or(output * call.answers);
   if (price) bound.microusd = policy::most_cost_of(*price, bound.input_tokens, bound.output_tokens);
   return bound;
 }

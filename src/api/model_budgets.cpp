@@ -22,6 +22,8 @@ constexpr int64_t kMostAtOnce = 500;
 /// How long a gate may come back to say again what it has said.
 constexpr int64_t kSettledKeptMs = 60 * 60 * 1000;
 constexpr int64_t kUsageKeptMs = int64_t(400) * 24 * 60 * 60 * 1000;
+/// Calls that wait to be counted. Whoever comes then would hear too late that they may go on.
+constexpr size_t kMostWaitingCalls = 2048;
 /// Boxes whose pace is remembered; more than there are.
 constexpr size_t kMostPaces = 16'384;
 
@@ -61,6 +63,21 @@ bool ModelBudgets::too_often(const std::string& box) {
   return !found->second.take(std::chrono::steady_clock::now());
 }
 
+template <class Work>
+auto ModelBudgets::in_turn(Work work) -> Task<decltype(work(std::declval<ModelStore&>()))> {
+  if (waiting_ >= kMostWaitingCalls) {
+    co_return Error(ErrorCode::unavailable, "too many calls of models wait to be counted");
+  }
+  struct Waiting {
+    explicit Waiting(size_t& count) : waiting(count) { ++waiting; }
+    ~Waiting() { --waiting; }
+    size_t& waiting;
+  };
+  Waiting waiting(waiting_);
+  auto turn = co_await turns_.take();
+  co_return co_await store_.with_models(std::move(work));
+}
+
 Task<Result<rpc::Payload>> ModelBudgets::reserve(rpc::Payload payload) {
   HAKO_CO_TRY(auto call, parse_model_call(payload.body));
   if (too_often(call.box)) {
@@ -75,7 +92,8 @@ Task<Result<rpc::Payload>> ModelBudgets::reserve(rpc::Payload payload) {
     };
     return store.reserve(call.box, decide);
   };
-  auto reserved = co_await store_.with_models(std::move(work));
+  auto reserving = in_turn(std::move(work));
+  auto reserved = co_await std::move(reserving);
   if (!reserved) co_return for_the_gate(reserved.error(), "model call not counted");
   rpc::Payload answer;
   answer.body["reservation"] = id;
@@ -90,7 +108,8 @@ Task<Result<rpc::Payload>> ModelBudgets::settle(rpc::Payload payload) {
     };
     return store.settle(end.reservation, unix_now_ms(), settle);
   };
-  auto settled = co_await store_.with_models(std::move(work));
+  auto settling = in_turn(std::move(work));
+  auto settled = co_await std::move(settling);
   if (!settled) co_return for_the_gate(settled.error(), "model call not settled");
   co_return rpc::Payload();
 }

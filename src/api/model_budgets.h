@@ -10,6 +10,7 @@
 #include "api/model_message.h"
 #include "api/principal.h"
 #include "base/async/task.h"
+#include "base/async/turn_queue.h"
 #include "base/token_bucket.h"
 #include "config/models.h"
 #include "rpc/peer.h"
@@ -71,11 +72,18 @@ class ModelBudgets {
  private:
   Task<Result<std::string>> whose_switch(const ModelSwitch& wanted, const Principal& who);
   bool too_often(const std::string& box);
+  /// Work on the store, when it is its turn: the store has a queue of its own for everybody, and calls of
+  /// models, of which boxes can make any number, must not fill it.
+  template <class Work>
+  auto in_turn(Work work) -> Task<decltype(work(std::declval<store::ModelStore&>()))>;
 
   config::Models models_;
   store::AsyncStore& store_;
   Pace pace_;
   std::map<std::string, TokenBucket> paces_;
+  static constexpr int kMostInStore = 16;
+  TurnQueue turns_{kMostInStore};
+  size_t waiting_ = 0;
 };
 
 }  // namespace hako::api

@@ -18,6 +18,7 @@ constexpr size_t kLongestStopReason = 256;
 /// More than a gate takes of a body, and more than any model says.
 constexpr int64_t kMostInputBytes = int64_t(1) << 30;
 constexpr int64_t kMostTokensOfCall = 1'000'000'000;
+constexpr int64_t kMostAnswersOfCall = 1000;
 
 bool is_printable(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
@@ -60,6 +61,9 @@ Result<ModelCallRequest> parse_model_call(const json::object& body) {
   call.input_bytes = bytes.value_or(0);
   call.max_output_tokens = reader.number("max_output_tokens", 1, kMostTokensOfCall);
   // Left out they would make a call look cheaper than it is.
+  auto answers = reader.number("answers", 1, kMostAnswersOfCall);
+  if (!answers) reader.fail("answers", "must be there");
+  call.answers = answers.value_or(kMostAnswersOfCall);
   auto opaque = reader.flag("opaque_input");
   if (!opaque) reader.fail("opaque_input", "must be there");
   call.opaque_input = opaque.value_or(true);

@@ -24,11 +24,13 @@ struct ModelCallRequest {
   bool stream = false;
   int64_t input_bytes = 0;  ///< of the body
   bool opaque_input = false;
-  std::optional<int64_t> max_output_tokens;
+  std::optional<int64_t> max_output_tokens;  ///< of all its answers together
+  int64_t answers = 1;  ///< each as long as the model makes it, where max_output_tokens is not said
   std::vector<std::string> extras;
 };
 
-/// {box, host, port?, api, model, path, stream, input_bytes, opaque_input, max_output_tokens?, extras}.
+/// {box, host, port?, api, model, path, stream, input_bytes, opaque_input, max_output_tokens?, answers,
+/// extras}.
 /// invalid_argument: something is missing that decides what the call may cost, or is out of bounds.
 Result<ModelCallRequest> parse_model_call(const boost::json::object& body);
 

@@ -115,7 +115,7 @@ bool is_host(std::string_view host) {
 }
 
 Result<ModelEndpoint> read_endpoint(TableReader reader) {
-  reader.allow_only({"host", "port", "api", "secret"});
+  reader.allow_only({"host", "port", "api", "secret", "label"});
   ModelEndpoint endpoint;
   endpoint.host = reader.text("host", true);
   if (!is_host(endpoint.host)) reader.fail(reader.table(), "host", "a name in lower case");
@@ -125,6 +125,13 @@ Result<ModelEndpoint> read_endpoint(TableReader reader) {
     reader.fail(reader.table(), "api", "\"anthropic\", \"openai\" or \"gemini\"");
   }
   endpoint.secret = reader.text("secret", false);
+  std::string label = reader.text("label", false);
+  auto known = policy::label_from(label);
+  if (!label.empty() && (!known || endpoint.secret.empty())) {
+    // Without one a box's own key would say whose account gets the data.
+    reader.fail(reader.table(), "label", known ? "together with 'secret'" : "a label");
+  }
+  endpoint.label = known.value_or(policy::Label::secret);
   HAKO_TRYV(reader.outcome());
   return endpoint;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "policy/label.h"
 #include "policy/model_price.h"
 
 namespace hako::config {
@@ -17,6 +18,8 @@ struct ModelEndpoint {
   uint16_t port = 443;
   std::string api;     ///< "anthropic", "openai" or "gemini"
   std::string secret;  ///< the name of the secret that opens it; empty: boxes bring their own
+  /// With a secret: the most confidential data that may go there, also of labels that close all else.
+  policy::Label label = policy::Label::secret;
   bool operator==(const ModelEndpoint&) const = default;
 };
 

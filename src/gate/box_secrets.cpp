@@ -142,6 +142,8 @@ class MaterialReader {
       HAKO_TRY(auto api, text(*model, "api", kLongestHeaderName));
       host.model = wire::parse_model_api(api);
       if (!host.model) return unfit("api is none that is known");
+      HAKO_TRY(auto by_secret, wire::bool_member(*model, "by_secret"));
+      host.by_secret = by_secret.value_or(false);
     }
     HAKO_TRYV(add_masks(host));
     return host;

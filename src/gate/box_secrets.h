@@ -47,6 +47,8 @@ struct HostSecrets {
   std::vector<FixedHeader> always;
   std::vector<SecretSwap> swaps;
   std::optional<wire::ModelApi> model;  ///< whose API it speaks, if it has models to call
+  /// Of one with models: it is called with secrets that are kept here, and with no key that a box has brought.
+  bool by_secret = false;
   /// What no answer of the host may bring to the box, and what it gets instead: as long.
   PatternSet values;
   std::vector<std::string> masks;

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "gate/body_room.h"
 #include "gate/broker_link.h"
 #include "gate/dns_sockets.h"
 #include "gate/egress_records.h"
@@ -31,6 +32,7 @@ struct EgressCommons {
   BrokerLink& broker;
   tls::Client& upstream_tls;  ///< for connections that the gate encrypts itself
   PipePool pipes{};
+  BodyRoom bodies{};
   size_t most_open = 0;         ///< passages of all boxes
   size_t open = 0;              ///< passages of all boxes
 };

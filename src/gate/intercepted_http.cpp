@@ -191,24 +191,32 @@ class InterceptedRequests {
       refusal.reason = "what a connection with another protocol costs cannot be counted";
     else if (!route.value().free && is_compressed(head.fields))
       refusal = {415, "a compressed call cannot be counted"};
+    else
+      refusal.reason = odd_head(head);
     if (!refusal.reason.empty() && stands(Wall::counted))
+      co_return co_await refuse_call(exchange, host, std::string(), std::move(refusal));
+    // What would be refused is not read, and not paid for.
+    http::RequestHead tried = head;
+    auto swapped = put_secrets(tried, host, secrets->placeholders);
+    if (swapped.refused)
+      co_return co_await refuse(exchange, 403, swapped.refused->secret, swapped.refused->reason);
+    if (host.by_secret) refusal.reason = other_key(tried, swapped, host);
+    if (!refusal.reason.empty())
       co_return co_await refuse_call(exchange, host, std::string(), std::move(refusal));
     if (!route || route.value().free)
       co_return co_await put_and_pass(exchange, std::move(head), secrets, host, nullptr, nullptr);
-    auto body = co_await exchange.read_body(ModelCall::kLongestBody);
+    BodyRoom::Taken taken(way_.bodies, way_.box);
+    auto body = co_await read_call(exchange, taken);
     if (!body) {
-      if (body.error().code() != ErrorCode::too_large) co_return exchange.abort();
-      refusal = {413, body.error().message()};
+      bool large = body.error().code() == ErrorCode::too_large;
+      if (!large && body.error().code() != ErrorCode::resource_exhausted) co_return exchange.abort();
+      refusal = {large ? 413u : 503u, body.error().message()};
       co_return co_await refuse_call(exchange, host, std::string(), std::move(refusal));
     }
-    // What would be refused is not paid for.
     BodySearch search(secrets->placeholders, {});
     auto found = stands(Wall::placeholders) ? search.refusal_of(body.value()) : std::string();
     if (!found.empty())
       co_return co_await refuse(exchange, 403, search.secret(), misplaced(search.secret(), found));
-    http::RequestHead tried = head;
-    if (auto no = put_secrets(tried, host, secrets->placeholders).refused)
-      co_return co_await refuse(exchange, 403, no->secret, no->reason);
     ModelCaller caller{way_.broker, way_.box, way_.expected.name, way_.expected.port, *host.model};
     ModelCall call(std::move(caller));
     std::string path(head.path());

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "gate/agreement.h"
+#include "gate/body_room.h"
 #include "gate/broker_link.h"
 #include "http/client.h"
 
@@ -11,6 +12,7 @@ namespace hako::gate {
 
 struct InterceptedHttp {
   BrokerLink& broker;
+  BodyRoom& bodies;
   std::string box;
   Expected expected;  ///< the host, for which every request must be
   /// A new connection to the host, encrypted, which has proved who it is.

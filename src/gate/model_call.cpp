@@ -1,5 +1,8 @@
 #include "gate/model_call.h"
 
+#include <algorithm>
+#include <array>
+#include <charconv>
 #include <utility>
 
 #include "base/encoding.h"
@@ -11,6 +14,8 @@ namespace {
 namespace json = boost::json;
 
 constexpr size_t kLongestPathTold = 256;
+/// Of a call's body; some milliseconds at most.
+constexpr size_t kScannedAtOnce = 128 << 10;
 
 ModelCall::Refusal refusal_of(const Error& error) {
   switch (error.code()) {
@@ -45,7 +50,15 @@ ModelCall::~ModelCall() {
 Task<std::optional<ModelCall::Refusal>> ModelCall::begin(const wire::ModelRoute& route,
                                                          std::string path, std::string& body) {
   dialect_ = route.dialect;
-  auto request = wire::parse_model_request(route, body);
+  wire::ModelRequestScan scan(route);
+  auto executor = co_await asio::this_coro::executor;
+  for (std::string_view left = body; !left.empty();) {
+    scan.feed(left.substr(0, kScannedAtOnce));
+    left.remove_prefix(std::min(kScannedAtOnce, left.size()));
+    // Others get their turn.
+    if (!left.empty()) co_await asio::post(executor, asio::use_awaitable);
+  }
+  auto request = scan.finish();
   if (!request) {
     Refusal refusal{400, "the call cannot be counted: " + request.error().message()};
     co_return refusal;
@@ -62,6 +75,7 @@ Task<std::optional<ModelCall::Refusal>> ModelCall::begin(const wire::ModelRoute&
   call["input_bytes"] = body.size();
   if (request.value().max_output_tokens)
     call["max_output_tokens"] = *request.value().max_output_tokens;
+  call["answers"] = request.value().answers;
   call["opaque_input"] = request.value().opaque_input;
   call["extras"] = json::array(request.value().extras.begin(), request.value().extras.end());
   auto asking = caller_.broker.reserve(std::move(call));
@@ -109,6 +123,46 @@ void ModelCall::end(bool in_order) {
   settlement["cache_write_tokens"] = counted.usage.cache_write_tokens;
   settlement["cache_write_1h_tokens"] = counted.usage.cache_write_1h_tokens;
   caller_.broker.settle(std::move(settlement));
+}
+
+Task<Result<std::string>> read_call(http::Exchange& exchange, BodyRoom::Taken& taken) {
+  Error too_large(ErrorCode::too_large,
+                  "a call may have " + std::to_string(ModelCall::kLongestBody) + " bytes at most");
+  // Said at once, rather than after all of it has come.
+  std::string_view said = exchange.head().header("Content-Length");
+  size_t announced = 0;
+  (void)std::from_chars(said.data(), said.data() + said.size(), announced);
+  if (announced > ModelCall::kLongestBody) co_return too_large;
+  std::string body;
+  auto buffer = std::make_unique_for_overwrite<std::array<char, 16 << 10>>();
+  for (;;) {
+    HAKO_CO_TRY(size_t count, co_await exchange.read_some(asio::buffer(*buffer)));
+    if (count == 0) co_return body;
+    if (count > ModelCall::kLongestBody - body.size()) co_return too_large;
+    if (!taken.grow(count)) {
+      co_return Error(ErrorCode::resource_exhausted,
+                      "too much of calls is under way at the moment; try again");
+    }
+    body.append(buffer->data(), count);
+  }
+}
+
+std::string odd_head(const http::RequestHead& head) {
+  for (const char* name : {"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"}) {
+    if (head.fields.count(name) > 0) return std::string(name) + " is not relayed to a model";
+  }
+  if (head.fields.count(http::Field::content_type) > 1) return "a call with several media types";
+  // Read in another character set, a text may end where it does not end for us.
+  std::string type(head.header("Content-Type"));
+  for (char& c : type) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  for (size_t at = type.find("charset"); at != type.npos; at = type.find("charset", at)) {
+    at += std::string_view("charset").size();
+    std::string charset = type.substr(at, type.find(';', at) - at);
+    std::erase_if(charset, [](char c) { return std::string_view("= \t\"'").find(c) < 5; });
+    if (charset != "utf-8" && charset != "utf8" && charset != "us-ascii")
+      return "a call in another character set than UTF-8";
+  }
+  return {};
 }
 
 http::Response model_refusal(wire::ModelApi api, const ModelCall::Refusal& refusal) {

@@ -5,8 +5,9 @@
 #include <optional>
 #include <string>
 
+#include "gate/body_room.h"
 #include "gate/broker_link.h"
-#include "http/message.h"
+#include "http/server.h"
 #include "wire/model_usage.h"
 
 namespace hako::gate {
@@ -57,6 +58,13 @@ class ModelCall {
   unsigned status_ = 0;  ///< of the answer; 0: there is none
   std::optional<wire::UsageCounter> counter_;
 };
+
+/// Reads a call whole. `taken` grows with it. too_large; resource_exhausted: the box, or all boxes
+/// together, have so much under way that there is no room for it now; else the connection broke.
+Task<Result<std::string>> read_call(http::Exchange& exchange, BodyRoom::Taken& taken);
+
+/// Why servers might read another call than we do, whatever the body says; empty if they do not.
+std::string odd_head(const http::RequestHead& head);
 
 /// Says no to a client of a model's API, in the form that it reads, and that it need not try again.
 http::Response model_refusal(wire::ModelApi api, const ModelCall::Refusal& refusal);

@@ -44,7 +44,7 @@ Task<void> Passage::pass_intercepted(Addresses addresses) {
 }
 
 Task<void> Passage::serve_intercepted(http::Stream client, Addresses addresses) {
-  InterceptedHttp way{.broker = box_.commons().broker};
+  InterceptedHttp way{.broker = box_.commons().broker, .bodies = box_.commons().bodies};
   way.box = box_.id();
   way.expected = expected();
   way.connect = [this, addresses] { return connect_encrypted(addresses); };

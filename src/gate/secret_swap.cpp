@@ -65,6 +65,24 @@ std::optional<std::string> swapped(std::string_view name, std::string_view value
   return "Bearer " + swap.value;
 }
 
+/// In lower case, and as if it were one word.
+std::string without_marks(std::string_view name) {
+  std::string plain;
+  for (char c : name) {
+    if (c == '-' || c == '_' || c == '$' || c == '.') continue;
+    plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return plain;
+}
+
+/// Whether those who serve models take a key under this name, of a header or in the URL.
+bool shows_key(std::string_view name) {
+  constexpr std::string_view kNames[] = {
+      "authorization", "xapikey", "apikey",      "xgoogapikey", "cookie",     "key",
+      "token",         "xtoken",  "accesstoken", "authtoken",   "xauthtoken", "oauthtoken"};
+  return std::ranges::find(kNames, name) != std::end(kNames);
+}
+
 class Swapping {
  public:
   Swapping(http::RequestHead& head, const HostSecrets& host, const PlaceholderSet& placeholders)
@@ -84,6 +102,7 @@ class Swapping {
     if (outcome_.refused) return std::move(outcome_);
     head_.fields = std::move(fields);
     prepare();
+    outcome_.headers = std::move(changed_);
     return std::move(outcome_);
   }
 
@@ -154,6 +173,31 @@ const std::string* placeholder_in(const http::RequestHead& head,
     if (auto secret = placeholders.find_in(view(field.value()))) return secret;
   }
   return nullptr;
+}
+
+std::string other_key(const http::RequestHead& head, const SwapOutcome& swapped,
+                      const HostSecrets& host) {
+  // Spelled as they are: to some servers X_API_Key is the same again.
+  auto is_ours = [&](std::string_view name) {
+    auto same = [&](std::string_view other) { return wire::equal_ignoring_case(name, other); };
+    return std::ranges::any_of(swapped.headers, same) ||
+           std::ranges::any_of(host.always, same, &FixedHeader::header);
+  };
+  bool shown = !swapped.used.empty();
+  for (const auto& field : head.fields) {
+    std::string_view name = view(field.name_string());
+    if (!shows_key(without_marks(name))) continue;
+    if (!is_ours(name)) return "it shows another key than the one that is kept for this model";
+    shown = true;
+  }
+  for (std::string_view left = head.query(); !left.empty();) {
+    std::string_view part = left.substr(0, left.find('&'));
+    left.remove_prefix(std::min(part.size() + 1, left.size()));
+    std::string name = without_marks(part.substr(0, part.find('=')));
+    // Written with escapes it might be anything.
+    if (shows_key(name) || name.find('%') != name.npos) return "it shows a key in the URL";
+  }
+  return shown ? "" : "it shows no key, and this model is called with the one that is kept for it";
 }
 
 size_t mask_fields(http::Fields& fields, const HostSecrets& host) {

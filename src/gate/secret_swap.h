@@ -18,6 +18,7 @@ struct SwapOutcome {
   };
   std::optional<Refused> refused;  ///< then the head is not to be used
   std::vector<std::string> used;   ///< names of the secrets that were put in
+  std::vector<std::string> headers;  ///< the headers that they were put into
 };
 
 /// Makes of a request to `host` what its server is to see: each placeholder becomes its value where it
@@ -29,6 +30,12 @@ SwapOutcome put_secrets(http::RequestHead& head, const HostSecrets& host,
 /// The secret whose placeholder is anywhere in a request's head, or null.
 const std::string* placeholder_in(const http::RequestHead& head,
                                   const PlaceholderSet& placeholders);
+
+/// Of a request as put_secrets() has left it, to a server that is called with secrets kept here only: why
+/// it may not go; empty if it may. A key of the box's own would open an account that is somebody else's, and
+/// what is said there would be theirs to read.
+std::string other_key(const http::RequestHead& head, const SwapOutcome& swapped,
+                      const HostSecrets& host);
 
 /// Masks values in the fields of an answer; how many there were.
 size_t mask_fields(http::Fields& fields, const HostSecrets& host);

@@ -36,6 +36,32 @@ std::vector<Target> listed_for(const EgressPlatform& platform, Label label) {
   return list;
 }
 
+/// Those that a label does not close.
+std::vector<Target> brokered_for(const EgressPlatform& platform, Label label) {
+  std::vector<Target> open;
+  for (const BrokeredServer& server : platform.brokered) {
+    if (server.label >= label) open.push_back(server.target);
+  }
+  return open;
+}
+
+/// What a label leaves, its servers of models among it.
+EgressLevel level_for(const EgressPlatform& platform, Label label) {
+  EgressLevel level = ceiling_of(platform, label).level;
+  bool models = level == EgressLevel::none && !brokered_for(platform, label).empty();
+  return models ? EgressLevel::allow : level;
+}
+
+/// All of the list of a label.
+std::vector<Target> open_to(const EgressPlatform& platform, Label label) {
+  std::vector<Target> list = brokered_for(platform, label);
+  // Without a list of its own it takes none of those of higher labels either.
+  if (ceiling_of(platform, label).level == EgressLevel::none) return list;
+  std::vector<Target> listed = listed_for(platform, label);
+  list.insert(list.end(), listed.begin(), listed.end());
+  return list;
+}
+
 EgressLayer platform_layer(const EgressPlatform& platform) {
   EgressLayer layer;
   layer.name = "platform";
@@ -50,10 +76,10 @@ std::optional<EgressLayer> label_layer(const EgressPlatform& platform, Label lab
                                        const std::vector<EgressLayer>& asked) {
   EgressLayer layer;
   layer.name = "label " + std::string(to_string(label));
-  layer.level = ceiling_of(platform, label).level;
+  layer.level = level_for(platform, label);
   if (layer.level == EgressLevel::internet) return std::nullopt;
   if (layer.level == EgressLevel::none) return layer;
-  layer.allow = listed_for(platform, label);
+  layer.allow = open_to(platform, label);
   if (!takes_any_list(platform, label)) {
     if (layer.allow.empty()) layer.level = EgressLevel::none;
     return layer;
@@ -139,7 +165,7 @@ std::string less_than(EgressLevel ceiling) {
 Decision within_label(const EgressPlatform& platform, Label label, const EgressLayer& asked) {
   std::string word(to_string(label));
   std::string rule = "label." + word;
-  EgressLevel level = ceiling_of(platform, label).level;
+  EgressLevel level = level_for(platform, label);
   if (asked.level > level) {
     return Decision::deny(rule, word + " data may reach " + reach_of(level),
                           less_than(level) + ", or have the operator raise [labels] " + word);
@@ -148,7 +174,7 @@ Decision within_label(const EgressPlatform& platform, Label label, const EgressL
     return Decision::allow(rule, "within what " + word + " data may reach");
   }
   bool any = takes_any_list(platform, label);
-  std::vector<Target> listed = listed_for(platform, label);
+  std::vector<Target> listed = open_to(platform, label);
   for (const Target& target : asked.allow) {
     if (covers(listed, target) || (any && may_be_listed(platform, target))) continue;
     if (any) {

@@ -25,6 +25,14 @@ struct LabelCeiling {
   bool operator==(const LabelCeiling&) const = default;
 };
 
+/// A server of models. What goes there ends at the gate, which counts it and lets nothing through but calls
+/// by a key that no box has.
+struct BrokeredServer {
+  Target target;                ///< one name, one port
+  Label label = Label::secret;  ///< the most confidential data that may go there
+  bool operator==(const BrokeredServer&) const = default;
+};
+
 /// What the operator has set.
 struct EgressPlatform {
   EgressLevel ceiling = EgressLevel::none;   ///< the most that any box may have
@@ -35,6 +43,9 @@ struct EgressPlatform {
   /// By label. Defaults: public internet; internal allow, whatever list was asked for;
   /// confidential and secret none.
   std::array<LabelCeiling, kLabels.size()> labels;
+  /// Labels close everything but these: what may reach nothing else, or what a list names, may reach
+  /// these, too. The other layers are asked about them as about any.
+  std::vector<BrokeredServer> brokered;
   EgressLimits limits;
 
   EgressPlatform();

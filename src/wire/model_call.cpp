@@ -18,6 +18,8 @@ constexpr int64_t kMostOutput = 1'000'000'000;
 constexpr int64_t kMostAnswers = 1000;
 /// A conversation has some thousands; reading more would be somebody's way to keep us busy.
 constexpr size_t kMostValues = 500'000;
+/// Without what spellings differ in, no name that decides is longer.
+constexpr size_t kLongestDecisive = 64;
 
 // Paths of requests.
 
@@ -67,6 +69,18 @@ Result<ModelRoute> route_gemini(std::string_view path) {
   route.stream = verb == "streamGenerateContent";
   if (!generates && !route.free) return not_counted("unknown path");
   return route;
+}
+
+/// The model of ".../deployments/NAME/chat/completions" and ".../engines/NAME/...": servers that have
+/// such paths go by them, whatever the body says.
+std::string_view model_in_path(std::string_view path) {
+  for (std::string_view mark : {"/deployments/", "/engines/"}) {
+    size_t at = path.find(mark);
+    if (at == path.npos) continue;
+    std::string_view rest = path.substr(at + mark.size());
+    return rest.substr(0, rest.find('/'));
+  }
+  return {};
 }
 
 // Bodies of requests.
@@ -140,13 +154,39 @@ bool is_opaque_type(std::string_view type) {
   return false;
 }
 
+bool takes_media(ModelDialect dialect) {
+  return dialect == ModelDialect::chat || dialect == ModelDialect::responses;
+}
+
+/// Parts of a chat that hold something else than text: there are servers that want no type beside it.
+bool is_media_member(std::string_view name) {
+  for (std::string_view end : {"/imageurl", "/imageembeds", "/imagepil", "/videourl", "/audiourl",
+                               "/inputaudio"}) {
+    if (name.ends_with(end)) return true;
+  }
+  return false;
+}
+
+/// The member, or something in it.
+bool is_or_in(std::string_view path, std::string_view member) {
+  return path.starts_with(member) && (path.size() == member.size() || path[member.size()] == '/');
+}
+
+/// Takes `step` off the beginning of a path, as often as it is there.
+std::string_view without_leading(std::string_view path, std::string_view step) {
+  while (is_or_in(path, step)) path.remove_prefix(step.size());
+  return path;
+}
+
 class RequestReader {
  public:
   RequestReader(const ModelRoute& route, ModelRequest& request)
       : route_(route), request_(request) {}
 
   void visit(std::string_view path, const JsonScanner::Value& value) {
-    if (!problem_.empty() || value.kind == JsonKind::end) return;
+    if (!problem_.empty()) return;
+    if (route_.dialect == ModelDialect::responses) look_for_reference(path, value);
+    if (value.kind == JsonKind::end) return;
     // A name that cannot be told from "model" by everybody must not be there at all.
     if (path == "/?" || path == "/generationConfig/?" || path == "/generation_config/?" ||
         path == "/stream_options/?" || path == "/thinking/?") {
@@ -154,10 +194,10 @@ class RequestReader {
     }
     if (++values_ > kMostValues) return refuse("it has too many parts");
     std::string name = folded(path);
-    if (path.size() <= 64) check_spelling(path, name);
+    if (name.size() <= kLongestDecisive) check_spelling(path, name);
     take_member(path, name, value);
     take_content(name, value);
-    if (name.starts_with("/tools/[]/")) take_tool(path, name, value);
+    take_tools(path, name, value);
   }
 
   Result<void> finish() {
@@ -168,6 +208,7 @@ class RequestReader {
     }
     int64_t most = std::max(most_output_, thinking_);
     if (most_output_ > 0) request_.max_output_tokens = most * answers_;
+    request_.answers = answers_;
     request_.hides_usage =
         route_.dialect == ModelDialect::chat && request_.stream && !include_usage_;
     if (request_.hides_usage && seen_.contains("/streamoptions")) {
@@ -213,7 +254,7 @@ class RequestReader {
   void take_member(std::string_view path, const std::string& name,
                    const JsonScanner::Value& value) {
     bool gemini = route_.dialect == ModelDialect::generate;
-    if (name == "/model" && gemini) {
+    if (name == "/model" && !route_.model.empty()) {
       // The path names it; a body that names another is a trick.
       if (value.kind != JsonKind::text || value.cut ||
           (value.text != route_.model && value.text != "models/" + route_.model)) {
@@ -266,11 +307,21 @@ class RequestReader {
         if (value.text == usual) return;
       }
       add_extra(name == "/speed" ? "speed=" : "service_tier=", value.text);
-    } else if (name == "/modalities/[]" || name == "/generationconfig/responsemodalities/[]") {
-      if (folded(value.text) != "text") add_extra("modalities=", value.text);
+    } else if (name == "/inferencegeo") {
+      if (value.text != "global") add_extra("inference_geo=", value.text);
+    } else if (is_or_in(name, "/modalities") ||
+               is_or_in(name, "/generationconfig/responsemodalities")) {
+      // Some servers take one where a list belongs.
+      bool list = value.kind == JsonKind::array;
+      if (!list && folded(value.text) != "text") add_extra("modalities=", value.text);
     } else if (name == "/mcpservers" || name == "/container" || name == "/plugins" ||
-               name == "/websearchoptions" || name == "/prompt") {
+               name == "/websearchoptions" || name == "/prompt" || name == "/models" ||
+               name == "/fallbacks") {
+      // The last two: another model may answer, which nobody has looked at.
       add_extra(path.substr(1), "");
+    } else if (name == "/contextmanagement/edits/[]/type") {
+      // What a model is made to write in between is not among the counts of the answer.
+      if (!value.text.starts_with("clear_")) add_extra("context_management=", value.text);
     } else if (name == "/previousresponseid" || name == "/conversation" ||
                name == "/cachedcontent") {
       request_.opaque_input = true;
@@ -287,6 +338,7 @@ class RequestReader {
     }
     if (gemini && (ends("/inlinedata") || ends("/filedata"))) request_.opaque_input = true;
     if (ends("/fileid")) request_.opaque_input = true;
+    if (takes_media(route_.dialect) && is_media_member(name)) request_.opaque_input = true;
     if (value.kind != JsonKind::text || value.text.starts_with("data:")) return;
     // What a model has given a tool, or got from one, may have any form.
     bool free_form = route_.dialect == ModelDialect::messages
@@ -304,18 +356,57 @@ class RequestReader {
     if (std::any_of(places.begin(), places.end(), ends)) add_extra("url", "");
   }
 
-  void take_tool(std::string_view path, const std::string& name, const JsonScanner::Value& value) {
-    if (value.kind == JsonKind::null) return;
-    if (route_.dialect == ModelDialect::generate) {
-      std::string_view tool = path.substr(std::string_view("/tools/[]/").size());
-      if (tool.find('/') != tool.npos) return;
-      if (folded(tool) != "functiondeclarations") add_extra(tool, "");
-      return;
+  void take_tools(std::string_view path, const std::string& name,
+                  const JsonScanner::Value& value) {
+    // What is said can bring tools, too.
+    std::string_view of_tools = name, told = path;
+    if (route_.dialect == ModelDialect::responses && is_or_in(name, "/input/[]/tools")) {
+      constexpr std::string_view kItem = "/input/[]";
+      of_tools.remove_prefix(kItem.size());
+      told.remove_prefix(kItem.size());
     }
-    // Tools may come in groups.
-    if (name != "/tools/[]/type" && name != "/tools/[]/tools/[]/type") return;
+    if (!is_or_in(of_tools, "/tools") || value.kind == JsonKind::null) return;
+    if (route_.dialect == ModelDialect::generate) return take_generate_tool(told, value);
+    if (of_tools == "/tools" && value.kind != JsonKind::array) {
+      return refuse("'tools' must be a list");
+    }
+    // Tools may come in groups, and these in groups.
+    for (size_t before = 0; before != of_tools.size();) {
+      before = of_tools.size();
+      of_tools = without_leading(without_leading(of_tools, "/tools"), "/[]");
+    }
+    if (of_tools != "/type") return;
     if (value.kind != JsonKind::text) return refuse("the type of a tool must be a text");
     if (!is_client_tool(route_.dialect, value.text)) add_extra(value.text, "");
+  }
+
+  /// Its servers take one tool where a list of them belongs.
+  void take_generate_tool(std::string_view path, const JsonScanner::Value& value) {
+    std::string_view tool = path.substr(std::min(path.find('/', 1), path.size()));
+    tool = without_leading(tool, "/[]");
+    if (tool.empty()) {
+      bool holds = value.kind == JsonKind::array || value.kind == JsonKind::object;
+      if (!holds) refuse("'tools' must be a list");
+      return;
+    }
+    tool.remove_prefix(1);
+    if (tool.find('/') != tool.npos) return;
+    if (folded(tool) != "functiondeclarations") add_extra(tool, "");
+  }
+
+  /// An item that is nothing but a name stands for one that the provider keeps, of whatever length.
+  void look_for_reference(std::string_view path, const JsonScanner::Value& value) {
+    constexpr std::string_view kItem = "/input/[]";
+    if (!path.starts_with(kItem)) return;
+    std::string member = folded(path.substr(kItem.size()));
+    if (member.empty() && value.kind == JsonKind::end) {
+      if (item_is_named_ && !item_has_kind_) request_.opaque_input = true;
+    } else if (member.empty()) {
+      item_is_named_ = item_has_kind_ = false;
+    } else if (value.kind == JsonKind::text) {
+      item_is_named_ = item_is_named_ || member == "/id";
+      item_has_kind_ = item_has_kind_ || member == "/type" || member == "/role";
+    }
   }
 
   void add_extra(std::string_view name, std::string_view value) {
@@ -337,6 +428,7 @@ class RequestReader {
   int64_t thinking_ = 0;
   int64_t answers_ = 1;
   bool include_usage_ = false;
+  bool item_is_named_ = false, item_has_kind_ = false;
   size_t values_ = 0;
 };
 
@@ -378,6 +470,7 @@ Result<ModelRoute> route_model_request(ModelApi api, std::string_view method,
     if (!route.free && !path.ends_with("/messages")) return not_counted("unknown path");
     return route;
   }
+  route.model = model_in_path(path);
   if (path.ends_with("/chat/completions")) {
     route.dialect = ModelDialect::chat;
   } else if (path.ends_with("/responses") || path.ends_with("/responses/compact")) {
@@ -390,22 +483,48 @@ Result<ModelRoute> route_model_request(ModelApi api, std::string_view method,
   return route;
 }
 
-Result<ModelRequest> parse_model_request(const ModelRoute& route, std::string_view body) {
+struct ModelRequestScan::Reading {
+  explicit Reading(ModelRoute of)
+      : route(std::move(of)),
+        reader(route, request),
+        scanner([this](std::string_view path, const JsonScanner::Value& value) {
+          if (path.empty() && value.kind != JsonKind::end) object = value.kind == JsonKind::object;
+          reader.visit(path, value);
+        }) {
+    request.model = route.model;
+    request.stream = route.stream;
+  }
+
+  ModelRoute route;
   ModelRequest request;
-  request.model = route.model;
-  request.stream = route.stream;
-  RequestReader reader(route, request);
+  RequestReader reader;
+  JsonScanner scanner;
   bool object = false;
-  JsonScanner scanner([&](std::string_view path, const JsonScanner::Value& value) {
-    if (path.empty() && value.kind != JsonKind::end) object = value.kind == JsonKind::object;
-    reader.visit(path, value);
-  });
-  if (!scanner.feed(body) || !scanner.finish() || !object) {
+  bool is_json = true;
+};
+
+ModelRequestScan::ModelRequestScan(ModelRoute route)
+    : reading_(std::make_unique<Reading>(std::move(route))) {}
+ModelRequestScan::ModelRequestScan(ModelRequestScan&&) noexcept = default;
+ModelRequestScan::~ModelRequestScan() = default;
+
+void ModelRequestScan::feed(std::string_view piece) {
+  reading_->is_json = reading_->is_json && reading_->scanner.feed(piece);
+}
+
+Result<ModelRequest> ModelRequestScan::finish() {
+  if (!reading_->is_json || !reading_->scanner.finish() || !reading_->object) {
     return Error(ErrorCode::invalid_argument,
                  "this call cannot be counted, and so it is refused: its body is no JSON object");
   }
-  HAKO_TRYV(reader.finish());
-  return request;
+  HAKO_TRYV(reading_->reader.finish());
+  return std::move(reading_->request);
+}
+
+Result<ModelRequest> parse_model_request(const ModelRoute& route, std::string_view body) {
+  ModelRequestScan scan(route);
+  scan.feed(body);
+  return scan.finish();
 }
 
 std::string with_usage_asked(std::string_view body) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,7 +29,7 @@ enum class ModelDialect {
 struct ModelRoute {
   bool free = false;  ///< it calls no model and costs nothing, and passes unread
   ModelDialect dialect = ModelDialect::messages;
-  std::string model;    ///< where the path names it (Gemini); else empty
+  std::string model;    ///< where the path names it (Gemini, deployments of Azure); else empty
   bool stream = false;  ///< where the path says it (Gemini)
 };
 
@@ -44,6 +45,7 @@ struct ModelRequest {
   bool stream = false;
   /// The most tokens that all its answers together may have; nothing if it does not say.
   std::optional<int64_t> max_output_tokens;
+  int64_t answers = 1;  ///< how many it asks for, each as long as the model may make it
   /// The input may have more tokens than the body has bytes: it has images or files in it, or names
   /// things that the provider keeps.
   bool opaque_input = false;
@@ -57,7 +59,23 @@ struct ModelRequest {
 
 inline constexpr size_t kMostExtras = 16;
 
-/// Reads a call's body, in memory that does not grow with it.
+/// Reads a call's body piece by piece, in memory that does not grow with it: a long one takes a while.
+class ModelRequestScan {
+ public:
+  explicit ModelRequestScan(ModelRoute route);
+  ModelRequestScan(ModelRequestScan&&) noexcept;
+  ~ModelRequestScan();
+
+  void feed(std::string_view piece);
+  /// What all of it asks for. Errors: those of parse_model_request(). Once.
+  Result<ModelRequest> finish();
+
+ private:
+  struct Reading;
+  std::unique_ptr<Reading> reading_;
+};
+
+/// The same at once.
 /// invalid_argument: no JSON, or what it asks for cannot be told for sure: no model, a member twice or
 /// in a spelling that only some servers take, a number that is none, calls that end before they are
 /// answered (`background`).

@@ -79,7 +79,7 @@ struct Gate {
     payload.body = {{"box", box},          {"host", "llm.example"},    {"api", "anthropic"},
                     {"model", "m"},        {"path", "/v1/messages"},   {"stream", true},
                     {"input_bytes", kInputBytes}, {"max_output_tokens", kMostOutput},
-                    {"opaque_input", false}};
+                    {"opaque_input", false}, {"answers", 1}};
     payload.body["extras"] = json::array();
     auto answer = co_await peer.call("model.reserve", std::move(payload), 30s);
     if (!answer) co_return answer.error();
@@ -356,7 +356,7 @@ TEST_F(ModelsBroker, ALostCallIsNotGivenBack) {
     rpc::Payload asked;
     asked.body = {{"box", "i1"}, {"host", "llm.example"}, {"api", "anthropic"}, {"model", "m"},
                   {"path", "/"}, {"input_bytes", kInputBytes}, {"max_output_tokens", kMostOutput},
-                  {"opaque_input", false}};
+                  {"opaque_input", false}, {"answers", 1}};
     asked.body["extras"] = boost::json::array();
     rpc::Payload again;
     again.body = asked.body;
@@ -378,6 +378,45 @@ TEST_F(ModelsBroker, ALostCallIsNotGivenBack) {
     EXPECT_EQ(rows.value()[0].unconfirmed_tokens, kTokensSetAside);
     auto third = co_await budgets.reserve(std::move(later));
     EXPECT_EQ(third.error().code(), ErrorCode::resource_exhausted);
+  };
+  asio::io_context loop;
+  test::run_on(loop, work(), 60s);
+}
+
+/// Many boxes together can ask for more at once than the store lets wait.
+TEST_F(ModelsBroker, CallsDoNotKeepOthersFromTheStore) {
+  std::string path = folder.file("hako.db");
+  prepare(path, "");
+  store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
+  ModelBudgets budgets(models(), store, any_pace());
+  auto work = [&]() -> Task<void> {
+    auto executor = co_await asio::this_coro::executor;
+    TaskGroup serving(executor);
+    auto [ours, theirs] = connected();
+    rpc::Peer end(executor, std::move(ours));
+    budgets.register_on(end);
+    Gate gate(executor, std::move(theirs));
+    serving.spawn("broker", end.run());
+    serving.spawn("gate", gate.peer.run());
+    constexpr size_t kCalls = store::AsyncStore::kMostWaiting + 200;
+    size_t let_through = 0, ended = 0;
+    auto call = [&](size_t number) -> Task<void> {
+      auto reservation = co_await gate.reserve("i" + std::to_string(number % kBoxes));
+      EXPECT_TRUE(reservation) << reservation.error().message();
+      if (reservation) ++let_through;
+      ++ended;
+    };
+    for (size_t i = 0; i < kCalls; ++i) serving.spawn("call", call(i));
+    size_t looked = 0;
+    while (ended < kCalls) {
+      store::SandboxQuery all;
+      auto counted = co_await store.count_sandboxes(std::move(all));
+      EXPECT_TRUE(counted) << counted.error().message();
+      ++looked;
+    }
+    EXPECT_EQ(let_through, kCalls);
+    EXPECT_GT(looked, 10u);
+    co_await serving.stop();
   };
   asio::io_context loop;
   test::run_on(loop, work(), 60s);
@@ -641,7 +680,9 @@ TEST_F(ModelsApi, AGateAsksAtTheBrokersSocket) {
       std::filesystem::path(lab.config.state_dir).parent_path() / "models.toml";
   std::ofstream(lab.config.models_file) << "[[endpoint]]\nhost = \"llm.example\"\n"
                                            "api = \"anthropic\"\n[price.m]\ninput = 3\n"
-                                           "output = 10\n";
+                                           "output = 10\n[[endpoint]]\nhost = \"llm.example\"\n"
+                                           "port = 8443\napi = \"openai\"\nsecret = \"key\"\n"
+                                           "label = \"confidential\"\n";
   lab.config.egress.ceiling = policy::EgressLevel::internet;
   run([&]() -> Task<void> {
     auto created = co_await lab.ask(Verb::post, "/v2/sandboxes",
@@ -652,6 +693,7 @@ TEST_F(ModelsApi, AGateAsksAtTheBrokersSocket) {
     auto policy = lab.node.policy_of(box);
     CO_ASSERT_TRUE(policy.intercept.size() == 1);
     EXPECT_EQ(policy.intercept[0].host, "llm.example");
+    EXPECT_EQ(policy.intercept[0].ports, (std::set<uint16_t>{443, 8443}));
 
     auto executor = co_await asio::this_coro::executor;
     TaskGroup tasks(executor);
@@ -659,6 +701,26 @@ TEST_F(ModelsApi, AGateAsksAtTheBrokersSocket) {
     CO_ASSERT_TRUE(connection);
     Gate gate(executor, std::move(connection.value()));
     tasks.spawn("gate", gate.peer.run());
+    // Each of them as what it is.
+    rpc::Payload named;
+    named.body["box"] = box;
+    auto material = co_await gate.peer.call("intercept.get", std::move(named), 30s);
+    CO_ASSERT_TRUE(material);
+    const auto& hosts = material.value().body.at("hosts").as_array();
+    CO_ASSERT_TRUE(hosts.size() == 2);
+    EXPECT_EQ(boost::json::serialize(hosts[0].at("model")), R"({"api":"anthropic","by_secret":false})");
+    EXPECT_EQ(boost::json::serialize(hosts[1].at("model")), R"({"api":"openai","by_secret":true})");
+    // Confidential data may go to the one that is called by a kept key, and nowhere else.
+    auto confidential = [&](std::string label, std::string target) -> Task<unsigned> {
+      auto asked = co_await lab.ask(Verb::post, "/v2/sandboxes",
+                                    R"({"templateID":"base","egress":"allow","label":")" + label +
+                                        R"(","allow":[")" + target + "\"]}");
+      co_return asked.status;
+    };
+    EXPECT_EQ(co_await confidential("confidential", "llm.example:8443"), 201u);
+    EXPECT_EQ(co_await confidential("confidential", "llm.example:443"), 403u);
+    EXPECT_EQ(co_await confidential("secret", "llm.example:8443"), 403u);
+
     auto first = co_await gate.reserve(box);
     CO_ASSERT_TRUE(first);
     wire::ModelUsage usage{.input_tokens = 11, .output_tokens = 5};

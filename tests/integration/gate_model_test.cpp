@@ -25,9 +25,9 @@ class GateModelTest : public InterceptTest {
   }
 
   /// Before the body of a test, whose broker has the plain material.
-  void speak(const char* api = "anthropic") {
+  void speak(const char* api = "anthropic", bool by_secret = false) {
     broker_->boxes[kBoxName]["hosts"].as_array()[0].as_object()["model"] =
-        json::object{{"api", api}};
+        json::object{{"api", api}, {"by_secret", by_secret}};
   }
 
   Task<Ran> call(std::string more = {}, std::string body = kCall) {
@@ -78,6 +78,7 @@ INTERCEPT_TEST_IN(GateModelTest, a_call_is_reserved_counted_and_settled) {
   EXPECT_EQ(said(reserved, "model"), "\"claude-x\"");
   EXPECT_EQ(said(reserved, "stream"), "true");
   EXPECT_EQ(said(reserved, "max_output_tokens"), "100");
+  EXPECT_EQ(said(reserved, "answers"), "1");
   EXPECT_EQ(said(reserved, "input_bytes"), std::to_string(sizeof kCall - 1));
   auto settlement = co_await settled();
   EXPECT_EQ(said(settlement, "reservation"), "\"r1\"");
@@ -128,6 +129,106 @@ INTERCEPT_TEST_IN(GateModelTest, what_cannot_be_counted_does_not_go) {
                             "' https://web.example/v1/models");
   EXPECT_EQ(free.output, "fine\n");
   EXPECT_TRUE(broker_->reserved.empty());
+}
+
+INTERCEPT_TEST_IN(GateModelTest, a_call_that_servers_might_read_otherwise_does_not_go) {
+  speak();
+  // With the longest name that there can be, which is another one to most servers.
+  std::string name = "model" + std::string(59, '_');
+  auto spelled = co_await call({}, R"({"model":"dear","max_tokens":1,")" + name + R"(":"cheap"})");
+  EXPECT_THAT(spelled.output, HasSubstr(" 400"));
+  auto charset = co_await call("-H 'content-type:' -H 'Content-Type: application/json; charset=utf-7'");
+  EXPECT_THAT(charset.output, HasSubstr(" 403"));
+  auto method = co_await call("-H 'X-HTTP-Method-Override: GET'");
+  EXPECT_THAT(method.output, HasSubstr(" 403"));
+  EXPECT_TRUE(seen.empty());
+  EXPECT_TRUE(broker_->reserved.empty());
+}
+
+INTERCEPT_TEST_IN(GateModelTest, how_often_an_answer_is_asked_for_is_told) {
+  speak("openai");
+  paths["/v1/chat/completions"] = [](http::Exchange& exchange) -> Task<void> {
+    auto response = http::Response::json(
+        200, json::object{{"usage", json::object{{"prompt_tokens", 3}, {"completion_tokens", 4}}}});
+    (void)co_await exchange.respond(std::move(response));
+  };
+  auto ran = co_await curl(std::string("-w ' %{http_code}' -H 'authorization: Bearer ") + kPlaceholder +
+                           R"(' -d '{"model":"m","n":128}' https://web.example/v1/chat/completions)");
+  EXPECT_THAT(ran.output, HasSubstr(" 200"));
+  EXPECT_EQ(broker_->reserved.size(), 1u);
+  if (broker_->reserved.size() != 1) co_return;
+  EXPECT_EQ(said(broker_->reserved[0], "answers"), "128");
+  EXPECT_EQ(said(broker_->reserved[0], "max_output_tokens"), "nothing");
+  (void)co_await settled();
+}
+
+INTERCEPT_TEST_IN(GateModelTest, a_kept_key_is_the_only_one_where_one_is_kept) {
+  speak("anthropic", true);
+  auto ran = co_await call();
+  EXPECT_THAT(ran.output, HasSubstr(" 200"));
+  (void)co_await settled();
+  size_t before = seen.size();
+  std::string data = std::string("-w ' %{http_code}' -d '") + kCall + "' ";
+  const std::string fake = std::string("-H 'x-api-key: ") + kPlaceholder + "' ";
+  const std::string others[] = {
+      data + "https://web.example/v1/messages",
+      data + "-H 'x-api-key: sk-of-somebody-else' https://web.example/v1/messages",
+      data + "-H 'Authorization: Bearer sk-of-somebody-else' https://web.example/v1/messages",
+      data + fake + "-H 'Authorization: Bearer sk-of-somebody-else' https://web.example/v1/messages",
+      data + fake + "-H 'X_API_Key: sk-of-somebody-else' https://web.example/v1/messages",
+      data + fake + "'https://web.example/v1/messages?beta=1&key=of-somebody-else'",
+      data + fake + "'https://web.example/v1/messages?%6bey=of-somebody-else'",
+      "-w ' %{http_code}' -H 'x-api-key: sk-of-somebody-else' https://web.example/v1/models",
+  };
+  for (std::string arguments : others) {
+    auto refused = co_await curl(arguments);
+    EXPECT_THAT(refused.output, HasSubstr(" 403")) << arguments;
+    EXPECT_THAT(refused.output, HasSubstr("key")) << arguments;
+  }
+  EXPECT_EQ(seen.size(), before);
+  EXPECT_EQ(broker_->reserved.size(), 1u);
+  auto beside = co_await curl(data + fake + "'https://web.example/v1/messages?beta=true'");
+  EXPECT_THAT(beside.output, HasSubstr(" 200"));
+}
+
+INTERCEPT_TEST_IN(GateModelTest, what_of_calls_is_in_memory_at_once_has_a_bound) {
+  speak();
+  // Two calls that do not end, of nearly the longest that one may be.
+  constexpr size_t kLong = 31 << 20;
+  std::string head = "POST /v1/messages HTTP/1.1\r\nHost: web.example\r\nContent-Length: " +
+                     std::to_string(kLong + 1) + "\r\n\r\n";
+  std::vector<http::Stream> open;
+  for (int i = 0; i < 3; ++i) open.push_back(co_await connect_tls());
+  for (int i = 0; i < 2; ++i) {
+    std::string bytes = head + std::string(kLong, ' ');
+    co_await say(open[i], std::move(bytes));
+  }
+  std::string more = kCall + std::string(4 << 20, ' ');
+  std::string third = "POST /v1/messages HTTP/1.1\r\nHost: web.example\r\nx-api-key: " +
+                      std::string(kPlaceholder) + "\r\nContent-Length: " + std::to_string(more.size()) +
+                      "\r\nConnection: close\r\n\r\n" + more;
+  co_await say(open[2], third);
+  auto crowded = co_await read_for(open[2], std::string(), 20s);
+  EXPECT_THAT(crowded, StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(crowded, HasSubstr("under way at the moment"));
+  EXPECT_TRUE(broker_->reserved.empty());
+  // What is long takes the gate a while; then it answers again.
+  for (int tries = 0; tries < 100; ++tries) {
+    std::string address = co_await lookup("web.example");
+    if (!address.empty()) break;
+    co_await sleep_for(100ms);
+  }
+  // Small ones still fit, and when the long ones have gone, so does this.
+  auto small = co_await call();
+  EXPECT_THAT(small.output, HasSubstr(" 200"));
+  open.clear();
+  std::string after;
+  for (int tries = 0; tries < 20; ++tries) {
+    after = co_await talk_tls(third);
+    if (after.starts_with("HTTP/1.1 200")) break;
+    co_await sleep_for(100ms);
+  }
+  EXPECT_THAT(after, StartsWith("HTTP/1.1 200"));
 }
 
 INTERCEPT_TEST_IN(GateModelTest, a_call_that_breaks_off_is_settled_with_what_was_said) {

@@ -100,6 +100,9 @@ TEST(ModelAdmission, SetsAsideTheMostThatACallMayTake) {
   auto bound = bound_of(world.models, endless);
   EXPECT_EQ(bound.input_tokens, 200'000);
   EXPECT_EQ(bound.output_tokens, 64'000);
+  endless.answers = 3;
+  EXPECT_EQ(bound_of(world.models, endless).output_tokens, 192'000);
+  endless.answers = 1;
   endless.model = "unknown";
   bound = bound_of(world.models, endless);
   EXPECT_EQ(bound.input_tokens, 1'000'000);
@@ -340,21 +343,21 @@ TEST(ModelPrice, RoundsUpAndDoesNotRunOver) {
 
 TEST(ModelMessage, WhatDecidesTheCostMustBeThere) {
   json::object whole = json::parse(R"({"box":"i1","host":"h","api":"openai","model":"m","path":"/p",
-      "stream":true,"input_bytes":5,"opaque_input":false,"extras":[],"max_output_tokens":7})")
+      "stream":true,"input_bytes":5,"opaque_input":false,"answers":2,"extras":[],"max_output_tokens":7})")
                            .as_object();
   auto read = parse_model_call(whole);
   ASSERT_TRUE(read) << read.error().message();
   EXPECT_EQ(read.value().port, 443);
   EXPECT_EQ(read.value().max_output_tokens, 7);
   for (const char* name : {"box", "host", "api", "model", "path", "input_bytes", "opaque_input",
-                           "extras"}) {
+                           "answers", "extras"}) {
     json::object less = whole;
     less.erase(name);
     EXPECT_FALSE(parse_model_call(less)) << name;
   }
   for (auto [name, value] : std::initializer_list<std::pair<const char*, json::value>>{
            {"input_bytes", -1}, {"max_output_tokens", 0}, {"model", "a b"}, {"model", ""},
-           {"opaque_input", "no"}, {"extras", "x"}, {"port", 0}}) {
+           {"opaque_input", "no"}, {"answers", 0}, {"extras", "x"}, {"port", 0}}) {
     json::object wrong = whole;
     wrong[name] = value;
     EXPECT_FALSE(parse_model_call(wrong)) << name;

@@ -50,6 +50,7 @@ reservation_minutes = 7
 host = "api.anthropic.com"
 api = "anthropic"
 secret = "key"
+label = "confidential"
 
 [[endpoint]]
 host = "llm.local"
@@ -74,7 +75,7 @@ output = 2.5
   expected.allow = {"claude-*", "m"};
   expected.extras = {"web_search*"};
   expected.context_tokens = 5, expected.max_output_tokens = 6, expected.reservation_minutes = 7;
-  expected.endpoints = {{"api.anthropic.com", 443, "anthropic", "key"},
+  expected.endpoints = {{"api.anthropic.com", 443, "anthropic", "key", policy::Label::confidential},
                         {"llm.local", 8443, "openai", ""}};
   expected.prices = {
       {"claude-*", 3'000'000, 300'000, 3'750'000, 6'000'000, 15'000'000, 200'000, 64'000},
@@ -103,6 +104,9 @@ TEST_F(ModelsFile, SaysWhatIsWrongAndWhere) {
       {"[[endpoint]]\nhost = \"a.b\"\napi = \"other\"\n", ":1", "'api'"},
       {"[[endpoint]]\nhost = \"a.b\"\napi = \"openai\"\nport = 0\n", ":4", "'port'"},
       {"[[endpoint]]\nhost = \"a.b\"\napi = \"openai\"\nkey = \"x\"\n", ":4", "'key'"},
+      {"[[endpoint]]\nhost = \"a.b\"\napi = \"openai\"\nsecret = \"s\"\nlabel = \"x\"\n", ":1",
+       "'label'"},
+      {"[[endpoint]]\nhost = \"a.b\"\napi = \"openai\"\nlabel = \"internal\"\n", ":1", "'label'"},
       {"[[endpoint]]\nhost = \"a\"\napi = \"openai\"\n[[endpoint]]\nhost = \"a\"\napi = \"gemini\"\n",
        ":4", "twice"},
       {"[price.m]\noutput = 1\n", ":1", "'input'"},

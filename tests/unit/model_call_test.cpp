@@ -128,6 +128,10 @@ TEST(ModelCall, ManyAnswersCostManyTimes) {
             7);
   EXPECT_EQ(request(kResponsesRoute, R"({"model":"m","max_output_tokens":9})").max_output_tokens, 9);
   EXPECT_FALSE(request(kResponsesRoute, R"({"model":"m"})").max_output_tokens);
+  auto unlimited = request(kChatRoute, R"({"model":"m","n":128})");
+  EXPECT_FALSE(unlimited.max_output_tokens);
+  EXPECT_EQ(unlimited.answers, 128);
+  EXPECT_EQ(request(kChatRoute, R"({"model":"m"})").answers, 1);
 }
 
 TEST(ModelCall, MembersThatServersMightReadDifferently) {
@@ -143,6 +147,33 @@ TEST(ModelCall, MembersThatServersMightReadDifferently) {
                  R"({"generationConfig":{"maxOutputTokens":1,"max_output_tokens":2}})");
   expect_refused(kGenerateRoute, R"({"model":"models/another"})", "what the path says");
   EXPECT_EQ(request(kGenerateRoute, R"({"model":"models/gemini-x"})").model, "gemini-x");
+}
+
+TEST(ModelCall, LongSpellingsAreSpellings) {
+  // Of as many characters as a name may have.
+  auto filled = [](std::string begin, const std::string& end) {
+    begin.append(64 - begin.size() - end.size(), '_');
+    return "\"" + begin + end + "\"";
+  };
+  expect_refused(kMessagesRoute, R"({"model":"dear",)" + filled("model", "") + R"(:"cheap"})", "spelling");
+  expect_refused(kChatRoute, R"({"model":"m",)" + filled("max", "tokens") + ":1}", "spelling");
+  expect_refused(kChatRoute,
+                 R"({"model":"m","stream":true,"stream_options":{)" + filled("include", "usage") +
+                     ":true}}",
+                 "spelling");
+  expect_refused(kGenerateRoute,
+                 R"({"generationConfig":{)" + filled("max", "OutputTokens") + ":1}}", "spelling");
+}
+
+TEST(ModelCall, APathMayNameTheModel) {
+  auto found = route(ModelApi::openai, "/openai/deployments/dear/chat/completions?api-version=1");
+  EXPECT_EQ(found.model, "dear");
+  EXPECT_EQ(request(found, R"({"messages":[]})").model, "dear");
+  EXPECT_EQ(request(found, R"({"model":"dear"})").model, "dear");
+  expect_refused(found, R"({"model":"cheap"})", "what the path says");
+  EXPECT_EQ(route(ModelApi::openai, "/engines/dear/chat/completions").model, "dear");
+  EXPECT_EQ(route(ModelApi::openai, "/v1/chat/completions").model, "");
+  EXPECT_FALSE(route_model_request(ModelApi::openai, "POST", "/deployments/dear/responses/x"));
 }
 
 TEST(ModelCall, WhatCannotBeReadIsRefused) {
@@ -162,6 +193,24 @@ TEST(ModelCall, WhatCannotBeReadIsRefused) {
   expect_refused(kResponsesRoute, R"({"model":"m","background":true})", "background");
 }
 
+TEST(ModelCall, ItMakesNoDifferenceHowABodyIsCut) {
+  std::string_view body = R"({"model":"m","max_tokens":9,"tools":[{"type":"web_search_1"}],"messages":)"
+                          R"([{"content":[{"type":"image"}]}]})";
+  for (size_t cut = 0; cut <= body.size(); ++cut) {
+    ModelRequestScan scan(kMessagesRoute);
+    scan.feed(body.substr(0, cut));
+    scan.feed(body.substr(cut));
+    auto read = scan.finish();
+    ASSERT_TRUE(read) << cut;
+    EXPECT_EQ(read.value().max_output_tokens, 9);
+    EXPECT_EQ(read.value().extras, std::vector<std::string>{"web_search_1"});
+    EXPECT_TRUE(read.value().opaque_input);
+    ModelRequestScan half(kMessagesRoute);
+    half.feed(body.substr(0, cut));
+    if (cut < body.size()) EXPECT_FALSE(half.finish());
+  }
+}
+
 TEST(ModelCall, InputThatBytesDoNotBound) {
   for (std::string_view body :
        {R"({"model":"m","messages":[{"content":[{"type":"image","source":{"type":"base64"}}]}]})",
@@ -179,6 +228,23 @@ TEST(ModelCall, InputThatBytesDoNotBound) {
   EXPECT_TRUE(request(kGenerateRoute, R"({"contents":[{"parts":[{"inline_data":{"data":"AA"}}]}]})")
                   .opaque_input);
   EXPECT_FALSE(request(kGenerateRoute, R"({"contents":[{"parts":[{"text":"a"}]}]})").opaque_input);
+  // Without a type beside it, which some servers do not ask for.
+  EXPECT_TRUE(request(kChatRoute, R"({"model":"m","messages":[{"content":[{"image_url":)"
+                                  R"({"url":"data:image/png;base64,AA"}}]}]})")
+                  .opaque_input);
+  EXPECT_TRUE(request(kChatRoute, R"({"model":"m","messages":[{"content":[{"input_audio":)"
+                                  R"({"data":"AA"}}]}]})")
+                  .opaque_input);
+  // What is kept at the provider's, under a name.
+  for (std::string_view item : {R"({"id":"msg_1"})", R"({"id":"msg_1","type":null})",
+                                R"({"type":"item_reference","id":"msg_1"})"}) {
+    std::string body = R"({"model":"m","input":[{"role":"user","content":"a"},)" + std::string(item) + "]}";
+    EXPECT_TRUE(request(kResponsesRoute, body).opaque_input) << body;
+  }
+  EXPECT_FALSE(request(kResponsesRoute,
+                       R"({"model":"m","input":[{"id":"msg_1","type":"message","content":"a"},)"
+                       R"({"id":"msg_2","role":"user","content":"a"},{"content":"a"}]})")
+                   .opaque_input);
 }
 
 TEST(ModelCall, WhatReachesOutOrCostsOtherwise) {
@@ -218,6 +284,29 @@ TEST(ModelCall, WhatReachesOutOrCostsOtherwise) {
                    R"({"tools":[{"functionDeclarations":[{"name":"f"}]},{"googleSearch":{}},)"
                    R"({"url_context":{}}],"contents":[{"parts":[{"fileData":{"fileUri":"https://a"}}]}]})"),
             (Extras{"googleSearch", "url", "url_context"}));
+  // Tools that come later, in groups, and where a list belongs.
+  EXPECT_EQ(extras(kResponsesRoute,
+                   R"({"model":"m","input":[{"type":"additional_tools","tools":[{"type":"function"},)"
+                   R"({"type":"web_search"},{"type":"namespace","tools":[{"type":"mcp"}]}]}]})"),
+            (Extras{"mcp", "web_search"}));
+  EXPECT_EQ(extras(kGenerateRoute, R"({"tools":{"google_search":{},"functionDeclarations":[]}})"),
+            Extras{"google_search"});
+  EXPECT_EQ(extras(kGenerateRoute, R"({"tools":[[{"codeExecution":{}}]]})"), Extras{"codeExecution"});
+  expect_refused(kMessagesRoute, R"({"model":"m","tools":{"type":"web_search_1"}})", "must be a list");
+  expect_refused(kGenerateRoute, R"({"tools":["googleSearch"]})", "must be a list");
+  EXPECT_EQ(extras(kGenerateRoute, R"({"generationConfig":{"responseModalities":"AUDIO"}})"),
+            Extras{"modalities=AUDIO"});
+  EXPECT_EQ(extras(kGenerateRoute, R"({"generationConfig":{"responseModalities":["TEXT"]}})"), Extras{});
+  // Another model than the one that was asked for.
+  EXPECT_EQ(extras(kMessagesRoute, R"({"model":"m","fallbacks":[{"model":"dear"}]})"),
+            Extras{"fallbacks"});
+  EXPECT_EQ(extras(kMessagesRoute, R"({"model":"m","fallbacks":"default"})"), Extras{"fallbacks"});
+  EXPECT_EQ(extras(kChatRoute, R"({"model":"m","models":["dear"]})"), Extras{"models"});
+  EXPECT_EQ(extras(kMessagesRoute,
+                   R"({"model":"m","inference_geo":"us","context_management":{"edits":[)"
+                   R"({"type":"clear_tool_uses_20250919"},{"type":"compact_20260112"}]}})"),
+            (Extras{"context_management=compact_20260112", "inference_geo=us"}));
+  EXPECT_EQ(extras(kMessagesRoute, R"({"model":"m","inference_geo":"global"})"), Extras{});
   EXPECT_EQ(extras(kResponsesRoute, "{\"model\":\"m\",\"tools\":[{\"type\":\"a\\n\\u00e9\"}]}"),
             Extras{"a???"});
 }

@@ -279,6 +279,46 @@ TEST(Plan, ConfidentialDataReachesWhatIsListedForIt) {
       << "no list is not any list here";
 }
 
+TEST(Plan, LabelsLeaveServersOfModelsOpen) {
+  EgressPlatform platform = open_platform();
+  platform.brokered = {{targets({"model.corp:443"})[0], Label::secret},
+                       {targets({"cloud.corp:443"})[0], Label::confidential}};
+  auto asked = ours(EgressLevel::allow, targets({"model.corp:443"}));
+  for (Label label : {Label::public_data, Label::internal, Label::confidential, Label::secret}) {
+    EXPECT_TRUE(plan_egress(platform, label, asked).decision.allowed) << to_string(label);
+    for (const EgressRequest& request : {e2b(true), asked}) {
+      EgressPolicy policy = policy_of(platform, label, request);
+      EXPECT_TRUE(may_connect(policy, to_name("model.corp")).allowed) << to_string(label);
+      Destination other = to_name("model.corp");
+      other.port = 80;
+      if (label > Label::internal) EXPECT_FALSE(may_connect(policy, other).allowed);
+      if (label > Label::internal) EXPECT_FALSE(may_connect(policy, to_name("example.com")).allowed);
+    }
+  }
+  // Not of data that is more confidential than it may be there.
+  EXPECT_TRUE(may_connect(policy_of(platform, Label::confidential, e2b(true)), to_name("cloud.corp"))
+                  .allowed);
+  EXPECT_FALSE(
+      may_connect(policy_of(platform, Label::secret, e2b(true)), to_name("cloud.corp")).allowed);
+  // Beside what the operator lists, and no more than that.
+  platform.labels[size_t(Label::confidential)] = {EgressLevel::allow, targets({"git.corp"})};
+  EgressPolicy listed = policy_of(platform, Label::confidential, e2b(true));
+  EXPECT_TRUE(may_connect(listed, to_name("git.corp")).allowed);
+  EXPECT_TRUE(may_connect(listed, to_name("model.corp")).allowed);
+  EXPECT_FALSE(may_connect(policy_of(platform, Label::secret, e2b(true)), to_name("git.corp")).allowed);
+  // The internet is still refused, and so is everything where the platform or the request says so.
+  EXPECT_EQ(plan_egress(platform, Label::secret, ours(EgressLevel::internet)).decision.rule, "label.secret");
+  EXPECT_EQ(plan_egress(platform, Label::secret, ours(EgressLevel::allow, targets({"a.com"})))
+                .decision.explanation(),
+            "a.com is not on the list for secret data; leave it out, or have the operator put it on "
+            "[labels] secret_allow");
+  EXPECT_FALSE(may_connect(policy_of(platform, Label::secret, ours(EgressLevel::none)),
+                           to_name("model.corp"))
+                   .allowed);
+  platform.ceiling = EgressLevel::none;
+  EXPECT_FALSE(may_connect(policy_of(platform, Label::secret, e2b(true)), to_name("model.corp")).allowed);
+}
+
 TEST(Plan, CarriesWhatTheOperatorSets) {
   EgressPlatform platform = open_platform();
   platform.private_networks = targets({"10.0.0.0/8"});
