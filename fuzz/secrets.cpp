@@ -25,7 +25,8 @@ void read_secrets(std::string_view text) {
   if (error || !value.is_object()) return;
   auto secrets = parse_box_secrets(value.get_object());
   if (!secrets) return require(!secrets.error().message().empty());
-  for (const auto& [name, host] : secrets.value()->hosts) require(name == host.host);
+  for (const auto& [name, servers] : secrets.value()->hosts)
+    for (const auto& server : servers) require(name == server.host);
 }
 
 void search(std::string_view text, size_t cut) {
