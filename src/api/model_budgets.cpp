@@ -84,11 +84,10 @@ Task<Result<rpc::Payload>> ModelBudgets::reserve(rpc::Payload payload) {
     co_return Error(ErrorCode::resource_exhausted, "the sandbox calls models too often; wait");
   }
   std::string id = random_hex(kReservationBytes);
-  // The models outlive the store's thread's work: this object waits for it.
-  auto work = [this, call, id](ModelStore& store) {
+  auto work = [models = models_, call, id](ModelStore& store) {
     ModelStore::Decide decide = [&](const ModelStore::Facts& facts,
                                     const ModelStore::Count& count) {
-      return admit_model_call(models_, call, id, unix_now_ms(), facts, count);
+      return admit_model_call(*models, call, id, unix_now_ms(), facts, count);
     };
     return store.reserve(call.box, decide);
   };
@@ -115,7 +114,7 @@ Task<Result<rpc::Payload>> ModelBudgets::settle(rpc::Payload payload) {
 }
 
 Task<Result<void>> ModelBudgets::settle_lost(int64_t now_ms) {
-  int64_t before = now_ms - models_.reservation_minutes * 60 * 1000;
+  int64_t before = now_ms - models_->reservation_minutes * 60 * 1000;
   for (;;) {
     auto work = [before, now_ms](ModelStore& store) {
       ModelStore::Settle settle = [](const store::ModelReservation& reservation) {

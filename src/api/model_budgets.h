@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -37,9 +38,11 @@ class ModelBudgets {
 
   ModelBudgets(config::Models models, store::AsyncStore& store) : ModelBudgets(std::move(models), store, Pace()) {}
   ModelBudgets(config::Models models, store::AsyncStore& store, Pace pace)
-      : models_(std::move(models)), store_(store), pace_(pace) {}
+      : models_(std::make_shared<const config::Models>(std::move(models))),
+        store_(store),
+        pace_(pace) {}
 
-  const config::Models& models() const { return models_; }
+  const config::Models& models() const { return *models_; }
 
   /// Answers model.reserve and model.settle (docs/internal-messages.md) of a gate. Before its run();
   /// this must outlive it.
@@ -77,7 +80,7 @@ class ModelBudgets {
   template <class Work>
   auto in_turn(Work work) -> Task<decltype(work(std::declval<store::ModelStore&>()))>;
 
-  config::Models models_;
+  std::shared_ptr<const config::Models> models_;  ///< shared with the store's thread
   store::AsyncStore& store_;
   Pace pace_;
   std::map<std::string, TokenBucket> paces_;
