@@ -261,7 +261,9 @@ class PowerCuts:
         end = time.monotonic() + SETTLE_SECONDS
         while True:
             status, _, answer = self.chaos._request(method, path, body, timeout=100)
-            if status not in (0, 503, 504) or time.monotonic() > end:
+            # What was cut off stands as under way until the api has asked the node about it.
+            later = status in (0, 503, 504) or status == 409 and "is being" in answer["message"]
+            if not later or time.monotonic() > end:
                 return status, answer
             time.sleep(0.1)
 

@@ -53,7 +53,7 @@ def plan_for(level, **more):
     return {"level": level, "world": True, "secret": world.secret, "authority": world.authority,
             "public": zone.EVIL, "shared": zone.SHARED,
             "host": {"addresses": [zone.HOST, zone.HOST6], "ports": [host.port, host.local]},
-            "neighbour": {"id": "itest", "port": 8000}, "patience": 14,
+            "neighbour": {"id": "itest", "port": 8000}, "patience": 24,
             "connects_per_second": rules.CONNECTS_PER_SECOND,
             "names_per_second": rules.NAMES_PER_SECOND,
             "scan_seconds": 120 if FULL else 6, **more}
