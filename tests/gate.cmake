@@ -40,3 +40,4 @@ target_compile_definitions(gate_egress_test PRIVATE
   HAKO_GATE_PROGRAM="$<TARGET_FILE:gate_program>"
   HAKO_GATE_TEST_PROGRAM="$<TARGET_FILE:gate_test_program>")
 add_dependencies(gate_egress_test gate_program gate_test_program)
+set_tests_properties(gate_egress_test PROPERTIES COST 100)  # it waits for limits of time

@@ -11,3 +11,5 @@ hako_test(node_shares_test LABELS integration DEPENDS node
 add_test(NAME node_shares_v2 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/nested_kvm
   $<TARGET_FILE:node_shares_test> $<TARGET_FILE:jail_probe> "SharesTest.*")
 set_tests_properties(node_shares_v2 PROPERTIES LABELS vm TIMEOUT 600 SKIP_RETURN_CODE 77 COST 60)
+# They count what is left on the machine.
+set_tests_properties(node_sweep_test node_shares_test PROPERTIES RUN_SERIAL TRUE)
