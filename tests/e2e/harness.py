@@ -82,11 +82,10 @@ class Hako:
     """`hako up` with a configuration of its own. Use as a context manager.
 
     `gate`: a program to take for hako-gate. `variables` are added to the environment, and may be
-    changed: they hold from the next start. `disk_mib`: its state is on a file system of its own.
-    `boots`: its first box's template is booted, even if another hako has left a snapshot of it."""
+    changed: they hold from the next start. `disk_mib`: its state is on a file system of its own."""
 
     def __init__(self, pool=2, settings="", images=IMAGES, prefix=(), gate=None, variables=None,
-                 disk_mib=None, boots=False):
+                 disk_mib=None):
         self.uid_base, self._uid_claim = claim_uids()
         self.state = tempfile.mkdtemp(prefix="hako-e2e-", dir="/var/tmp")
         if disk_mib:
@@ -104,7 +103,7 @@ class Hako:
         self.variables = variables or {}
         self.program = self._programs_with(gate) if gate else HAKO
         self.write_config(settings)
-        plain = not (boots or gate or prefix or variables or disk_mib)
+        plain = not (gate or prefix or variables or disk_mib)
         self.snapshot = self._snapshot_key(settings) if plain else None
         if self.snapshot:
             self._take_snapshot()
