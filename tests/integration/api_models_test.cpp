@@ -108,6 +108,23 @@ std::pair<Fd, Fd> connected() {
   return {Fd(fds[0]), Fd(fds[1])};
 }
 
+/// A gate and the broker's end of its link. `serving` runs both, and is to stop before this goes.
+struct ServedGate {
+  ServedGate(asio::any_io_executor executor, ModelBudgets& budgets, TaskGroup& serving)
+      : ServedGate(executor, budgets, serving, connected()) {}
+  rpc::Peer end;
+  Gate gate;
+
+ private:
+  ServedGate(asio::any_io_executor executor, ModelBudgets& budgets, TaskGroup& serving,
+             std::pair<Fd, Fd> link)
+      : end(executor, std::move(link.first)), gate(executor, std::move(link.second)) {
+    budgets.register_on(end);
+    serving.spawn("broker", end.run());
+    serving.spawn("gate", gate.peer.run());
+  }
+};
+
 /// What a server of models sends, and what it says with it.
 struct Answer {
   std::string type;
@@ -223,20 +240,14 @@ class ModelsBroker : public ::testing::Test {
     auto work = [&]() -> Task<void> {
       auto executor = co_await asio::this_coro::executor;
       TaskGroup serving(executor);
-      std::vector<std::unique_ptr<rpc::Peer>> ends;
-      std::vector<std::unique_ptr<Gate>> gates;
+      std::vector<std::unique_ptr<ServedGate>> gates;
       for (int i = 0; i < 3; ++i) {
-        auto [ours, theirs] = connected();
-        ends.push_back(std::make_unique<rpc::Peer>(executor, std::move(ours)));
-        budgets.register_on(*ends.back());
-        gates.push_back(std::make_unique<Gate>(executor, std::move(theirs)));
-        serving.spawn("broker", ends.back()->run());
-        serving.spawn("gate", gates.back()->peer.run());
+        gates.push_back(std::make_unique<ServedGate>(executor, budgets, serving));
       }
       TaskGroup boxes(executor);
       int left = kBoxes;
       auto one = [&](int number) -> Task<void> {
-        co_await box(*gates[size_t(number) % gates.size()], number, 1);
+        co_await box(gates[size_t(number) % gates.size()]->gate, number, 1);
         --left;
       };
       for (int i = 0; i < kBoxes; ++i) boxes.spawn("box", one(i));
@@ -308,12 +319,8 @@ TEST_F(ModelsBroker, AStoreThatDoesNotAnswerLetsNothingThrough) {
   auto work = [&]() -> Task<void> {
     auto executor = co_await asio::this_coro::executor;
     TaskGroup serving(executor);
-    auto [ours, theirs] = connected();
-    rpc::Peer end(executor, std::move(ours));
-    budgets.register_on(end);
-    Gate gate(executor, std::move(theirs));
-    serving.spawn("broker", end.run());
-    serving.spawn("gate", gate.peer.run());
+    ServedGate served(executor, budgets, serving);
+    Gate& gate = served.gate;
     auto before = co_await gate.reserve("i1");
     CO_ASSERT_TRUE(before);
 
@@ -392,12 +399,8 @@ TEST_F(ModelsBroker, CallsDoNotKeepOthersFromTheStore) {
   auto work = [&]() -> Task<void> {
     auto executor = co_await asio::this_coro::executor;
     TaskGroup serving(executor);
-    auto [ours, theirs] = connected();
-    rpc::Peer end(executor, std::move(ours));
-    budgets.register_on(end);
-    Gate gate(executor, std::move(theirs));
-    serving.spawn("broker", end.run());
-    serving.spawn("gate", gate.peer.run());
+    ServedGate served(executor, budgets, serving);
+    Gate& gate = served.gate;
     constexpr size_t kCalls = store::AsyncStore::kMostWaiting + 200;
     size_t let_through = 0, ended = 0;
     auto call = [&](size_t number) -> Task<void> {
@@ -430,12 +433,8 @@ TEST_F(ModelsBroker, ABoxMayNotAskWithoutEnd) {
   auto work = [&]() -> Task<void> {
     auto executor = co_await asio::this_coro::executor;
     TaskGroup serving(executor);
-    auto [ours, theirs] = connected();
-    rpc::Peer end(executor, std::move(ours));
-    budgets.register_on(end);
-    Gate gate(executor, std::move(theirs));
-    serving.spawn("broker", end.run());
-    serving.spawn("gate", gate.peer.run());
+    ServedGate served(executor, budgets, serving);
+    Gate& gate = served.gate;
     for (int i = 0; i < 3; ++i) CO_ASSERT_TRUE(co_await gate.reserve("i1"));
     auto refused = co_await gate.reserve("i1");
     EXPECT_EQ(refused.error().code(), ErrorCode::resource_exhausted);
