@@ -31,6 +31,9 @@ class NodeClient:
         os.seteuid(uid)
         try:
             self.socket.connect(os.path.join(hako.run_dir, "node.sock"))
+        except OSError:
+            self.socket.close()
+            raise
         finally:
             os.seteuid(0)
             os.setegid(0)

@@ -85,8 +85,14 @@ class CheckpointCase(unittest.TestCase):
         return os.path.join(self.hako.state, "node", "checkpoints", checkpoint)
 
 
+def say_who(box):
+    """In one step: the counter reads it at any moment."""
+    box.run(f"echo {box.name} > /tmp/who.new; mv /tmp/who.new /tmp/who")
+
+
 def start_counter(box, mib):
-    box.run(f"echo {box.name} > /tmp/who; cat > /tmp/counter.py <<'EOF'\n{COUNTER}\nEOF\n"
+    say_who(box)
+    box.run(f"cat > /tmp/counter.py <<'EOF'\n{COUNTER}\nEOF\n"
             f"setsid python3 /tmp/counter.py {mib} > /dev/null 2>&1 &")
     wait_for_count(box, 50)
 
@@ -114,7 +120,7 @@ class ForkTest(CheckpointCase):
         before, _, _ = count_of(parent)
         children = self.fork("parent", [f"child{i}" for i in range(10)])
         for child in children:
-            child.run(f"echo {child.name} > /tmp/who")
+            say_who(child)
         last = count_of(parent)[0]
         for box in [parent, *children]:
             wait_for_count(box, last + 100)
@@ -150,7 +156,7 @@ class ForkTest(CheckpointCase):
             count = count_of(box)[0]
             (child,) = self.fork(box.name, [f"depth{depth}"])
             self.node.call("box.destroy", box=box.name, reason="test")
-            child.run(f"echo {child.name} > /tmp/who")
+            say_who(child)
             wait_for_count(child, count + 100)
             box = child
         self.assertEqual(box.run("cat /tmp/history").split(), [str(i) for i in range(1, 11)])
@@ -162,7 +168,7 @@ class ForkTest(CheckpointCase):
                    ">/dev/null 2>&1 & sleep 4")
         children = self.fork("parent", [f"sib{i}" for i in range(4)])
         for child in children:
-            child.run(f"echo {child.name} > /tmp/who")
+            say_who(child)
         last = count_of(parent)[0]
         for box in [parent, *children]:
             wait_for_count(box, last + 100)
@@ -441,6 +447,7 @@ class RestartTest(CheckpointCase):
         while time.monotonic() < end:
             try:
                 self.assertNotEqual(self.hako.role("node"), before)
+                self.node.close()
                 type(self).node = NodeClient(self.hako)
                 self.node.call("box.list")
                 return

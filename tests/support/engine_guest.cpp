@@ -176,8 +176,16 @@ std::string answer(const std::string& path) {
   if (path == "/sum") return sum_of_words();
   if (path.rfind("/churn/", 0) == 0) return churn(path.substr(7));
   if (path == "/churned") return churned();
-  if (path == "/reboot") ::reboot(RB_AUTOBOOT);
   return "";
+}
+
+/// Once whoever is at the other end has read everything and gone.
+void reboot_after(int client) {
+  ::shutdown(client, SHUT_WR);
+  char ignored[64];
+  while (::read(client, ignored, sizeof ignored) > 0) {
+  }
+  ::reboot(RB_AUTOBOOT);
 }
 
 void serve(int client) {
@@ -189,12 +197,14 @@ void serve(int client) {
     request.append(buffer, static_cast<size_t>(n));
   }
   size_t start = request.find(' ') + 1;
-  std::string body = answer(request.substr(start, request.find(' ', start) - start));
+  std::string path = request.substr(start, request.find(' ', start) - start);
+  std::string body = answer(path);
   std::string status = body.empty() ? "204 No Content" : "200 OK";
   std::string reply = "HTTP/1.1 " + status +
                       "\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size()) +
                       "\r\n\r\n" + body;
   [[maybe_unused]] ssize_t n = ::write(client, reply.data(), reply.size());
+  if (path == "/reboot") reboot_after(client);
 }
 
 }  // namespace
