@@ -11,10 +11,6 @@ error_code used_up() {
   return asio::error::make_error_code(asio::error::connection_aborted);
 }
 
-void rethrow_cancelled(const error_code& error) {
-  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-}
-
 class MeteredLayer final : public http::Stream::Layer {
  public:
   MeteredLayer(Meter& meter, std::string pending) : meter_(meter), pending_(std::move(pending)) {}
@@ -22,14 +18,10 @@ class MeteredLayer final : public http::Stream::Layer {
   Task<error_code> send(http::Stream::Socket& socket,
                         std::span<const asio::const_buffer> pieces) override {
     co_await meter_.pace();
-    std::vector<asio::const_buffer> all(pieces.begin(), pieces.end());
     // Before it is sent, so that others do not spend the same.
-    meter_.count(Way::in, asio::buffer_size(all));
+    meter_.count(Way::in, asio::buffer_size(pieces));
     if (meter_.spent()) co_return used_up();
-    error_code error;
-    co_await asio::async_write(socket, all, asio::redirect_error(asio::use_awaitable, error));
-    rethrow_cancelled(error);
-    co_return error;
+    co_return co_await http::send_bytes(socket, pieces);
   }
 
   Task<error_code> receive(http::Stream::Socket& socket, asio::mutable_buffer into,
@@ -42,10 +34,8 @@ class MeteredLayer final : public http::Stream::Layer {
     }
     co_await meter_.pace();
     if (meter_.spent()) co_return used_up();
-    error_code error;
     asio::mutable_buffer room(into.data(), std::min(into.size(), meter_.piece()));
-    count = co_await socket.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
-    rethrow_cancelled(error);
+    error_code error = co_await http::receive_bytes(socket, room, count);
     if (error) co_return error;
     meter_.count(Way::out, count);
     if (meter_.spent()) co_return used_up();

@@ -196,6 +196,13 @@ Task<Result<size_t>> Client::read_some(asio::mutable_buffer into) {
   co_return result;
 }
 
+Result<size_t> Client::read_at_hand(asio::mutable_buffer into) {
+  if (!impl_->head_read) return Error(ErrorCode::failed_precondition, "no response to read");
+  auto result = impl_->inbound.read_at_hand(into);
+  if (!result) impl_->broken = true;
+  return result;
+}
+
 Task<Result<Response>> Client::exchange(Request request, size_t limit) {
   HAKO_CO_TRY(auto head, co_await start(std::move(request)));
   Response response;

@@ -37,6 +37,9 @@ class Client {
   /// The next piece of the decoded body; 0 at its regular end. unavailable if cut short.
   Task<Result<size_t>> read_some(asio::mutable_buffer into);
 
+  /// The same without waiting: of what has come already; 0 if that is nothing, or at the end.
+  Result<size_t> read_at_hand(asio::mutable_buffer into);
+
   /// Whether another request may use this connection (last response fully read, keep-alive).
   bool reusable() const;
   /// True when the other side has closed or sent something unasked: do not reuse.

@@ -56,13 +56,26 @@ uint16_t Connection::peer_port() const {
   return tcp ? tcp->port() : 0;
 }
 
-bool Connection::connected() const {
+int Connection::handle() const {
+  return const_cast<Stream&>(stream_).native_handle();  // it is had from no const socket
+}
+
+std::optional<int> Connection::tcp_state() const {
   tcp_info info{};
   socklen_t size = sizeof info;
-  // Of other sockets than TCP's nothing is known. The handle is had from no const socket.
-  int handle = const_cast<Stream&>(stream_).native_handle();
-  if (::getsockopt(handle, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return true;
-  return info.tcpi_state != TCP_CLOSE;
+  if (::getsockopt(handle(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
+  return info.tcpi_state;
+}
+
+bool Connection::connected() const {
+  return tcp_state() != TCP_CLOSE;
+}
+
+bool Connection::client_gone() const {
+  if (auto state = tcp_state()) return state == TCP_CLOSE || state == TCP_CLOSE_WAIT;
+  char next = 0;
+  ssize_t n = ::recv(handle(), &next, 1, MSG_PEEK | MSG_DONTWAIT);
+  return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 Task<void> Connection::run(const Handler& handler) {

@@ -40,6 +40,7 @@ class Connection final : public Exchange {
   bool responded() const override { return stage_ != Stage::waiting; }
   void vouch() override;
   Task<void> closed_by_client() override;
+  bool client_gone() const override;
   Raw take_connection() override;
 
  private:
@@ -48,6 +49,9 @@ class Connection final : public Exchange {
 
   /// Nothing for unix sockets, and once there is none.
   std::optional<asio::ip::tcp::endpoint> peer() const;
+  int handle() const;
+  /// As in <netinet/tcp.h>; nothing of other sockets than TCP's.
+  std::optional<int> tcp_state() const;
   Task<bool> next_request();
   Task<void> refuse(unsigned status, std::string_view message);
   bool take_head();

@@ -85,18 +85,25 @@ Result<size_t> Inbound<kRequest>::step(asio::mutable_buffer into, bool& wants_mo
 }
 
 template <bool kRequest>
+Result<size_t> Inbound<kRequest>::read_at_hand(asio::mutable_buffer into) {
+  while (!parser_->is_done() && has_input()) {
+    bool wants_more = true;
+    HAKO_TRY(size_t produced, step(into, wants_more));
+    if (produced > 0) return produced;
+    if (wants_more) break;
+  }
+  return size_t{0};
+}
+
+template <bool kRequest>
 Task<Result<size_t>> Inbound<kRequest>::read_body(Stream& stream, asio::mutable_buffer into) {
   assert(into.size() > 0);
   // Room for a long body, once it is clear that there is one.
   if (into.size() >= (16 << 10) && input_.size() == end_ && input_.size() < capacity_limit_)
     input_.resize(capacity_limit_);
-  while (!parser_->is_done()) {
-    bool wants_more = true;
-    if (has_input()) {
-      HAKO_CO_TRY(size_t produced, step(into, wants_more));
-      if (produced > 0) co_return produced;
-      if (!wants_more) continue;
-    }
+  for (;;) {
+    HAKO_CO_TRY(size_t produced, read_at_hand(into));
+    if (produced > 0 || parser_->is_done()) co_return produced;
     error_code error = co_await fill(stream);
     if (error == asio::error::no_buffer_space)
       co_return Error(ErrorCode::corrupted, "malformed message body: endless chunk header");
@@ -107,7 +114,6 @@ Task<Result<size_t>> Inbound<kRequest>::read_body(Stream& stream, asio::mutable_
     }
     if (error) co_return broken(error).with_context("message body cut short");
   }
-  co_return size_t{0};
 }
 
 template <bool kRequest>

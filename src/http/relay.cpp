@@ -20,6 +20,8 @@ constexpr size_t kPiece = 64 << 10;
 constexpr auto kLastAnswer = 30s;
 /// How long an upstream may think about an upgrade.
 constexpr auto kUpgradePatience = 60s;
+/// So often it is looked whether a client still waits for its answer.
+constexpr auto kLookAtClient = 250ms;
 
 /// Removes what concerns only the connection the message came over, and what frames it.
 void strip_connection_fields(Fields& fields) {
@@ -76,9 +78,13 @@ class Relay {
       // It may have answered before it closed; an idle connection that has ended has not.
       co_return RelayOutcome::refused;
     }
-    auto upload = send_up();
-    auto download = bring_down();
-    co_await (std::move(upload) || std::move(download));
+    if (!upgrade_ && !body_ && !exchange_.head().has_body()) {
+      co_await answer_bodiless();
+    } else {
+      auto upload = send_up();
+      auto download = bring_down();
+      co_await (std::move(upload) || std::move(download));
+    }
     if (!outcome_) {
       exchange_.abort();
       reset_connection(upstream_.stream());
@@ -89,6 +95,52 @@ class Relay {
   }
 
  private:
+  /// Looks now and then whether the client has gone, for as long as this exists.
+  class ClientWatch {
+   public:
+    ClientWatch(Relay& relay, const asio::any_io_executor& executor)
+        : state_(std::make_shared<State>(relay, executor)) {
+      look_later(state_);
+    }
+    ~ClientWatch() {
+      state_->relay = nullptr;
+      state_->timer.cancel();
+    }
+    ClientWatch(const ClientWatch&) = delete;
+
+   private:
+    struct State {
+      State(Relay& of, const asio::any_io_executor& executor) : relay(&of), timer(executor) {}
+      Relay* relay;
+      asio::steady_timer timer;
+    };
+
+    static void look_later(const std::shared_ptr<State>& state) {
+      state->timer.expires_after(kLookAtClient);
+      state->timer.async_wait([state](const error_code&) {
+        if (state->relay && !state->relay->stop_if_client_gone()) look_later(state);
+      });
+    }
+
+    std::shared_ptr<State> state_;
+  };
+
+  /// Most requests are of this kind. Nothing of the client's is read meanwhile: a task that did would
+  /// have to be cancelled at the end of each, which costs more than all else here.
+  Task<void> answer_bodiless() {
+    ClientWatch watch(*this, co_await asio::this_coro::executor);
+    if (watcher_ && !watcher_->sent({})) co_return stop();
+    auto finished = co_await upstream_.finish();
+    uploaded_ = bool(finished);
+    co_await bring_down();
+  }
+
+  bool stop_if_client_gone() {
+    if (!exchange_.client_gone()) return false;
+    cut_upstream();
+    return true;
+  }
+
   Request rewrite(RequestHead head) const {
     Request request;
     request.method = head.method;
@@ -182,28 +234,36 @@ class Relay {
       co_return;
     }
     answered_ = true;
-    auto begun = co_await exchange_.begin(std::move(response));
-    if (!begun) co_return cut_upstream();
     auto buffer = std::make_unique_for_overwrite<char[]>(kPiece);
-    for (;;) {
-      auto count = co_await upstream_.read_some(asio::buffer(buffer.get(), kPiece));
+    // What has come with the head goes on with it.
+    auto count = upstream_.read_at_hand(asio::buffer(buffer.get(), kPiece));
+    std::optional<std::string_view> passed = std::string_view();
+    if (count && count.value() > 0) passed = pass({buffer.get(), count.value()});
+    if (!passed) co_return cut_upstream();
+    auto sent = co_await exchange_.begin_with(std::move(response), asio::buffer(*passed));
+    do {
+      if (!sent) co_return cut_upstream();
+      if (count) count = co_await upstream_.read_some(asio::buffer(buffer.get(), kPiece));
       if (!count) {
         exchange_.abort();
-        outcome_ = RelayOutcome::cut;
+        if (!outcome_) outcome_ = RelayOutcome::cut;
         co_return;
       }
-      std::string_view piece(buffer.get(), count.value());
-      if (watcher_ && !piece.empty()) watcher_->received(piece.size());
-      std::optional<std::string_view> passed = piece;
-      if (watcher_) passed = watcher_->passing(piece);
+      passed = pass({buffer.get(), count.value()});
       if (!passed) co_return cut_upstream();
-      auto written = co_await exchange_.write(asio::buffer(*passed));
-      if (!written) co_return cut_upstream();
-      if (piece.empty()) break;
-    }
+      sent = co_await exchange_.write(asio::buffer(*passed));
+    } while (count.value() > 0);
+    if (!sent) co_return cut_upstream();
     auto ended = co_await exchange_.end();
     if (!ended) co_return cut_upstream();
     outcome_ = uploaded_ && upstream_.reusable() ? RelayOutcome::reusable : RelayOutcome::finished;
+  }
+
+  /// The piece as the client gets it; empty: the body has ended.
+  std::optional<std::string_view> pass(std::string_view piece) {
+    if (!watcher_) return piece;
+    if (!piece.empty()) watcher_->received(piece.size());
+    return watcher_->passing(piece);
   }
 
   void cut_upstream() {

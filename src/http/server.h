@@ -66,6 +66,8 @@ class Exchange {
   /// Completes when the client has closed or reset its connection (for handlers that wait a long
   /// time without writing). Only after the body was read. Cancel: safe.
   virtual Task<void> closed_by_client() = 0;
+  /// The same, asked at one time. Also before the body was read.
+  virtual bool client_gone() const = 0;
 
   /// For upgrades and tunnels: takes the connection out of HTTP, with bytes already read.
   /// The handler must not use this exchange for anything else afterwards.

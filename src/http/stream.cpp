@@ -3,19 +3,31 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 
+#include <array>
 #include <cerrno>
 
 namespace hako::http {
+
+using boost::system::error_code;
+
 namespace {
+
+/// So much is sent in one go before others get their turn.
+constexpr size_t kSentWithoutPause = 256 << 10;
+
+error_code last_error() {
+  return error_code(errno, boost::system::system_category());
+}
 
 Task<Result<Stream>> connect(asio::generic::stream_protocol::endpoint endpoint, std::string name) {
   Stream stream(co_await asio::this_coro::executor);
-  boost::system::error_code error;
+  error_code error;
   stream.open(endpoint.protocol(), error);
   if (error) co_return Error::from_errno(error.value(), "make a socket for " + name);
   if (endpoint.protocol().family() != AF_UNIX) {
@@ -23,7 +35,7 @@ Task<Result<Stream>> connect(asio::generic::stream_protocol::endpoint endpoint, 
     ::setsockopt(stream.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
   co_await stream.async_connect(endpoint, asio::redirect_error(asio::use_awaitable, error));
-  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+  rethrow_cancelled(error);
   if (error) co_return Error::from_errno(error.value(), "connect to " + name);
   co_return stream;
 }
@@ -45,6 +57,65 @@ Stream make_stream(asio::any_io_executor executor, Fd connected) {
   // Only now: a loop that does not take it throws, and it would be lost.
   (void)connected.release();
   return stream;
+}
+
+void rethrow_cancelled(const error_code& error) {
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+}
+
+Task<error_code> send_bytes(Stream::Socket& socket, std::span<const asio::const_buffer> pieces) {
+  std::array<iovec, 4> vectors;
+  assert(pieces.size() <= vectors.size());
+  size_t count = 0;
+  for (const auto& piece : pieces) {
+    if (piece.size() == 0) continue;
+    vectors[count++] = {const_cast<void*>(piece.data()), piece.size()};
+  }
+  size_t first = 0, sent = 0;
+  while (first < count) {
+    msghdr message{};
+    message.msg_iov = &vectors[first];
+    message.msg_iovlen = count - first;
+    ssize_t n = ::sendmsg(socket.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno != EAGAIN) co_return last_error();
+    if (n < 0) {
+      error_code error;
+      co_await socket.async_wait(Stream::wait_write,
+                                 asio::redirect_error(asio::use_awaitable, error));
+      rethrow_cancelled(error);
+      if (error) co_return error;
+      sent = 0;
+      continue;
+    }
+    size_t done = static_cast<size_t>(n);
+    sent += done;
+    while (first < count && done >= vectors[first].iov_len) done -= vectors[first++].iov_len;
+    if (first < count) {
+      vectors[first].iov_base = static_cast<char*>(vectors[first].iov_base) + done;
+      vectors[first].iov_len -= done;
+    }
+    if (sent >= kSentWithoutPause) {
+      sent = 0;
+      co_await asio::post(socket.get_executor(), asio::use_awaitable);
+    }
+  }
+  co_return error_code();
+}
+
+Task<error_code> receive_bytes(Stream::Socket& socket, asio::mutable_buffer into, size_t& count,
+                               bool at_hand) {
+  if (at_hand) {
+    ssize_t n = ::recv(socket.native_handle(), into.data(), into.size(), MSG_DONTWAIT);
+    if (n > 0) {
+      count = static_cast<size_t>(n);
+      co_return error_code();
+    }
+  }
+  error_code error;
+  count = co_await socket.async_read_some(into, asio::redirect_error(asio::use_awaitable, error));
+  rethrow_cancelled(error);
+  co_return error;
 }
 
 Task<void> finish_sending(Stream& stream) {

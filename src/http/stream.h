@@ -43,6 +43,17 @@ class Stream : public boost::asio::generic::stream_protocol::socket {
   std::unique_ptr<Layer> layer_;
 };
 
+/// Sends all of `pieces` (at most 4), without a trip through the event loop where the socket takes
+/// them at once. Past any layer. Throws only when cancelled.
+Task<boost::system::error_code> send_bytes(Stream::Socket& socket,
+                                           std::span<const asio::const_buffer> pieces);
+/// Receives some bytes. `eof` as an error code, as Asio has it. `at_hand`: some are thought to have
+/// come already. Past any layer. Throws only when cancelled.
+Task<boost::system::error_code> receive_bytes(Stream::Socket& socket, asio::mutable_buffer into,
+                                              size_t& count, bool at_hand = false);
+/// Errors of a cancelled operation are thrown, as everywhere.
+void rethrow_cancelled(const boost::system::error_code& error);
+
 /// Ends the sending half: the other side sees an end in good order.
 Task<void> finish_sending(Stream& stream);
 

@@ -1,80 +1,24 @@
 #include "http/transport.h"
 
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <boost/beast/http/status.hpp>
 
 #include <array>
-#include <cerrno>
 #include <charconv>
 
 namespace hako::http::detail {
 
 using boost::system::error_code;
 
-namespace {
-
-/// So much is sent in one go before others get their turn.
-constexpr size_t kSentWithoutPause = 256 << 10;
-
-error_code last_error() {
-  return error_code(errno, boost::system::system_category());
-}
-
-void rethrow_cancelled(const error_code& error) {
-  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-}
-
-}  // namespace
-
 Task<error_code> send_all(Stream& stream, std::span<const asio::const_buffer> pieces) {
-  if (auto* layer = stream.layer()) co_return co_await layer->send(stream, pieces);
-  std::array<iovec, 4> vectors;
-  assert(pieces.size() <= vectors.size());
-  size_t count = 0;
-  for (const auto& piece : pieces) {
-    if (piece.size() == 0) continue;
-    vectors[count++] = {const_cast<void*>(piece.data()), piece.size()};
-  }
-  size_t first = 0, sent = 0;
-  while (first < count) {
-    msghdr message{};
-    message.msg_iov = &vectors[first];
-    message.msg_iovlen = count - first;
-    ssize_t n = ::sendmsg(stream.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno != EAGAIN) co_return last_error();
-    if (n < 0) {
-      error_code error;
-      co_await stream.async_wait(Stream::wait_write,
-                                 asio::redirect_error(asio::use_awaitable, error));
-      rethrow_cancelled(error);
-      if (error) co_return error;
-      sent = 0;
-      continue;
-    }
-    size_t done = static_cast<size_t>(n);
-    sent += done;
-    while (first < count && done >= vectors[first].iov_len) done -= vectors[first++].iov_len;
-    if (first < count) {
-      vectors[first].iov_base = static_cast<char*>(vectors[first].iov_base) + done;
-      vectors[first].iov_len -= done;
-    }
-    if (sent >= kSentWithoutPause) {
-      sent = 0;
-      co_await asio::post(stream.get_executor(), asio::use_awaitable);
-    }
-  }
-  co_return error_code();
+  if (auto* layer = stream.layer()) return layer->send(stream, pieces);
+  return send_bytes(stream, pieces);
 }
 
 Task<error_code> receive(Stream& stream, asio::mutable_buffer into, size_t& count) {
-  if (auto* layer = stream.layer()) co_return co_await layer->receive(stream, into, count);
-  error_code error;
-  count = co_await stream.async_read_some(into, asio::redirect_error(asio::use_awaitable, error));
-  rethrow_cancelled(error);
-  co_return error;
+  if (auto* layer = stream.layer()) return layer->receive(stream, into, count);
+  return receive_bytes(stream, into, count);
 }
 
 namespace {

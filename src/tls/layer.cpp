@@ -1,10 +1,5 @@
 #include "tls/layer.h"
 
-#include <sys/socket.h>
-
-#include <array>
-#include <cerrno>
-
 namespace hako::tls {
 
 namespace ssl = asio::ssl;
@@ -21,8 +16,10 @@ constexpr size_t kReadAtOnce = 34 << 10;  ///< two records
 constexpr size_t kMovedWithoutPause = 256 << 10;
 constexpr auto kFinishPatience = std::chrono::seconds(1);
 
-error_code os_error() {
-  return error_code(errno, boost::system::system_category());
+/// Before each call of OpenSSL whose outcome is asked for: what it says would be mixed up with what went
+/// wrong before. Clearing costs as much as a small record, and mostly there is nothing to clear.
+void forget_errors() {
+  if (ERR_peek_error() != 0) ERR_clear_error();
 }
 
 /// Holds a flag for as long as something is under way, cancelled or not.
@@ -35,49 +32,7 @@ class Mark {
   bool& flag_;
 };
 
-Task<error_code> wait_for(Layer::Socket& socket, Layer::Socket::wait_type what) {
-  error_code error;
-  co_await socket.async_wait(what, asio::redirect_error(asio::use_awaitable, error));
-  rethrow_abort(error);
-  co_return error;
-}
-
-Task<error_code> send_plain(Layer::Socket& socket, asio::const_buffer bytes) {
-  while (bytes.size() > 0) {
-    ssize_t n =
-        ::send(socket.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n >= 0) {
-      bytes += static_cast<size_t>(n);
-    } else if (errno == EAGAIN) {
-      error_code error = co_await wait_for(socket, Layer::Socket::wait_write);
-      if (error) co_return error;
-    } else if (errno != EINTR) {
-      co_return os_error();
-    }
-  }
-  co_return error_code();
-}
-
-Task<error_code> receive_plain(Layer::Socket& socket, asio::mutable_buffer into, size_t& count) {
-  for (;;) {
-    ssize_t n = ::recv(socket.native_handle(), into.data(), into.size(), MSG_DONTWAIT);
-    if (n > 0) {
-      count = static_cast<size_t>(n);
-      co_return error_code();
-    }
-    if (n == 0) co_return asio::error::eof;
-    if (errno == EINTR) continue;
-    if (errno != EAGAIN) co_return os_error();
-    error_code error = co_await wait_for(socket, Layer::Socket::wait_read);
-    if (error) co_return error;
-  }
-}
-
 }  // namespace
-
-void rethrow_abort(const error_code& error) {
-  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-}
 
 Layer::Layer(Context context, std::unique_ptr<http::Stream::Layer> below)
     : context_(std::move(context)),
@@ -112,7 +67,8 @@ Task<error_code> Layer::take_records(Socket& socket) {
   if (below_)
     error = co_await below_->receive(socket, room, count);
   else
-    error = co_await receive_plain(socket, room, count);
+    error = co_await http::receive_bytes(socket, room, count, more_at_hand_);
+  more_at_hand_ = count == kReadAtOnce;
   // The end of a TLS connection is said in a record of its own.
   if (error == asio::error::eof) co_return ssl::error::stream_truncated;
   if (error) co_return error;
@@ -141,7 +97,7 @@ Task<error_code> Layer::put_records(Socket& socket) {
     if (below_)
       error = co_await below_->send(socket, std::span(&bytes, 1));
     else
-      error = co_await send_plain(socket, bytes);
+      error = co_await http::send_bytes(socket, std::span(&bytes, 1));
     if (error) co_return error;
   }
   co_return error_code();
@@ -153,7 +109,7 @@ Task<error_code> Layer::handshake(Socket& socket, Side side) {
   else
     SSL_set_accept_state(ssl_.get());
   for (;;) {
-    ERR_clear_error();
+    forget_errors();
     int outcome = SSL_do_handshake(ssl_.get());
     error_code problem = problem_of(outcome);
     // Also where it has failed: the other side is told why.
@@ -183,7 +139,7 @@ Task<error_code> Layer::send(Socket& socket, std::span<const asio::const_buffer>
 
 Task<error_code> Layer::write(Socket& socket, asio::const_buffer piece) {
   while (piece.size() > 0) {
-    ERR_clear_error();
+    forget_errors();
     size_t written = 0;
     int outcome = SSL_write_ex(ssl_.get(), piece.data(), std::min(piece.size(), kSentAtOnce),
                                &written);
@@ -206,7 +162,7 @@ Task<error_code> Layer::receive(Socket& socket, asio::mutable_buffer into, size_
   for (;;) {
     int outcome = 1;
     while (count < into.size()) {
-      ERR_clear_error();
+      forget_errors();
       size_t got = 0;
       outcome = SSL_read_ex(ssl_.get(), static_cast<char*>(into.data()) + count,
                             into.size() - count, &got);
@@ -230,7 +186,7 @@ Task<error_code> Layer::receive(Socket& socket, asio::mutable_buffer into, size_
 }
 
 Task<void> Layer::finish(Socket& socket) {
-  ERR_clear_error();
+  forget_errors();
   int outcome = SSL_shutdown(ssl_.get());
   if (outcome < 0) co_return;
   (void)co_await put_records(socket);
@@ -245,7 +201,7 @@ Task<Result<void>> Layer::wait_for_goodbye(Socket& socket) {
   for (;;) {
     error_code error = co_await take_records(socket);
     if (error) co_return ok();
-    ERR_clear_error();
+    forget_errors();
     int outcome = SSL_shutdown(ssl_.get());
     if (outcome == 1 || problem_of(outcome)) co_return ok();
   }

@@ -48,13 +48,11 @@ class Layer final : public http::Stream::Layer {
   BIO* out_;  ///< records to be sent
   std::unique_ptr<char[]> room_;
   std::vector<char> leaving_;
+  bool more_at_hand_ = false;  ///< by what came last
   size_t moved_ = 0;  ///< bytes, without others having had their turn
   bool putting_ = false, receiving_ = false;
   Condition put_;
 };
-
-/// Errors of a cancelled operation are thrown, as everywhere.
-void rethrow_abort(const boost::system::error_code& error);
 
 /// A server's context as this project has them: TLS 1.2 and newer, HTTP/1.1.
 Layer::Context make_server_context();

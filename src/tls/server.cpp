@@ -119,7 +119,7 @@ bool Server::ready() const {
 Task<Result<http::Stream>> Server::welcome(http::Stream stream) {
   error_code error;
   co_await stream.async_wait(Socket::wait_read, asio::redirect_error(asio::use_awaitable, error));
-  rethrow_abort(error);
+  http::rethrow_cancelled(error);
   char first = 0;
   if (error || ::recv(stream.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1)
     co_return Error(ErrorCode::unavailable, "connection closed");

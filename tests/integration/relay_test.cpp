@@ -158,6 +158,33 @@ HTTP_TEST(cuts_upstream_when_the_client_leaves) {
   EXPECT_EQ(outcomes_[0], RelayOutcome::client_gone);
 }
 
+HTTP_TEST(cuts_upstream_when_the_client_leaves_before_its_answer) {
+  for (int left = 0; left < 2; ++left) {
+    auto connected = co_await connect_tcp("127.0.0.1", relay_port_, 5s);
+    Stream stream = std::move(connected).value();
+    // What comes behind it does not hide that the client has gone.
+    std::string request = "GET /wait HTTP/1.1\r\n\r\n";
+    if (left == 1) request += "GET /echo HTTP/1.1\r\n\r\n";
+    co_await asio::async_write(stream, asio::buffer(request), asio::use_awaitable);
+    co_await sleep_for(50ms);
+    EXPECT_EQ(gone_, left);
+    stream.close();
+    while (gone_ == left) co_await sleep_for(1ms);
+    while (outcomes_.size() <= static_cast<size_t>(left)) co_await sleep_for(1ms);
+    EXPECT_EQ(outcomes_[left], RelayOutcome::client_gone);
+  }
+}
+
+HTTP_TEST(what_comes_with_a_head_goes_on_with_it) {
+  auto connected = co_await connect_tcp("127.0.0.1", relay_port_, 5s);
+  Stream stream = std::move(connected).value();
+  std::string request = "GET /echo HTTP/1.1\r\n\r\n";
+  co_await asio::async_write(stream, asio::buffer(request), asio::use_awaitable);
+  char buffer[4096];
+  size_t count = co_await stream.async_read_some(asio::buffer(buffer), asio::use_awaitable);
+  EXPECT_THAT(std::string(buffer, count), EndsWith("GET:"));
+}
+
 HTTP_TEST(an_early_answer_ends_the_upload) {
   Client client = co_await this->client(relay_port_);
   Request upload = get("/ignore");
