@@ -6,6 +6,15 @@
 
 namespace hako::gate {
 
+namespace {
+
+/// Texts shorter than this are not worth a table.
+constexpr size_t kShortestWindow = 4;
+constexpr size_t kLongestWindow = 64;
+constexpr size_t kPairs = 1 << 12;
+
+}  // namespace
+
 PatternSet::PatternSet(const std::vector<std::string>& texts) {
   for (const auto& text : texts)
     for (unsigned char byte : text)
@@ -27,6 +36,7 @@ PatternSet::PatternSet(const std::vector<std::string>& texts) {
     }
     if (state != 0 && states_[state].text == kNone) states_[state].text = static_cast<uint32_t>(i);
   }
+  find_shifts(texts);
   // Breadth first: where the longest end of what was read that begins another text leads is known
   // before it is needed.
   std::vector<uint32_t> fallback(states_.size(), 0), queue{0};
@@ -46,13 +56,42 @@ PatternSet::PatternSet(const std::vector<std::string>& texts) {
   }
 }
 
+size_t PatternSet::pair_of(const char* bytes) {
+  auto first = static_cast<unsigned char>(bytes[0]), second = static_cast<unsigned char>(bytes[1]);
+  return (first << 4 ^ second) % kPairs;
+}
+
+void PatternSet::find_shifts(const std::vector<std::string>& texts) {
+  size_t shortest = kLongestWindow;
+  for (const auto& text : texts) shortest = std::min(shortest, text.size());
+  if (texts.empty() || shortest < kShortestWindow) return;
+  window_ = shortest;
+  shifts_.assign(kPairs, static_cast<uint8_t>(window_ - 1));
+  for (const auto& text : texts) {
+    for (size_t end = 2; end <= window_; ++end) {
+      uint8_t& shift = shifts_[pair_of(text.data() + end - 2)];
+      shift = std::min(shift, static_cast<uint8_t>(window_ - end));
+    }
+  }
+}
+
+size_t PatternSet::skip(std::string_view bytes, size_t i) const {
+  while (i < bytes.size()) {
+    size_t shift = 0;
+    if (window_ > 0 && i + window_ <= bytes.size())
+      shift = shifts_[pair_of(bytes.data() + i + window_ - 2)];
+    if (shift == 0 && begins_[static_cast<unsigned char>(bytes[i])]) return i;
+    i += std::max<size_t>(shift, 1);
+  }
+  return i;
+}
+
 std::optional<PatternSet::Found> PatternSet::next(Position& position, std::string_view bytes,
                                                   size_t from) const {
   uint32_t state = position;
   for (size_t i = from; i < bytes.size(); ++i) {
-    // Most bytes are nowhere near a text.
     if (state == 0) {
-      while (i < bytes.size() && !begins_[static_cast<unsigned char>(bytes[i])]) ++i;
+      i = skip(bytes, i);
       if (i == bytes.size()) break;
     }
     state = steps_[state * classes_ + class_of_[static_cast<unsigned char>(bytes[i])]];

@@ -10,7 +10,8 @@
 namespace hako::gate {
 
 /// Looks at each byte once, however many texts there are and wherever pieces begin and end
-/// (Aho-Corasick). Immutable once made.
+/// (Aho-Corasick); of bytes that no text may begin before, only at some (the shifts of Wu and Manber,
+/// "A fast algorithm for multi-pattern searching", 1994). Immutable once made.
 class PatternSet {
  public:
   /// Of all texts together, bytes. Each costs some hundred bytes of memory.
@@ -42,11 +43,18 @@ class PatternSet {
   };
   uint32_t& step(uint32_t state, uint8_t of) { return steps_[state * classes_ + of]; }
 
+  void find_shifts(const std::vector<std::string>& texts);
+  /// The first place from `i` on where a text may begin; the end where there is none.
+  size_t skip(std::string_view bytes, size_t i) const;
+  static size_t pair_of(const char* bytes);
+
   uint8_t class_of_[256] = {};  ///< 0: in no text
   bool begins_[256] = {};       ///< some text
   size_t classes_ = 1;
   std::vector<State> states_;
   std::vector<uint32_t> steps_;
+  size_t window_ = 0;  ///< of so many bytes the last two tell how far the next text is; 0: of none
+  std::vector<uint8_t> shifts_;
 };
 
 /// What `text` looks like in base64 wherever in a longer one it begins, in both alphabets: the

@@ -201,7 +201,15 @@ std::string other_key(const http::RequestHead& head, const SwapOutcome& swapped,
 }
 
 size_t mask_fields(http::Fields& fields, const HostSecrets& host) {
-  if (host.values.empty() || !stands(Wall::echoes)) return 0;
+  auto has_value = [&](std::string_view text) {
+    PatternSet::Position position = PatternSet::kStart;
+    return host.values.next(position, text).has_value();
+  };
+  if (host.values.empty() || !stands(Wall::echoes) ||
+      std::none_of(fields.begin(), fields.end(), [&](const auto& field) {
+        return has_value(view(field.name_string())) || has_value(view(field.value()));
+      }))
+    return 0;
   size_t masked = 0;
   http::Fields kept;
   for (const auto& field : fields) {

@@ -46,16 +46,21 @@ std::string random_text(std::mt19937& random, size_t longest) {
 
 TEST(PatternSet, finds_what_a_plain_search_finds_in_whatever_pieces) {
   std::mt19937 random(1);
-  for (int round = 0; round < 500; ++round) {
+  for (int round = 0; round < 1000; ++round) {
     std::vector<std::string> texts;
     for (size_t i = 0, count = random() % 4 + 1; i < count; ++i)
       texts.push_back(random_text(random, 6));
+    // Long enough for bytes to be passed over, in every other round; and then some of them are there.
+    bool longer = round % 2 == 0;
+    if (longer)
+      for (auto& text : texts) text += random_text(random, 6) + "aaca";
     PatternSet set(texts);
     std::string bytes = random_text(random, 60);
+    if (longer) bytes += texts[0] + random_text(random, 9) + texts.back() + random_text(random, 9);
     std::vector<size_t> found, expected;
     auto position = PatternSet::kStart;
     for (size_t start = 0; start < bytes.size();) {
-      std::string_view piece = std::string_view(bytes).substr(start, random() % 7 + 1);
+      std::string_view piece = std::string_view(bytes).substr(start, random() % (longer ? 40 : 7) + 1);
       size_t at = 0;
       while (auto hit = set.next(position, piece, at)) {
         at = hit->end;
