@@ -4,7 +4,7 @@ Steps are system calls that change what others see (tests/chaos/stepper.py). Of 
 taken, spread over stories and victims.
 
 HAKO_POWERCUT_PLACES: how many (8), or "all", or "3/20" for the third of twenty parts of all;
-HAKO_POWERCUT_SEED: which ones.
+HAKO_POWERCUT_VICTIMS: only these ("node,api,VMMs"); HAKO_POWERCUT_SEED: which ones.
 HAKO_POWERCUT_PLACE="pause node 17" (or any other story, victim and step) is the only one.
 """
 
@@ -30,6 +30,7 @@ PART, PARTS = map(int, PLACES.split("/")) if "/" in PLACES else (1, 1)
 ALL = PLACES == "all" or "/" in PLACES
 SEED = int(os.environ.get("HAKO_POWERCUT_SEED", "1"))
 PLACE = os.environ.get("HAKO_POWERCUT_PLACE", "")
+WHOM = os.environ.get("HAKO_POWERCUT_VICTIMS", ",".join(VICTIMS)).split(",")
 SMALL = "[template]\ndisk_mib = 128\n"
 
 
@@ -46,8 +47,7 @@ def worth_it(names):
 
 def places_of(story, steps):
     """Every (story, victim, step) of a story."""
-    return [(story, victim, at) for victim, (role, _) in VICTIMS.items()
-            for at in worth_it(steps[role])]
+    return [(story, victim, at) for victim in WHOM for at in worth_it(steps[VICTIMS[victim][0]])]
 
 
 def choose(places, number, chance):
