@@ -117,7 +117,7 @@ BoxSecretsRef BrokerLink::kept(const std::string& box) const {
   return found->second->outcome->value();
 }
 
-bool BrokerLink::is_of_another(const std::string& box, const std::string& placeholder) const {
+bool BrokerLink::is_of_another(const std::string& box, std::string_view placeholder) const {
   auto owner = owners_.find(placeholder);
   if (owner == owners_.end() || owner->second == box) return false;
   // A copy of a box has the placeholders of both.

@@ -38,7 +38,7 @@ class BrokerLink {
   BoxSecretsRef kept(const std::string& box) const;
   /// Whether it is a placeholder of another box, as far as that one's secrets are kept: somebody has
   /// carried it from there to here.
-  bool is_of_another(const std::string& box, const std::string& placeholder) const;
+  bool is_of_another(const std::string& box, std::string_view placeholder) const;
   /// The box has gone.
   void forget(const std::string& box);
   /// `told` is called when what is kept of a box has been let go because it has changed; with an empty
@@ -67,6 +67,12 @@ class BrokerLink {
 
   void begin(const std::shared_ptr<rpc::Peer>& peer);
   void forget_all();
+  /// What is looked up need not be copied.
+  struct TextHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
+
   Task<void> fetch(std::string box, FetchRef into);
   Task<Result<BoxSecretsRef>> get(std::string box);
   /// A connection with the api, waited for if need be; null if there is none.
@@ -83,7 +89,8 @@ class BrokerLink {
   std::shared_ptr<rpc::Peer> api_;
   Condition connected_;
   std::map<std::string, FetchRef> boxes_;  ///< under way, or kept
-  std::unordered_map<std::string, std::string> owners_;  ///< boxes, by placeholders of those kept
+  /// Boxes, by placeholders of those kept.
+  std::unordered_map<std::string, std::string, TextHash, std::equal_to<>> owners_;
   std::map<std::string, boost::json::object> unsettled_;
   std::function<void(const std::string& box)> changed_;
 };

@@ -43,7 +43,7 @@ class EgressBox : public std::enable_shared_from_this<EgressBox> {
   /// Open at once in one box when its policy sets no limit, and at most.
   static constexpr size_t kMostOpen = 4096;
   static constexpr int kMostResolving = 8;
-  static constexpr size_t kMostSpares = 4;
+  static constexpr size_t kMostSpares = 8;
 
   EgressBox(asio::any_io_executor executor, EgressCommons& commons, std::string machine);
 

@@ -156,12 +156,13 @@ class InterceptedRequests {
   bool has_foreign_placeholder(const http::RequestHead& head) const {
     if (!stands(Wall::placeholders)) return false;
     return std::any_of(head.fields.begin(), head.fields.end(), [this](const auto& field) {
-      std::string value(field.value().data(), field.value().size());
-      std::string last = value.substr(value.rfind(' ') + 1);
+      std::string_view value(field.value().data(), field.value().size());
+      std::string_view last = value.substr(value.rfind(' ') + 1);
       auto pair = base64_decode(last);
-      std::string password = pair ? pair->substr(pair->find(':') + 1) : std::string();
-      return std::ranges::any_of(std::initializer_list<std::string>{value, last, password},
-                                 [this](const std::string& text) {
+      std::string_view password;
+      if (pair) password = std::string_view(*pair).substr(pair->find(':') + 1);
+      return std::ranges::any_of(std::initializer_list<std::string_view>{value, last, password},
+                                 [this](std::string_view text) {
                                    return way_.broker.is_of_another(way_.box, text);
                                  });
     });

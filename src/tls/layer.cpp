@@ -34,12 +34,28 @@ class Mark {
 
 }  // namespace
 
+Layer::Memory Layer::make_memory() {
+  Memory memory(BUF_MEM_new());
+  if (!memory) throw std::bad_alloc();
+  return memory;
+}
+
+BIO* Layer::make_bio(const Memory& memory) {
+  BIO* bio = BIO_new(BIO_s_mem());
+  if (!bio) return nullptr;
+  // Its own is freed here; what it is given is not.
+  BIO_set_mem_buf(bio, memory.get(), BIO_NOCLOSE);
+  return bio;
+}
+
 Layer::Layer(Context context, std::unique_ptr<http::Stream::Layer> below)
     : context_(std::move(context)),
       below_(std::move(below)),
+      received_(make_memory()),
+      leaving_{make_memory(), make_memory()},
       ssl_(SSL_new(context_->native_handle())),
-      in_(BIO_new(BIO_s_mem())),
-      out_(BIO_new(BIO_s_mem())) {
+      in_(make_bio(received_)),
+      out_(make_bio(leaving_[0])) {
   if (!ssl_ || !in_ || !out_) throw std::bad_alloc();
   SSL_set_bio(ssl_.get(), in_, out_);
   SSL_set_mode(ssl_.get(), SSL_MODE_RELEASE_BUFFERS);
@@ -60,8 +76,12 @@ error_code Layer::problem_of(int outcome) const {
 }
 
 Task<error_code> Layer::take_records(Socket& socket) {
-  if (!room_) room_ = std::make_unique_for_overwrite<char[]>(kReadAtOnce);
-  asio::mutable_buffer room(room_.get(), kReadAtOnce);
+  // Nothing else may be put in the place of what has not been read.
+  if (BIO_ctrl_pending(in_) > 0) co_return error_code();
+  if (received_->max < kReadAtOnce && BUF_MEM_grow(received_.get(), kReadAtOnce) == 0)
+    co_return asio::error::no_memory;
+  asio::mutable_buffer room(received_->data, kReadAtOnce);
+  received_->length = 0;
   size_t count = 0;
   error_code error;
   if (below_)
@@ -72,8 +92,8 @@ Task<error_code> Layer::take_records(Socket& socket) {
   // The end of a TLS connection is said in a record of its own.
   if (error == asio::error::eof) co_return ssl::error::stream_truncated;
   if (error) co_return error;
-  if (BIO_write(in_, room.data(), static_cast<int>(count)) != static_cast<int>(count))
-    co_return asio::error::no_memory;
+  received_->length = count;
+  BIO_set_mem_buf(in_, received_.get(), BIO_NOCLOSE);
   moved_ += count;
   if (moved_ >= kMovedWithoutPause) {
     moved_ = 0;
@@ -89,10 +109,13 @@ Task<error_code> Layer::put_records(Socket& socket) {
     ~Tell() { put.notify_all(); }
   } tell{put_};
   Mark putting(putting_);
-  while (size_t size = BIO_ctrl_pending(out_)) {
-    leaving_.resize(size);
-    BIO_read(out_, leaving_.data(), static_cast<int>(size));
-    asio::const_buffer bytes = asio::buffer(leaving_);
+  while (BIO_ctrl_pending(out_) > 0) {
+    BUF_MEM& full = *leaving_[first_leaves_ ? 1 : 0];
+    first_leaves_ = !first_leaves_;
+    BUF_MEM& empty = *leaving_[first_leaves_ ? 1 : 0];
+    empty.length = 0;
+    BIO_set_mem_buf(out_, &empty, BIO_NOCLOSE);
+    asio::const_buffer bytes(full.data, full.length);
     error_code error;
     if (below_)
       error = co_await below_->send(socket, std::span(&bytes, 1));

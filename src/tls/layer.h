@@ -33,6 +33,13 @@ class Layer final : public http::Stream::Layer {
   struct Free {
     void operator()(SSL* ssl) const { SSL_free(ssl); }
   };
+  /// Memory that a BIO and we have by turns, so that nothing is copied between them.
+  struct FreeMemory {
+    void operator()(BUF_MEM* memory) const { BUF_MEM_free(memory); }
+  };
+  using Memory = std::unique_ptr<BUF_MEM, FreeMemory>;
+  static Memory make_memory();
+  static BIO* make_bio(const Memory& memory);
   /// What a call has said that did not succeed; no error if it only wants more records.
   boost::system::error_code problem_of(int outcome) const;
   Task<boost::system::error_code> take_records(Socket& socket);
@@ -43,11 +50,11 @@ class Layer final : public http::Stream::Layer {
 
   Context context_;
   std::unique_ptr<http::Stream::Layer> below_;
+  Memory received_, leaving_[2];  ///< outlive the BIOs, which have the first and one of the others
   std::unique_ptr<SSL, Free> ssl_;
   BIO* in_;   ///< records that have come; both are the SSL's
   BIO* out_;  ///< records to be sent
-  std::unique_ptr<char[]> room_;
-  std::vector<char> leaving_;
+  bool first_leaves_ = false;  ///< of the two; OpenSSL writes to the other
   bool more_at_hand_ = false;  ///< by what came last
   size_t moved_ = 0;  ///< bytes, without others having had their turn
   bool putting_ = false, receiving_ = false;
