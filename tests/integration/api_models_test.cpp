@@ -235,6 +235,7 @@ class ModelsBroker : public ::testing::Test {
   void hammer(const std::string& policy) {
     std::string path = folder.file("hako.db");
     prepare(path, policy);
+    asio::io_context loop;  // outlives the store, whose thread tells it
     store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
     ModelBudgets budgets(models(), store, any_pace());
     auto work = [&]() -> Task<void> {
@@ -256,7 +257,6 @@ class ModelsBroker : public ::testing::Test {
       co_await boxes.stop();
       co_await serving.stop();
     };
-    asio::io_context loop;
     test::run_on(loop, work(), 120s);
   }
 
@@ -314,6 +314,7 @@ TEST_F(ModelsBroker, WithoutACapTheyDo) {
 TEST_F(ModelsBroker, AStoreThatDoesNotAnswerLetsNothingThrough) {
   std::string path = folder.file("hako.db");
   prepare(path, "");
+  asio::io_context loop;  // outlives the store, whose thread tells it
   store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
   ModelBudgets budgets(models(), store, any_pace());
   auto work = [&]() -> Task<void> {
@@ -349,7 +350,6 @@ TEST_F(ModelsBroker, AStoreThatDoesNotAnswerLetsNothingThrough) {
     EXPECT_EQ(rows.value()[0].tokens.output, 6);
     co_await serving.stop();
   };
-  asio::io_context loop;
   test::run_on(loop, work(), 60s);
 }
 
@@ -357,6 +357,7 @@ TEST_F(ModelsBroker, AStoreThatDoesNotAnswerLetsNothingThrough) {
 TEST_F(ModelsBroker, ALostCallIsNotGivenBack) {
   std::string path = folder.file("hako.db");
   prepare(path, R"({"modelTokens":3000})");
+  asio::io_context loop;  // outlives the store, whose thread tells it
   store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
   ModelBudgets budgets(models(), store, any_pace());
   auto work = [&]() -> Task<void> {
@@ -386,7 +387,6 @@ TEST_F(ModelsBroker, ALostCallIsNotGivenBack) {
     auto third = co_await budgets.reserve(std::move(later));
     EXPECT_EQ(third.error().code(), ErrorCode::resource_exhausted);
   };
-  asio::io_context loop;
   test::run_on(loop, work(), 60s);
 }
 
@@ -394,6 +394,7 @@ TEST_F(ModelsBroker, ALostCallIsNotGivenBack) {
 TEST_F(ModelsBroker, CallsDoNotKeepOthersFromTheStore) {
   std::string path = folder.file("hako.db");
   prepare(path, "");
+  asio::io_context loop;  // outlives the store, whose thread tells it
   store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
   ModelBudgets budgets(models(), store, any_pace());
   auto work = [&]() -> Task<void> {
@@ -421,13 +422,13 @@ TEST_F(ModelsBroker, CallsDoNotKeepOthersFromTheStore) {
     EXPECT_GT(looked, 10u);
     co_await serving.stop();
   };
-  asio::io_context loop;
   test::run_on(loop, work(), 60s);
 }
 
 TEST_F(ModelsBroker, ABoxMayNotAskWithoutEnd) {
   std::string path = folder.file("hako.db");
   prepare(path, "");
+  asio::io_context loop;  // outlives the store, whose thread tells it
   store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
   ModelBudgets budgets(models(), store, {.per_second = 0.001, .burst = 3});
   auto work = [&]() -> Task<void> {
@@ -443,7 +444,6 @@ TEST_F(ModelsBroker, ABoxMayNotAskWithoutEnd) {
     EXPECT_EQ(unknown.error().code(), ErrorCode::not_found);
     co_await serving.stop();
   };
-  asio::io_context loop;
   test::run_on(loop, work(), 60s);
 }
 

@@ -112,6 +112,8 @@ Task<Result<T>> with_deadline(Duration limit, Task<Result<T>> task) {
 /// Runs `work` on `pool` and resumes here with what it returns. Cannot be cancelled once begun: the
 /// caller waits until the work is done, and a cancellation meanwhile shows at its next co_await.
 /// For calls that block (files, namespaces).
+/// The pool's threads end before the loop does that this was called on: they have told it, and may not
+/// be done with that.
 /// `work` must be a named object when awaited (see result.h on GCC 12).
 template <class Work>
 auto run_blocking(asio::thread_pool& pool, Work& work) -> Task<decltype(work())> {
