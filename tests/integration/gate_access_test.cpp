@@ -366,6 +366,8 @@ ACCESS_TEST(a_gate_that_is_asked_to_stop_tells_all_it_knows_first) {
   auto told = co_await records(2);
   EXPECT_EQ(text(told[0], "what"), "hang");
   EXPECT_EQ(text(told[1], "what"), "8080");
+  // A second signal behind the first would end it at once.
+  EXPECT_EQ((co_await gate_->process().wait()).code, 0);
 }
 
 ACCESS_TEST(open_boxes_are_told_of_and_machines_of_builds_are_not) {

@@ -96,7 +96,8 @@ HTTP_TEST(passes_on_a_hundred_mebibytes_without_gathering_them) {
   CO_ASSERT_TRUE(count);
   EXPECT_EQ(std::string(buffer.data(), count.value()),
             std::to_string(expected.bytes) + " " + std::to_string(expected.value));
-  EXPECT_LT(peak_memory() - before, 30'000);
+  // AddressSanitizer keeps for a while what was freed.
+  if (test::kSlowness == 1) EXPECT_LT(peak_memory() - before, 30'000);
 }
 
 HTTP_TEST(a_request_may_come_while_the_last_answer_is_sent) {
