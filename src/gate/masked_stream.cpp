@@ -33,7 +33,9 @@ class MaskedLayer final : public http::Stream::Layer {
     co_return error_code();
   }
 
-  Task<void> finish(http::Stream::Socket& socket) override { co_await below_->finish(socket); }
+  Task<void> finish(http::Stream::Socket& socket, http::Ending ending) override {
+    co_await below_->finish(socket, ending);
+  }
 
  private:
   std::unique_ptr<Layer> below_;

@@ -42,7 +42,7 @@ class MeteredLayer final : public http::Stream::Layer {
     co_return error_code();
   }
 
-  Task<void> finish(http::Stream::Socket& socket) override {
+  Task<void> finish(http::Stream::Socket& socket, http::Ending) override {
     error_code ignored;
     socket.shutdown(http::Stream::shutdown_send, ignored);
     co_return;

@@ -48,7 +48,8 @@ Task<void> Passage::serve_intercepted(http::Stream client, Addresses addresses) 
   way.box = box_.id();
   way.expected = expected();
   way.connect = [this, addresses] { return connect_encrypted(addresses); };
-  way.spare = [this] {
+  way.spare = [this]() -> std::optional<http::Client> {
+    if (cut_) return std::nullopt;
     auto spare = box_.take_spare(destination_.name, destination_.port);
     // Without a descriptor for cut() it is of no use.
     if (spare && !keep_handle(upstream_handle_, spare->stream())) spare.reset();

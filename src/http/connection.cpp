@@ -2,6 +2,8 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <boost/beast/http/rfc7230.hpp>
@@ -72,10 +74,8 @@ bool Connection::connected() const {
 }
 
 bool Connection::client_gone() const {
-  if (auto state = tcp_state()) return state == TCP_CLOSE || state == TCP_CLOSE_WAIT;
-  char next = 0;
-  ssize_t n = ::recv(handle(), &next, 1, MSG_PEEK | MSG_DONTWAIT);
-  return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+  pollfd poll_fd{handle(), POLLRDHUP, 0};
+  return ::poll(&poll_fd, 1, 0) == 1;  // POLLHUP and POLLERR come unasked
 }
 
 Task<void> Connection::run(const Handler& handler) {
@@ -187,7 +187,10 @@ Task<bool> Connection::finish_exchange() {
   if (!close_after_ && !whole) close_after_ = !co_await drain_request();
   if (!close_after_) co_return true;
   co_await finish_sending(stream_);
-  if (!whole) co_await drain(stream_, kMostDrained, kDrainTime);
+  // Closed with something unread, the connection would be reset, and the end of the answer lost with it.
+  int unread = 0;
+  if (::ioctl(handle(), FIONREAD, &unread) != 0) unread = 0;
+  if (!whole || unread > 0) co_await drain(stream_, kMostDrained, kDrainTime);
   co_return false;
 }
 
@@ -273,7 +276,7 @@ Task<Result<void>> Connection::send(std::span<const asio::const_buffer> pieces) 
   watchdog_.allow(limits_.stall);
   error_code error = co_await send_all(stream_, pieces);
   watchdog_.relax();
-  broken_ = bool(error);
+  broken_ = broken_ || error;  // it may have been cut meanwhile
   sending_ = false;
   if (error) co_return detail::broken(error);
   co_return ok();

@@ -20,6 +20,7 @@ bool has_folded_line(std::string_view head) {
 template <bool kRequest>
 void Inbound<kRequest>::begin_message(bool head_only) {
   parser_.emplace();
+  fault_.reset();
   parser_->header_limit(static_cast<uint32_t>(header_bytes_));
   parser_->body_limit(boost::none);
   parser_->skip(head_only);
@@ -86,13 +87,21 @@ Result<size_t> Inbound<kRequest>::step(asio::mutable_buffer into, bool& wants_mo
 
 template <bool kRequest>
 Result<size_t> Inbound<kRequest>::read_at_hand(asio::mutable_buffer into) {
-  while (!parser_->is_done() && has_input()) {
-    bool wants_more = true;
-    HAKO_TRY(size_t produced, step(into, wants_more));
-    if (produced > 0) return produced;
-    if (wants_more) break;
+  if (fault_) return *fault_;
+  // Chunks may be of one byte each, and whoever passes them on pays for each piece.
+  size_t produced = 0;
+  bool wants_more = false;
+  while (!parser_->is_done() && has_input() && into.size() > 0 && !wants_more) {
+    auto count = step(into, wants_more);
+    if (!count) {
+      fault_ = count.error();
+      if (produced == 0) return *fault_;
+      break;
+    }
+    into += count.value();
+    produced += count.value();
   }
-  return size_t{0};
+  return produced;
 }
 
 template <bool kRequest>

@@ -20,8 +20,9 @@ constexpr size_t kPiece = 64 << 10;
 constexpr auto kLastAnswer = 30s;
 /// How long an upstream may think about an upgrade.
 constexpr auto kUpgradePatience = 60s;
-/// So often it is looked whether a client still waits for its answer.
-constexpr auto kLookAtClient = 250ms;
+/// When it is looked first whether a client still waits for its answer; then each time twice as late.
+constexpr auto kFirstLook = 250ms;
+constexpr auto kLastLook = 2000ms;
 
 /// Removes what concerns only the connection the message came over, and what frames it.
 void strip_connection_fields(Fields& fields) {
@@ -113,10 +114,12 @@ class Relay {
       State(Relay& of, const asio::any_io_executor& executor) : relay(&of), timer(executor) {}
       Relay* relay;
       asio::steady_timer timer;
+      std::chrono::milliseconds next = kFirstLook;
     };
 
     static void look_later(const std::shared_ptr<State>& state) {
-      state->timer.expires_after(kLookAtClient);
+      state->timer.expires_after(state->next);
+      state->next = std::min(2 * state->next, kLastLook);
       state->timer.async_wait([state](const error_code&) {
         if (state->relay && !state->relay->stop_if_client_gone()) look_later(state);
       });
@@ -215,6 +218,8 @@ class Relay {
     if (outcome_) co_return;  // it was stopped
     if (!head || (head.value().status == 101 && !may_switch(head.value()))) {
       reset_connection(upstream_.stream());
+      // For one who has gone nobody is asked again.
+      if (exchange_.client_gone()) co_return cut_upstream();
       outcome_ = RelayOutcome::refused;
       co_return;
     }
@@ -256,6 +261,7 @@ class Relay {
     if (!sent) co_return cut_upstream();
     auto ended = co_await exchange_.end();
     if (!ended) co_return cut_upstream();
+    if (outcome_) co_return;
     outcome_ = uploaded_ && upstream_.reusable() ? RelayOutcome::reusable : RelayOutcome::finished;
   }
 
@@ -320,7 +326,7 @@ Task<void> copy(Stream& from, Stream& to, std::string pending) {
     if (error) throw boost::system::system_error(error);
     piece = asio::buffer(buffer.data(), count);
   }
-  co_await finish_sending(to);
+  co_await finish_sending(to, Ending::half);
 }
 
 }  // namespace

@@ -18,8 +18,10 @@ using boost::system::error_code;
 
 namespace {
 
-/// So much is sent in one go before others get their turn.
+/// So much is sent, by whomever, before others get their turn.
 constexpr size_t kSentWithoutPause = 256 << 10;
+/// What one call to the kernel counts at least: small ones take their time, too.
+constexpr size_t kLeastCounted = 4 << 10;
 
 error_code last_error() {
   return error_code(errno, boost::system::system_category());
@@ -71,7 +73,8 @@ Task<error_code> send_bytes(Stream::Socket& socket, std::span<const asio::const_
     if (piece.size() == 0) continue;
     vectors[count++] = {const_cast<void*>(piece.data()), piece.size()};
   }
-  size_t first = 0, sent = 0;
+  static thread_local size_t sent = 0;
+  size_t first = 0;
   while (first < count) {
     msghdr message{};
     message.msg_iov = &vectors[first];
@@ -85,11 +88,10 @@ Task<error_code> send_bytes(Stream::Socket& socket, std::span<const asio::const_
                                  asio::redirect_error(asio::use_awaitable, error));
       rethrow_cancelled(error);
       if (error) co_return error;
-      sent = 0;
       continue;
     }
     size_t done = static_cast<size_t>(n);
-    sent += done;
+    sent += std::max(done, kLeastCounted);
     while (first < count && done >= vectors[first].iov_len) done -= vectors[first++].iov_len;
     if (first < count) {
       vectors[first].iov_base = static_cast<char*>(vectors[first].iov_base) + done;
@@ -118,8 +120,8 @@ Task<error_code> receive_bytes(Stream::Socket& socket, asio::mutable_buffer into
   co_return error;
 }
 
-Task<void> finish_sending(Stream& stream) {
-  if (auto* layer = stream.layer()) co_await layer->finish(stream);
+Task<void> finish_sending(Stream& stream, Ending ending) {
+  if (auto* layer = stream.layer()) co_await layer->finish(stream, ending);
   boost::system::error_code ignored;
   stream.shutdown(Stream::shutdown_send, ignored);
 }

@@ -11,6 +11,9 @@
 
 namespace hako::http {
 
+/// Whether somebody still reads what the other side sends.
+enum class Ending { whole, half };
+
 /// A TCP or unix stream socket, perhaps with a layer between it and us.
 class Stream : public boost::asio::generic::stream_protocol::socket {
  public:
@@ -28,7 +31,7 @@ class Stream : public boost::asio::generic::stream_protocol::socket {
     virtual Task<boost::system::error_code> receive(Socket& socket, asio::mutable_buffer into,
                                                     size_t& count) = 0;
     /// Says that nothing more will be sent. Bounded in time.
-    virtual Task<void> finish(Socket& socket) = 0;
+    virtual Task<void> finish(Socket& socket, Ending ending) = 0;
   };
 
   using Socket::Socket;
@@ -55,7 +58,7 @@ Task<boost::system::error_code> receive_bytes(Stream::Socket& socket, asio::muta
 void rethrow_cancelled(const boost::system::error_code& error);
 
 /// Ends the sending half: the other side sees an end in good order.
-Task<void> finish_sending(Stream& stream);
+Task<void> finish_sending(Stream& stream, Ending ending = Ending::whole);
 
 /// Takes over a connected socket.
 Stream make_stream(asio::any_io_executor executor, Fd connected);

@@ -208,13 +208,13 @@ Task<error_code> Layer::receive(Socket& socket, asio::mutable_buffer into, size_
   }
 }
 
-Task<void> Layer::finish(Socket& socket) {
+Task<void> Layer::finish(Socket& socket, http::Ending ending) {
   forget_errors();
   int outcome = SSL_shutdown(ssl_.get());
   if (outcome < 0) co_return;
   (void)co_await put_records(socket);
   // The notice went out at once; what is waited for is the other side's own, where nobody reads it.
-  if (outcome == 1 || receiving_) co_return;
+  if (outcome == 1 || receiving_ || ending == http::Ending::half) co_return;
   auto waiting = wait_for_goodbye(socket);
   (void)co_await with_deadline(kFinishPatience, std::move(waiting));
 }

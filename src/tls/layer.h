@@ -27,7 +27,7 @@ class Layer final : public http::Stream::Layer {
                                        std::span<const asio::const_buffer> pieces) override;
   Task<boost::system::error_code> receive(Socket& socket, asio::mutable_buffer into,
                                           size_t& count) override;
-  Task<void> finish(Socket& socket) override;
+  Task<void> finish(Socket& socket, http::Ending ending) override;
 
  private:
   struct Free {

@@ -97,7 +97,9 @@ HTTP_TEST(passes_on_a_hundred_mebibytes_without_gathering_them) {
   EXPECT_EQ(std::string(buffer.data(), count.value()),
             std::to_string(expected.bytes) + " " + std::to_string(expected.value));
   // AddressSanitizer keeps for a while what was freed.
-  if (test::kSlowness == 1) EXPECT_LT(peak_memory() - before, 30'000);
+  if (test::kSlowness == 1) {
+    EXPECT_LT(peak_memory() - before, 30'000);
+  }
 }
 
 HTTP_TEST(a_request_may_come_while_the_last_answer_is_sent) {
@@ -184,6 +186,42 @@ HTTP_TEST(what_comes_with_a_head_goes_on_with_it) {
   char buffer[4096];
   size_t count = co_await stream.async_read_some(asio::buffer(buffer), asio::use_awaitable);
   EXPECT_THAT(std::string(buffer, count), EndsWith("GET:"));
+}
+
+HTTP_TEST(what_a_client_says_behind_its_last_request_does_not_cost_it_the_answer) {
+  auto connected = co_await connect_tcp("127.0.0.1", relay_port_, 5s);
+  Stream stream = std::move(connected).value();
+  std::string request = "GET /big?mib=16 HTTP/1.1\r\nConnection: close\r\n\r\n";
+  co_await asio::async_write(stream, asio::buffer(request), asio::use_awaitable);
+  // Nobody reads, so that the relay waits in the middle of its answer.
+  co_await sleep_for(50ms);
+  co_await asio::async_write(stream, asio::buffer("\r\n", 2), asio::use_awaitable);
+  co_await sleep_for(50ms);
+  auto text = co_await rest_of(stream);
+  EXPECT_GT(text.size(), 16u << 20);
+  EXPECT_EQ(text.substr(text.size() - 5), "0\r\n\r\n");
+}
+
+HTTP_TEST(small_chunks_that_come_together_go_on_together) {
+  constexpr size_t kChunks = 5000;
+  Handler piecemeal = [](Exchange& exchange) -> Task<void> {
+    auto raw = exchange.take_connection();
+    std::string answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (size_t i = 0; i < kChunks; ++i) answer += "1\r\nx\r\n";
+    answer += "0\r\n\r\n";
+    co_await asio::async_write(raw.stream, asio::buffer(answer), asio::use_awaitable);
+  };
+  auto listener = listen_tcp("127.0.0.1", 0);
+  uint16_t real = std::exchange(origin_port_, local_port(listener.value()));
+  TaskGroup group(co_await asio::this_coro::executor);
+  group.spawn("piecemeal", serve(std::move(listener).value(), piecemeal));
+  auto text = co_await talk(relay_port_, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+  size_t begins = text.find("\r\n\r\n") + 4, passed = std::ranges::count(text.substr(begins), 'x');
+  EXPECT_EQ(passed, kChunks);
+  // As they came they would take five bytes more each.
+  EXPECT_LT(text.size() - begins, kChunks + kChunks / 10);
+  origin_port_ = real;
+  co_await group.stop();
 }
 
 HTTP_TEST(an_early_answer_ends_the_upload) {

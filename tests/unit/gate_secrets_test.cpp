@@ -241,8 +241,12 @@ TEST(AnswerMask, masks_a_value_however_it_is_cut) {
     EXPECT_EQ(passed.find(std::string(kReal).substr(5)), passed.npos) << size;
     EXPECT_EQ(mask.masked(), 3u);
     // Of a value that comes byte by byte its first ones, which all of its kind have, do not wait.
-    if (size > 8) EXPECT_EQ(passed.substr(text.size() - 6), masked.substr(text.size() - 6));
-    if (size == text.size()) EXPECT_EQ(passed, masked);
+    if (size > 8) {
+      EXPECT_EQ(passed.substr(text.size() - 6), masked.substr(text.size() - 6));
+    }
+    if (size == text.size()) {
+      EXPECT_EQ(passed, masked);
+    }
   }
 }
 
