@@ -62,6 +62,9 @@ class FromClient final : public http::Exchange {
   bool responded() const override { return inner_.responded(); }
   void vouch() override { inner_.vouch(); }
   Task<void> closed_by_client() override { return inner_.closed_by_client(); }
+  void when_heard(asio::cancellation_slot cancel, std::function<void()> then) override {
+    inner_.when_heard(cancel, std::move(then));
+  }
   bool client_gone() const override { return inner_.client_gone(); }
   Raw take_connection() override { return inner_.take_connection(); }
 

@@ -78,6 +78,8 @@ Result<void> MachineTable::add(const std::string& id, const std::string& address
   }
   machine->address = ip;
   machine->epoch = epoch_;
+  // One that is told of anew, by another node or after a pause, comes with its first sockets again.
+  machine->stock.clear();
   return add_sockets(id, std::move(sockets));
 }
 

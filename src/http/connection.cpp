@@ -385,6 +385,13 @@ Task<void> Connection::closed_by_client() {
   }
 }
 
+void Connection::when_heard(asio::cancellation_slot cancel, std::function<void()> then) {
+  auto heard = [then = std::move(then)](const error_code& error) {
+    if (error != asio::error::operation_aborted) then();
+  };
+  stream_.async_wait(Stream::wait_read, asio::bind_cancellation_slot(cancel, std::move(heard)));
+}
+
 Exchange::Raw Connection::take_connection() {
   taken_ = true;
   watchdog_.release();

@@ -40,6 +40,7 @@ class Connection final : public Exchange {
   bool responded() const override { return stage_ != Stage::waiting; }
   void vouch() override;
   Task<void> closed_by_client() override;
+  void when_heard(asio::cancellation_slot cancel, std::function<void()> then) override;
   bool client_gone() const override;
   Raw take_connection() override;
 

@@ -20,9 +20,10 @@ constexpr size_t kPiece = 64 << 10;
 constexpr auto kLastAnswer = 30s;
 /// How long an upstream may think about an upgrade.
 constexpr auto kUpgradePatience = 60s;
-/// When it is looked first whether a client still waits for its answer; then each time twice as late.
+/// How long an answer may take before anybody looks whether the client still waits for it.
 constexpr auto kFirstLook = 250ms;
-constexpr auto kLastLook = 2000ms;
+/// How often that is done where a client has said more, so that its end is not heard by itself.
+constexpr auto kFurtherLooks = 2s;
 
 /// Removes what concerns only the connection the message came over, and what frames it.
 void strip_connection_fields(Fields& fields) {
@@ -96,16 +97,18 @@ class Relay {
   }
 
  private:
-  /// Looks now and then whether the client has gone, for as long as this exists.
+  /// Notices that the client has gone, for as long as this exists. Mostly the answer is there sooner
+  /// than it is looked, and then this has cost a timer only.
   class ClientWatch {
    public:
     ClientWatch(Relay& relay, const asio::any_io_executor& executor)
         : state_(std::make_shared<State>(relay, executor)) {
-      look_later(state_);
+      after(kFirstLook, state_, [](const Shared& state) { listen(state); });
     }
     ~ClientWatch() {
       state_->relay = nullptr;
       state_->timer.cancel();
+      state_->cancel.emit(asio::cancellation_type::terminal);
     }
     ClientWatch(const ClientWatch&) = delete;
 
@@ -114,18 +117,23 @@ class Relay {
       State(Relay& of, const asio::any_io_executor& executor) : relay(&of), timer(executor) {}
       Relay* relay;
       asio::steady_timer timer;
-      std::chrono::milliseconds next = kFirstLook;
+      asio::cancellation_signal cancel;
     };
+    using Shared = std::shared_ptr<State>;
 
-    static void look_later(const std::shared_ptr<State>& state) {
-      state->timer.expires_after(state->next);
-      state->next = std::min(2 * state->next, kLastLook);
-      state->timer.async_wait([state](const error_code&) {
-        if (state->relay && !state->relay->stop_if_client_gone()) look_later(state);
-      });
+    static void after(Duration time, const Shared& state, void (*next)(const Shared&)) {
+      state->timer.expires_after(time);
+      state->timer.async_wait([state, next](const error_code&) { go_on(state, next); });
+    }
+    static void listen(const Shared& state) {
+      state->relay->exchange_.when_heard(state->cancel.slot(), [state] { go_on(state, look); });
+    }
+    static void look(const Shared& state) { after(kFurtherLooks, state, look); }
+    static void go_on(const Shared& state, void (*next)(const Shared&)) {
+      if (state->relay && !state->relay->stop_if_client_gone()) next(state);
     }
 
-    std::shared_ptr<State> state_;
+    Shared state_;
   };
 
   /// Most requests are of this kind. Nothing of the client's is read meanwhile: a task that did would

@@ -66,7 +66,10 @@ class Exchange {
   /// Completes when the client has closed or reset its connection (for handlers that wait a long
   /// time without writing). Only after the body was read. Cancel: safe.
   virtual Task<void> closed_by_client() = 0;
-  /// The same, asked at one time. Also before the body was read.
+  /// Calls `then`, once, when something has come from the client that nobody has read: maybe its end.
+  /// Not once `cancel` has been emitted. This exists until then.
+  virtual void when_heard(asio::cancellation_slot cancel, std::function<void()> then) = 0;
+  /// The same as closed_by_client(), asked at one time. Also before the body was read.
   virtual bool client_gone() const = 0;
 
   /// For upgrades and tunnels: takes the connection out of HTTP, with bytes already read.

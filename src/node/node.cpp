@@ -30,6 +30,9 @@ namespace fs = std::filesystem;
 constexpr int kBlockingThreads = 4;
 constexpr int kSlotsReady = 4;
 constexpr size_t kVerdictText = 300;
+/// So long boxes that cannot be reached are looked for when a node starts, all together. What ails the
+/// host may pass, and ended boxes do not come back.
+constexpr auto kAdoptPatience = std::chrono::seconds(30);
 constexpr auto kGateLook = std::chrono::milliseconds(50);
 /// Slots beyond the boxes: for pools, template builds, and slots made ahead.
 constexpr int kSpareSlots = 200;
@@ -184,9 +187,10 @@ class Node {
     slots_.start(leftovers.slots);
     HAKO_CO_TRY(auto api_socket, rpc::listen_unix(config_.node_socket(), config_.api_uid));
     HAKO_CO_TRY(auto gate_socket, rpc::listen_unix(config_.gate_socket(), config_.gate_uid));
+    auto patience = std::chrono::steady_clock::now() + kAdoptPatience;
     for (auto& record : leftovers.boxes) {
       std::string box = record.box;
-      auto adopted = co_await Vm::adopt(context_, std::move(record));
+      auto adopted = co_await Vm::adopt(context_, std::move(record), patience);
       if (adopted)
         boxes_.adopt(std::move(adopted).value());
       else

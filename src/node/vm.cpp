@@ -265,15 +265,16 @@ Task<Result<engine::Snapshot>> Vm::capture(std::unique_ptr<Vm> vm, std::string d
   co_return std::move(snapshot);
 }
 
-Task<Result<std::unique_ptr<Vm>>> Vm::adopt(Context& context, VmRecord record) {
+Task<Result<std::unique_ptr<Vm>>> Vm::adopt(Context& context, VmRecord record,
+                                            std::chrono::steady_clock::time_point patience) {
   std::unique_ptr<Vm> vm(new Vm(context, std::move(record)));
   vm->slot_.number = vm->record_.slot;
   vm->stands_still_ = true;
   Result<void> done = co_await vm->find_again();
   // A busy host may let a VMM answer late, or be short of something for a moment: no reason to lose
   // a box. That its VMM has ended is one.
-  for (int again = 0; again < kAdoptAgain; ++again) {
-    if (done || done.error().code() == ErrorCode::not_found) break;
+  for (int again = 0; !done && done.error().code() != ErrorCode::not_found; ++again) {
+    if (again >= kAdoptAgain && std::chrono::steady_clock::now() >= patience) break;
     co_await sleep_for(kAdoptPause);
     done = co_await vm->find_again();
   }

@@ -54,8 +54,10 @@ class Vm {
   /// The Vm is destroyed, whatever the outcome.
   static Task<Result<engine::Snapshot>> capture(std::unique_ptr<Vm> vm, std::string disk);
 
-  /// A machine of an earlier run, by its record. On error nothing of it is left.
-  static Task<Result<std::unique_ptr<Vm>>> adopt(Context& context, VmRecord record);
+  /// A machine of an earlier run, by its record. What cannot be reached is tried again, for a second
+  /// at least and until `patience`. On error nothing of it is left.
+  static Task<Result<std::unique_ptr<Vm>>> adopt(Context& context, VmRecord record,
+                                                 std::chrono::steady_clock::time_point patience);
 
   ~Vm();
   Vm(const Vm&) = delete;

@@ -161,8 +161,9 @@ ACCESS_TEST(what_is_too_long_to_be_read_does_not_pass) {
     auto response = co_await ask(request);
     EXPECT_EQ(response.status, 413u) << request.target;
     EXPECT_THAT(response.body, HasSubstr("longer than 1048576 bytes"));
-    if (request.target.find('.') != std::string::npos)
+    if (request.target.find('.') != std::string::npos) {
       EXPECT_THAT(response.body, HasSubstr("\"code\":\"resource_exhausted\""));
+    }
     auto told = co_await records(1);
     EXPECT_EQ(text(told[0], "verdict"), "denied");
     EXPECT_EQ(text(told[0], "key"), "k1");

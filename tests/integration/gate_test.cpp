@@ -57,6 +57,19 @@ GATE_TEST(keeps_connections_to_the_daemon) {
   EXPECT_EQ(response.status, 204u);
 }
 
+GATE_TEST(a_machine_that_is_told_of_again_takes_the_place_of_what_it_had) {
+  auto descriptors = [this] {
+    std::string path = "/proc/" + std::to_string(gate_->process().pid()) + "/fd";
+    return std::distance(std::filesystem::directory_iterator(path), {});
+  };
+  auto before = descriptors();
+  for (int i = 0; i < 10; ++i) CO_ASSERT_TRUE(co_await node_->add("m1-1", *guest_));
+  EXPECT_EQ(descriptors(), before);
+  auto health = request("/health");
+  auto response = co_await ask(std::move(health));
+  EXPECT_EQ(response.status, 204u);
+}
+
 GATE_TEST(answers_for_what_is_not_there) {
   auto no_box = request("/health", "nosuchbox");
   auto unknown = co_await ask(std::move(no_box));
@@ -226,6 +239,7 @@ GATE_TEST(asks_the_node_for_more_sockets_and_limits_them) {
   auto refused_there = co_await ask(std::move(to_a_port));
   EXPECT_EQ(refused_there.status, 429u);
   while (clients.size() > 512) clients.pop_back();
+  while (guest_->open_connections(49983) > 512) co_await sleep_for(5ms);
   auto again = request("/x", "box1", ScriptedGuest::kServicePort);
   auto still_refused = co_await ask(std::move(again));
   EXPECT_EQ(still_refused.status, 429u);
