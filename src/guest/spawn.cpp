@@ -32,7 +32,11 @@ struct ChildContext {
   int os_error = 0;
 };
 
-int fail(ChildContext& context, Step step) {
+/// ThreadSanitizer writes down which functions are under way, and would take those that the child never
+/// comes back from for the parent's.
+#define HAKO_IN_BORROWED_MEMORY __attribute__((no_sanitize("thread")))
+
+HAKO_IN_BORROWED_MEMORY int fail(ChildContext& context, Step step) {
   context.os_error = errno;
   context.failed = step;
   ::syscall(SYS_exit_group, 127);
@@ -42,7 +46,7 @@ int fail(ChildContext& context, Step step) {
 /// Runs on memory borrowed from the parent, which is stopped meanwhile: it must leave no trace
 /// there but the context. Credentials are set by plain system calls, because the library's
 /// functions would set those of the parent's other threads too.
-int run_child(void* argument) {
+HAKO_IN_BORROWED_MEMORY int run_child(void* argument) {
   auto& context = *static_cast<ChildContext*>(argument);
   const SpawnPlan& plan = *context.plan;
   ::setsid();

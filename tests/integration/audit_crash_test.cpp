@@ -13,6 +13,7 @@
 #include <set>
 
 #include "support/audit_lab.h"
+#include "support/run_task.h"
 
 namespace hako::audit {
 namespace {
@@ -128,7 +129,7 @@ void kill_again_and_again(Tally& tally, std::mt19937& random, int rounds, bool t
   load.options.sign_every = 5ms;
   load.options.sync_every = 3ms;
   load.told_before = told_before;
-  std::uniform_int_distribution<int> moments(0, 100'000);
+  std::uniform_int_distribution<int> moments(0, 100'000 * test::kSlowness);
   std::uniform_int_distribution<rlim_t> sizes(1, 300'000);
   for (int i = 0; i < rounds; ++i) {
     load.ends_at = i % 2 == 0 ? 0 : sizes(random);
