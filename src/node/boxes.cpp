@@ -128,7 +128,14 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   auto start = std::chrono::steady_clock::now();
   bool from_pool = false;
   auto claimed = co_await claim(request, from_pool);
-  if (!claimed) co_return claimed.error();
+  if (!claimed) {
+    Error error = claimed.error();
+    // What was not found on the way, as a machine that the gate has just forgotten, is no template that
+    // does not exist.
+    if (error.code() == ErrorCode::not_found && is_there(request))
+      error = Error(ErrorCode::unavailable, error.message());
+    co_return error;
+  }
 
   open_pool_if_used(request.template_name);
   Created created;
@@ -141,6 +148,12 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
             {"ms", std::chrono::duration_cast<std::chrono::milliseconds>(took).count()}});
   keep(request.box, std::move(claimed).value());
   co_return std::move(created);
+}
+
+bool Boxes::is_there(const CreateBox& request) const {
+  if (request.checkpoint.empty()) return templates_.find(request.template_name) != nullptr;
+  const CheckpointRecord* found = checkpoints_.find(request.checkpoint);
+  return found && found->tenant == request.tenant;
 }
 
 Result<void> Boxes::check_request(const CreateBox& request) const {

@@ -141,6 +141,8 @@ class Boxes {
   /// Waits for the turn of the box, in whatever machine it is by then. not_found.
   Task<Result<Held>> hold(std::string box);
   Result<void> check_request(const CreateBox& request) const;
+  /// What a box is to be made of.
+  bool is_there(const CreateBox& request) const;
   Task<Result<std::unique_ptr<Vm>>> claim_checkpoint(const CreateBox& asked);
   Task<Result<std::unique_ptr<Vm>>> restore(const CreateBox& request, const CheckpointRecord& of,
                                             const BoxState& state);

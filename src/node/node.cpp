@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <filesystem>
+#include <thread>
 
 #include "base/async/lasting.h"
 #include "base/encoding.h"
@@ -33,6 +34,8 @@ constexpr size_t kVerdictText = 300;
 /// So long boxes that cannot be reached are looked for when a node starts, all together. What ails the
 /// host may pass, and ended boxes do not come back.
 constexpr auto kAdoptPatience = std::chrono::seconds(30);
+constexpr auto kLockPatience = std::chrono::seconds(5);
+constexpr auto kLockPause = std::chrono::milliseconds(20);
 constexpr auto kGateLook = std::chrono::milliseconds(50);
 /// Slots beyond the boxes: for pools, template builds, and slots made ahead.
 constexpr int kSpareSlots = 200;
@@ -69,8 +72,14 @@ Result<void> make_folders(const config::Config& config) {
 
 Result<Fd> lock_file(const std::string& path, const std::string& what) {
   HAKO_TRY(auto lock, open_file(path, O_RDWR | O_CREAT, 0600));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0)
-    return Error(ErrorCode::failed_precondition, "another hako node is running with " + what);
+  // One that has been killed has the lock until its memory is put away, and so has what it had just
+  // begun to start.
+  auto patience = std::chrono::steady_clock::now() + kLockPatience;
+  while (::flock(lock.get(), LOCK_EX | LOCK_NB) < 0) {
+    if (std::chrono::steady_clock::now() >= patience)
+      return Error(ErrorCode::failed_precondition, "another hako node is running with " + what);
+    std::this_thread::sleep_for(kLockPause);
+  }
   return lock;
 }
 

@@ -55,6 +55,7 @@ class KillingTest(unittest.TestCase):
                   f"{chaos.summary()}", flush=True)
             hako.stop()
             self.assertEqual(remains(hako), [])
+        self.assertEqual(chaos.met["create: 404"], 0, "the template was there all the time")
         # What was done did something.
         if ROUNDS >= 200:
             self.assertGreater(chaos.met["create: 201"], ROUNDS / 4)
@@ -121,6 +122,7 @@ class FailingCallsTest(unittest.TestCase):
             for role, number in roles:
                 self.fail_calls_of(chaos, role, number, outcomes)
             self.assertIn(kept, chaos.promised)
+            self.assertEqual(outcomes[404], 0, "the template was there all the time")
             if not PLACE:
                 self.assertGreater(sum(n for s, n in outcomes.items() if s != 201), 5,
                                    "hardly any fault was met")

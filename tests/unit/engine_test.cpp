@@ -57,7 +57,7 @@ constexpr char kEmulatedClone[] =
     "-device virtio-blk-device,id=vda,drive=rootfs,num-queues=1,rerror=report,werror=report\n"
     "-add-fd fd=6,set=2,opaque=scratch\n"
     "-blockdev driver=file,node-name=scratch,filename=/dev/fdset/2,read-only=off,discard=unmap,"
-    "locking=off,cache.direct=off,cache.no-flush=off\n"
+    "locking=off,cache.direct=off,cache.no-flush=on\n"
     "-device virtio-blk-device,id=vdb,drive=scratch,num-queues=1,rerror=report,werror=report\n"
     "-netdev tap,id=net0,fd=7,vhost=off\n"
     "-device virtio-net-device,id=eth0,netdev=net0,mac=02:68:61:6b:6f:02\n"
