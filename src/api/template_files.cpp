@@ -13,6 +13,7 @@
 #include "api/user_error.h"
 #include "base/clock.h"
 #include "base/encoding.h"
+#include "base/folder.h"
 #include "base/log.h"
 #include "base/random.h"
 
@@ -92,7 +93,7 @@ TemplateFiles::TemplateFiles(const config::Config& config, store::AsyncStore& st
   std::error_code error;
   fs::create_directories(folder_, error);
   // What an earlier run was receiving.
-  for (const auto& entry : fs::directory_iterator(folder_, error))
+  for (const auto& entry : entries_of(folder_, error))
     if (entry.path().filename().string().starts_with(".")) fs::remove(entry.path(), error);
 }
 
@@ -275,7 +276,7 @@ void TemplateFiles::make_room(const std::string& tenant, int64_t bytes) const {
   std::vector<Kept> files;
   std::map<std::string, int64_t> sums{{tenant, bytes}};
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder_, error)) {
+  for (const auto& entry : entries_of(folder_, error)) {
     struct stat info {};
     std::string name = entry.path().filename();
     if (name.starts_with(".") || name.ends_with(".sum")) continue;
@@ -315,7 +316,7 @@ Result<TemplateFiles::File> TemplateFiles::open(const Name& name) {
 void TemplateFiles::remove_all_of(const std::string& tenant, const std::string& template_id) {
   std::string prefix = files_of_template(tenant, template_id);
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder_, error))
+  for (const auto& entry : entries_of(folder_, error))
     if (entry.path().filename().string().starts_with(prefix)) fs::remove(entry.path(), error);
 }
 

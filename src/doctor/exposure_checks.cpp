@@ -3,6 +3,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/folder.h"
 #include "doctor/sources.h"
 
 namespace hako::doctor {
@@ -96,7 +97,7 @@ Check check_memory_errors(const Sources& sources) {
   std::error_code missing;
   int controllers = 0;
   int64_t uncorrected = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(sources.root + directory, missing)) {
+  for (const auto& entry : entries_of(sources.root + directory, missing)) {
     auto count = read_number(
         sources, directory + "/" + entry.path().filename().string() + "/ue_count");
     if (!count) continue;

@@ -6,6 +6,7 @@
 #include <map>
 #include <sstream>
 
+#include "base/folder.h"
 #include "doctor/sources.h"
 #include "jail/cgroup.h"
 
@@ -63,7 +64,7 @@ Check check_vulnerabilities(const Sources& sources) {
   std::string directory = sources.root + "/sys/devices/system/cpu/vulnerabilities";
   std::error_code missing;
   std::vector<std::string> open, known;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, missing)) {
+  for (const auto& entry : entries_of(directory, missing)) {
     std::string name = entry.path().filename().string();
     auto text = read_text(sources, "/sys/devices/system/cpu/vulnerabilities/" + name);
     if (!text) continue;

@@ -11,6 +11,8 @@
 #include <sstream>
 #include <thread>
 
+#include "base/folder.h"
+
 namespace hako::jail {
 namespace {
 
@@ -116,7 +118,7 @@ Result<void> remove_tree(const std::string& path) {
   Result<void> outcome = ok();
   std::error_code error;
   std::vector<std::string> inner;
-  for (const auto& entry : fs::directory_iterator(path, error)) {
+  for (const auto& entry : entries_of(path, error)) {
     std::error_code unknown;
     if (entry.is_directory(unknown)) inner.push_back(entry.path());
   }
@@ -290,7 +292,7 @@ std::vector<std::string> CgroupTree::below(const std::string& group) const {
   if (!check_group(group)) return names;
   for (const CgroupHierarchy& hierarchy : hierarchies_) {
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder(hierarchy, group), error)) {
+    for (const auto& entry : entries_of(folder(hierarchy, group), error)) {
       std::error_code unknown;
       std::string name = entry.path().filename();
       if (entry.is_directory(unknown) && !has(names, name)) names.push_back(std::move(name));

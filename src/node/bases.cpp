@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "base/folder.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "engine/durable.h"
@@ -154,7 +155,7 @@ Task<void> Bases::collect(std::function<std::set<std::string>()> needed) {
   auto work = [this, &stay] {
     int removed = 0;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(context_.base_dir(), error)) {
+    for (const auto& entry : entries_of(context_.base_dir(), error)) {
       std::string name = entry.path().filename();
       if (name.starts_with(".") || stay.contains(name.substr(0, name.find('.')))) continue;
       // First out of sight: a half-removed one must not be taken for one that is kept.
@@ -171,7 +172,7 @@ Task<void> Bases::collect(std::function<std::set<std::string>()> needed) {
 
 void Bases::remove_unfinished() const {
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(context_.base_dir(), error))
+  for (const auto& entry : entries_of(context_.base_dir(), error))
     if (entry.path().filename().string().starts_with(".")) fs::remove_all(entry.path(), error);
 }
 

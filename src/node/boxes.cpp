@@ -25,6 +25,8 @@ constexpr int kForksAtOnce = 3;
 constexpr size_t kMostPools = 8;
 constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
+constexpr int kDestroyTries = 5;
+constexpr auto kDestroyPause = std::chrono::seconds(1);
 constexpr size_t kLargestEgress = 256 << 10;
 constexpr size_t kLargestIngress = 64 << 10;
 constexpr auto kPoolRetry = std::chrono::seconds(10);
@@ -298,6 +300,18 @@ Task<Result<void>> Boxes::destroy(std::string id, EndReason reason, std::string 
   return run_to_end(destroy_to_end(std::move(id), reason, std::move(detail)));
 }
 
+/// Whether it ended without a fault. One that ends half-way can be ended again.
+Task<bool> Boxes::destroyed(Vm& vm) {
+  try {
+    co_await vm.destroy();
+    co_return true;
+  } catch (const std::exception& fault) {
+    log_error("box_not_destroyed",
+              {{"machine", vm.record().machine}, {"error", fault.what()}});
+  }
+  co_return false;
+}
+
 Task<Result<void>> Boxes::destroy_to_end(std::string id, EndReason reason, std::string detail) {
   auto found = boxes_.find(id);
   if (found == boxes_.end() || found->second.ending)
@@ -311,7 +325,11 @@ Task<Result<void>> Boxes::destroy_to_end(std::string id, EndReason reason, std::
       detail = std::move(*why);
     }
   }
-  co_await vm->destroy();
+  for (int attempt = 1; !co_await destroyed(*vm); ++attempt) {
+    // What is left then is for the watch for strays.
+    if (attempt == kDestroyTries) break;
+    co_await sleep_for(kDestroyPause);
+  }
   boxes_.erase(id);
   log_info("box_ended", {{"box", id}, {"reason", to_string(reason)}, {"detail", detail}});
   ended_(id, reason, detail);

@@ -143,6 +143,7 @@ class Boxes {
   Result<void> check_request(const CreateBox& request) const;
   /// What a box is to be made of.
   bool is_there(const CreateBox& request) const;
+  static Task<bool> destroyed(Vm& vm);
   Task<Result<std::unique_ptr<Vm>>> claim_checkpoint(const CreateBox& asked);
   Task<Result<std::unique_ptr<Vm>>> restore(const CreateBox& request, const CheckpointRecord& of,
                                             const BoxState& state);

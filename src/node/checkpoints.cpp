@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "base/folder.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "engine/checkpoint_store.h"
@@ -108,7 +109,7 @@ Result<void> put_in_place(const std::string& fresh, const std::string& path) {
 std::set<std::string> template_snapshots(const std::string& folder) {
   std::set<std::string> ids;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(folder, error))
+  for (const auto& entry : entries_of(folder, error))
     if (auto id = read_file(entry.path().string() + "/id")) ids.insert(id.value());
   return ids;
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/folder.h"
 #include "base/random.h"
 
 namespace hako::node {
@@ -59,7 +60,7 @@ void Layers::drop_oldest(const std::string& newest) const {
   std::vector<Layer> layers;
   int64_t total = 0;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(context_.layer_dir(), error)) {
+  for (const auto& entry : entries_of(context_.layer_dir(), error)) {
     struct stat info {};
     std::string name = entry.path().filename();
     if (name.starts_with(".") || ::lstat(entry.path().c_str(), &info) < 0) continue;

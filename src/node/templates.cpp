@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/folder.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "engine/snapshot_store.h"
@@ -81,7 +82,7 @@ Result<void> Templates::load() {
   templates_[base.name] = base;
 
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(context_.template_dir(), error)) {
+  for (const auto& entry : entries_of(context_.template_dir(), error)) {
     std::string folder = entry.path().filename();
     auto what = read_template(folder);
     if (!what) {
@@ -113,7 +114,7 @@ void Templates::remove_unused_roots() {
   std::set<std::string> used;
   for (const auto& [name, what] : templates_) used.insert(what.root);
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(context_.root_dir(), error))
+  for (const auto& entry : entries_of(context_.root_dir(), error))
     if (!used.contains(entry.path().filename()) &&
         !context_.roots_in_use.contains(entry.path().filename()))
       fs::remove(entry.path(), error);
@@ -144,7 +145,7 @@ Task<Result<Bases::Base>> Templates::base(std::string id) {
   auto known = co_await bases_.find(id);
   if (known || known.error().code() != ErrorCode::not_found) co_return std::move(known);
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(context_.snapshot_dir(), error)) {
+  for (const auto& entry : entries_of(context_.snapshot_dir(), error)) {
     auto of = read_file(entry.path().string() + "/id");
     if (of && of.value() == id) co_return co_await load_folder(entry.path().filename());
   }
@@ -169,7 +170,7 @@ Task<void> Templates::retire(std::string key) {
 std::vector<std::string> Templates::snapshots_of(const std::string& name) const {
   std::vector<std::string> keys;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(context_.snapshot_dir(), error))
+  for (const auto& entry : entries_of(context_.snapshot_dir(), error))
     if (entry.path().filename().string().starts_with(name + "."))
       keys.push_back(entry.path().filename());
   return keys;
