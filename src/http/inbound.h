@@ -27,7 +27,8 @@ class Inbound {
   /// Starts on the next message. `head_only`: it has no body whatever its head says.
   void begin_message(bool head_only = false);
   Task<HeadOutcome> read_head(Stream& stream);
-  /// Of the body what has come already, as much as there is room for; 0 if that is nothing, or at its end. corrupted.
+  /// Of the body what has come already, as much as there is room for; 0 if that is nothing, or at its
+  /// end. corrupted.
   Result<size_t> read_at_hand(asio::mutable_buffer into);
   /// The next piece of the body; 0 at its end. unavailable, corrupted.
   Task<Result<size_t>> read_body(Stream& stream, asio::mutable_buffer into);

@@ -10,6 +10,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "base/folder.h"
 #include "network/egress.h"
 #include "network/interior.h"
 #include "network/namespace.h"
@@ -71,11 +72,11 @@ Result<void> destroy_slot(const std::string& directory, int number) {
 Result<std::vector<int>> list_slots(const std::string& directory) {
   std::vector<int> numbers;
   std::error_code failure;
-  std::filesystem::directory_iterator entries(directory, failure);
+  auto entries = entries_of(directory, failure);
   if (failure == std::errc::no_such_file_or_directory) return numbers;
   if (failure) return Error::from_errno(failure.value(), "list " + directory);
-  for (; entries != std::filesystem::directory_iterator(); entries.increment(failure)) {
-    std::string name = entries->path().filename();
+  for (const auto& entry : entries) {
+    std::string name = entry.path().filename();
     if (!name.starts_with(kPrefix)) continue;
     int number = -1;
     const char* last = name.data() + name.size();

@@ -14,6 +14,7 @@ extern "C" {
 #include <filesystem>
 #include <optional>
 
+#include "base/folder.h"
 #include "network/slot.h"
 
 namespace hako::node {
@@ -46,9 +47,7 @@ std::optional<int> slot_of(const config::Config& config, pid_t pid) {
 Result<std::set<std::string>> names_in(const std::string& folder) {
   std::set<std::string> names;
   std::error_code error;
-  fs::directory_iterator entry(folder, error);
-  for (; !error && entry != fs::directory_iterator(); entry.increment(error))
-    names.insert(entry->path().filename());
+  for (const auto& entry : entries_of(folder, error)) names.insert(entry.path().filename());
   if (error && error != std::errc::no_such_file_or_directory)
     return Error::from_errno(error.value(), "list " + folder);
   return names;
