@@ -41,5 +41,5 @@ add_test(NAME engine_nested_kvm COMMAND
   ${CMAKE_CURRENT_SOURCE_DIR}/integration/nested_kvm
   $<TARGET_FILE:engine_vm_test> $<TARGET_FILE:engine_test_guest> ${nested_tests})
 set_tests_properties(engine_nested_kvm PROPERTIES LABELS vm TIMEOUT 900 SKIP_RETURN_CODE 77
-  COST 400 RUN_SERIAL TRUE)  # a machine in a machine: with half a core it takes far longer
+  COST 400 PROCESSORS 2)  # a machine in a machine: with half a core it takes far longer
 set_tests_properties(engine_vm_test PROPERTIES COST 15)

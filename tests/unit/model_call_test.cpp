@@ -207,7 +207,7 @@ TEST(ModelCall, ItMakesNoDifferenceHowABodyIsCut) {
     EXPECT_TRUE(read.value().opaque_input);
     ModelRequestScan half(kMessagesRoute);
     half.feed(body.substr(0, cut));
-    if (cut < body.size()) EXPECT_FALSE(half.finish());
+    if (cut < body.size()) { EXPECT_FALSE(half.finish()); }
   }
 }
 
