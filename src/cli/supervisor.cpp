@@ -10,6 +10,7 @@
 #include <csignal>
 
 #include "base/log.h"
+#include "base/start_signal.h"
 #include "base/unfinished.h"
 
 namespace hako::cli {
@@ -100,7 +101,7 @@ Task<Result<void>> Supervisor::end_leftovers() {
   co_return ok();
 }
 
-Result<void> Supervisor::start(size_t index) {
+Result<StartSignal> Supervisor::start(size_t index) {
   Running& running = running_[index];
   RoleState& state = state_.roles[index];
   std::string path = log_path(config_, running.role.name);
@@ -111,11 +112,12 @@ Result<void> Supervisor::start(size_t index) {
   spec.argv.insert(spec.argv.end(), running.role.arguments.begin(), running.role.arguments.end());
   spec.env = role_environment();
   spec.fds = {{output.get(), STDOUT_FILENO}, {output.get(), STDERR_FILENO}};
+  HAKO_TRY(auto signal, StartSignal::add_to(spec));
   auto process = spawn(executor_, spec);
   if (!process) return process.error().with_context("start " + running.role.name);
   state.process = ProcessName{process.value().pid(), process.value().start_time()};
   running.process.emplace(std::move(process.value()));
-  return ok();
+  return signal;
 }
 
 Task<void> Supervisor::keep_running(size_t index) {
@@ -127,6 +129,7 @@ Task<void> Supervisor::keep_running(size_t index) {
       state.last_end = started.error().message();
     } else {
       publish();
+      started.value().give();
       ExitStatus status = co_await running_[index].process->wait();
       running_[index].process.reset();
       state.last_end = status.describe();

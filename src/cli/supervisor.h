@@ -3,6 +3,7 @@
 
 #include "base/async/task_group.h"
 #include "base/process.h"
+#include "base/start_signal.h"
 #include "cli/service_state.h"
 
 namespace hako::cli {
@@ -39,7 +40,8 @@ class Supervisor {
   Task<void> keep_running(size_t index);
   Task<void> bound_logs();
   Task<Result<void>> end_leftovers();
-  Result<void> start(size_t index);
+  /// The role waits until the signal is given: by then the state has to name it.
+  Result<StartSignal> start(size_t index);
   void publish();
 
   asio::any_io_executor executor_;

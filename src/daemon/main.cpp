@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "base/async/task_group.h"
 #include "base/log.h"
+#include "base/start_signal.h"
 #include "config/config.h"
 #include "node/node.h"
 
@@ -79,6 +80,7 @@ Task<Result<void>> run_node(const hako::config::Config& config, bool& again) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (!hako::wait_for_start_signal()) return 1;
   CLI::App app{"hakod: the roles of a hako host. `hako up` starts them; see `hako --help`."};
   app.require_subcommand(1);
   std::string config_path = hako::config::default_path();

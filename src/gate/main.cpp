@@ -8,6 +8,7 @@
 #include <iostream>
 
 #include "base/log.h"
+#include "base/start_signal.h"
 #include "config/listening.h"
 #include "gate/node_link.h"
 #include "gate/proxy.h"
@@ -118,6 +119,7 @@ Result<void> start(const std::string& config_path, int listen_fd) {
 }  // namespace hako::gate
 
 int main(int argc, char** argv) {
+  if (!hako::wait_for_start_signal()) return 1;
   CLI::App app("hako-gate: passes requests into boxes; the only process that talks with guests");
   std::string config_path;
   int listen_fd = -1;

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from typing import NamedTuple
 
 # What each step of making and ending a machine can meet: (call, error).
 FAULTS = [
@@ -67,21 +68,82 @@ class Strace:
             return file.read()
 
 
+class Call(NamedTuple):
+    """A system call that strace has seen."""
+    task: str
+    name: str
+    text: str      # arguments and result
+    frames: tuple  # where it came from, as far as that could be told
+
+    def step(self):
+        """The same for two calls of one place in the program, for files of one kind."""
+        paths = re.findall(r'"(/[^"]*)"', self.text) if self.name in PATHS_IN else []
+        return (self.name, self.frames,
+                tuple(re.sub(r"[0-9a-f]*\d[0-9a-z]*", "#", path) for path in paths))
+
+    def was_injected(self):
+        return self.text.endswith("(INJECTED)")
+
+
+PATHS_IN = ("openat", "mkdir", "rename", "unlink", "unlinkat", "mount", "umount2")
+
+
+def calls_in(text):
+    """What strace wrote as calls, in the order of their beginning."""
+    calls, unfinished, frames = [], {}, None
+    for line in text.splitlines():
+        if line.startswith(" > "):
+            if frames is not None and (match := re.match(r" > (.*?)[( ].*\[(0x[0-9a-f]+)\]$", line)):
+                frames.append(match.groups())
+        elif match := re.match(r"(\d+)\s+<\.\.\. \w+ resumed>(.*)", line):
+            call, frames = unfinished.pop(match[1], (None, None))
+            if call:
+                call[2] += match[2]
+        elif match := re.match(r"(\d+)\s+([a-z0-9_]+)\((.*)", line):
+            frames = []
+            calls.append([*match.groups(), frames])
+            if line.endswith("<unfinished ...>"):
+                unfinished[match[1]] = calls[-1], frames
+                frames = None
+        else:
+            frames = None
+    return [Call(task, name, text, tuple(frames)) for task, name, text, frames in calls]
+
+
 def count_calls(pid, action, without=()):
     """How often each call was made, by the task that made it most, while `action` ran. `without`:
     tasks that are not looked at."""
     with Strace(pid) as trace:
         action()
         time.sleep(0.3)
-    counts = collections.Counter()
-    for line in trace.text().splitlines():
-        match = re.match(r"(\d+)\s+(?:<\.\.\. )?([a-z0-9_]+)[( ]", line)
-        if match and "resumed" not in line and int(match.group(1)) not in without:
-            counts[match.group(1), match.group(2)] += 1
+    counts = collections.Counter((call.task, call.name) for call in calls_in(trace.text())
+                                 if int(call.task) not in without)
     most = collections.Counter()
     for (_, call), number in counts.items():
         most[call] = max(most[call], number)
     return most
+
+
+def find_steps(pid, action, without=()):
+    """Each different step of what a process does in `action`, as far as it can fail: (call, error,
+    nth) for (error, step)."""
+    with Strace(pid, "-k") as trace:
+        action()
+        time.sleep(0.3)
+    places, counts = {}, collections.Counter()
+    for call in calls_in(trace.text()):
+        if int(call.task) in without:
+            continue
+        counts[call.task, call.name] += 1
+        for name, error in FAULTS:
+            if name == call.name:
+                places.setdefault((error, call.step()), (name, error, counts[call.task, name]))
+    return places
+
+
+def steps_met(trace, error):
+    """Those that an injection met."""
+    return {(error, call.step()) for call in calls_in(trace.text()) if call.was_injected()}
 
 
 def choose(counts, random, number):
@@ -97,4 +159,4 @@ def choose(counts, random, number):
 
 def injected(pid, call, error, nth):
     """Context in which the nth such call of each task fails."""
-    return Strace(pid, "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={nth}")
+    return Strace(pid, "-k", "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={nth}")

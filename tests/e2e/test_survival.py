@@ -2,6 +2,9 @@
 
 import concurrent.futures
 import os
+import shutil
+import signal
+import subprocess
 import sys
 import time
 import unittest
@@ -206,6 +209,52 @@ class EverythingKilledTest(unittest.TestCase):
         except OSError:
             return 0, None  # nobody was there to answer
         return status, answer
+
+
+@unittest.skipUnless(shutil.which("strace"), "needs Debian's package strace")
+class KilledWhileStartingTest(unittest.TestCase):
+    def test_each_time_the_supervisor_writes_down_what_it_started(self):
+        with Hako(pool=0) as hako:
+            hako.stop()
+            for nth in range(1, len(ROLES) + 2):  # the first names the supervisor alone
+                with self.subTest(killed_before_write=nth):
+                    self.start_and_kill(hako, nth)
+                    # Who was not written down yet has ended.
+                    end = time.monotonic() + 10
+                    while (left := self.unknown_roles(hako)) and time.monotonic() < end:
+                        time.sleep(0.05)
+                    self.assertEqual(left, [])
+                    hako.start()
+                    self.assertEqual(len(self.roles_running(hako)), len(ROLES))
+                    hako.stop()
+            self.assertEqual(remains(hako), [])
+
+    def start_and_kill(self, hako, nth):
+        """A supervisor whose state of this number is written, but not put into its place."""
+        fault = f"inject=rename:signal=KILL:when={nth}"
+        with subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-e", "trace=rename", "-e", fault,
+                               hako.program, "up", "--foreground"], env=hako.environment(),
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as supervisor:
+            self.assertEqual(supervisor.wait(30), -signal.SIGKILL)
+
+    def roles_running(self, hako):
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+            except OSError:
+                continue
+            if words[0].endswith((b"/hakod", b"/hako-gate")) and hako.config.encode() in words:
+                found.append(int(pid))
+        return found
+
+    def unknown_roles(self, hako):
+        try:
+            known = {hako.role(role) for role in ROLES}
+        except (OSError, ValueError, StopIteration):
+            known = set()
+        return [pid for pid in self.roles_running(hako) if pid not in known]
 
 
 if __name__ == "__main__":
