@@ -65,6 +65,8 @@ hako_test(api_either_test LABELS unit DEPENDS base
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_either_test.cpp)
 hako_test(api_models_unit_test LABELS unit DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/unit/api_models_test.cpp)
+hako_test(model_broker_test LABELS integration DEPENDS api
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/model_broker_test.cpp)
 hako_test(api_models_test LABELS integration DEPENDS api
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/integration/api_models_test.cpp
           ${CMAKE_CURRENT_SOURCE_DIR}/support/api_lab.cpp
