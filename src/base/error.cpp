@@ -67,6 +67,11 @@ Error Error::from_errno(int os_error, std::string_view what) {
   return error;
 }
 
+Error Error::with_os_error(int os_error) && {
+  os_error_ = os_error;
+  return std::move(*this);
+}
+
 Error Error::with_retry_after(std::chrono::seconds wait) && {
   retry_after_ = wait;
   return std::move(*this);

@@ -42,6 +42,9 @@ class Error {
   /// and the code derived from it (ENOENT -> not_found, EACCES -> permission_denied, ...).
   static Error from_errno(int os_error, std::string_view what);
 
+  /// The same error, of which is known that a failed system call is behind it.
+  Error with_os_error(int os_error) &&;
+
   ErrorCode code() const { return code_; }
   const std::string& message() const { return message_; }
   /// The errno behind this error, or 0.

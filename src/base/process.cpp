@@ -27,14 +27,15 @@ std::string ExitStatus::describe() const {
   return "exit status " + std::to_string(code);
 }
 
-Process::Process(asio::any_io_executor executor, pid_t pid, Fd pidfd, bool is_child)
+Process::Process(asio::any_io_executor executor, pid_t pid, Fd pidfd, uint64_t start_time,
+                 bool is_child)
     : pid_(pid),
+      start_time_(start_time),
       is_child_(is_child),
       pidfd_(std::make_unique<asio::posix::stream_descriptor>(executor)) {
   pidfd_->assign(pidfd.get());
   // Only now: a loop that does not take it throws, and it would be lost.
   (void)pidfd.release();
-  if (auto time = process_start_time(pid)) start_time_ = time.value();
 }
 
 Process::Process(Process&& other) noexcept { *this = std::move(other); }
@@ -121,7 +122,7 @@ Result<Process> Process::adopt(asio::any_io_executor executor, pid_t pid, uint64
   HAKO_TRY(auto actual, process_start_time(pid));
   if (actual != start_time)
     return Error(ErrorCode::not_found, "process " + std::to_string(pid) + " is another one now");
-  return Process(executor, pid, std::move(pidfd), false);
+  return Process(executor, pid, std::move(pidfd), actual, false);
 }
 
 Result<uint64_t> process_start_time(pid_t pid) {
@@ -275,10 +276,10 @@ Result<void> outcome(const ChildFailure& failure, size_t bytes) {
 
 Result<Process> watch(asio::any_io_executor executor, Child& child) {
   try {
-    Process process(executor, child.pid, std::move(child.pidfd), true);
+    auto began = process_start_time(child.pid);
+    Process process(executor, child.pid, std::move(child.pidfd), began ? began.value() : 0, true);
     // Without it nobody would find the process again after a restart of ours. One that has ended, if
     // only just, needs not be found.
-    auto began = process.start_time() == 0 ? process_start_time(child.pid) : process.start_time();
     if (!began && began.error().code() != ErrorCode::not_found)
       return Error(ErrorCode::unavailable,
                    "read when process " + std::to_string(child.pid) + " began");

@@ -36,7 +36,7 @@ struct ExitStatus {
 /// outlive our restart and are found again by pid and start time.
 class Process {
  public:
-  Process(asio::any_io_executor executor, pid_t pid, Fd pidfd, bool is_child);
+  Process(asio::any_io_executor executor, pid_t pid, Fd pidfd, uint64_t start_time, bool is_child);
   Process(Process&&) noexcept;
   Process& operator=(Process&&) noexcept;
   ~Process();

@@ -1,9 +1,11 @@
 #include "base/start_signal.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 namespace hako {
@@ -21,12 +23,11 @@ Result<StartSignal> StartSignal::add_to(ProcessSpec& spec) {
   signal.theirs_ = Fd(ends[0]);
   signal.ours_ = Fd(ends[1]);
   spec.fds.push_back({signal.theirs_.get(), kDescriptor});
-  spec.env.push_back(std::string(kVariable) + "=" + std::to_string(kDescriptor));
+  spec.env.emplace_back("HAKO_START_SIGNAL=1");
   return signal;
 }
 
 void StartSignal::give() {
-  // One that has ended meanwhile needs none, and its starter learns of that otherwise.
   (void)!::write(ours_.get(), "", 1);
   ours_.reset();
   theirs_.reset();
@@ -37,10 +38,15 @@ bool wait_for_start_signal() {
   ::unsetenv(kVariable);  // what this process starts has another starter
   Fd signal(kDescriptor);
   char byte;
-  ssize_t n;
-  do n = ::read(signal.get(), &byte, 1);
-  while (n < 0 && errno == EINTR);
-  return n == 1;
+  ssize_t n = -1;
+  struct stat what {};
+  if (::fstat(signal.get(), &what) == 0 && S_ISFIFO(what.st_mode)) {
+    do n = ::read(signal.get(), &byte, 1);
+    while (n < 0 && errno == EINTR);
+  }
+  if (n == 1) return true;
+  std::fprintf(stderr, "%s is set, but whoever set it has ended or gives no signal\n", kVariable);
+  return false;
 }
 
 }  // namespace hako

@@ -6,7 +6,8 @@
 
 namespace hako {
 
-/// For the starter. Owns one end of a pipe whose other end the process gets.
+/// For the starter. Owns a pipe until the signal is given; the process gets its reading end as
+/// descriptor 3. One that goes without having given it ends the process.
 class StartSignal {
  public:
   /// Adds to `spec` what the process waits for. Errors: no descriptors are left.
@@ -15,6 +16,8 @@ class StartSignal {
   void give();
 
  private:
+  // Theirs stays open until then: writing to a process that has ended must not end the starter, by
+  // SIGPIPE.
   Fd theirs_, ours_;
 };
 

@@ -31,7 +31,7 @@ std::vector<std::string> role_environment() {
     std::string_view text = *variable;
     // Clients' settings, a key among them, are not the roles' business.
     if (text.starts_with("HAKO_") && !text.starts_with("HAKO_API_KEY=") &&
-        !text.starts_with("HAKO_API_URL="))
+        !text.starts_with("HAKO_API_URL=") && !text.starts_with("HAKO_START_SIGNAL="))
       variables.emplace_back(text);
   }
   return variables;
@@ -82,9 +82,10 @@ Supervisor::Supervisor(asio::any_io_executor executor, config::Config config,
   }
 }
 
-void Supervisor::publish() {
-  if (auto saved = save_state(config_, state_); !saved)
-    log_warn("state not saved", {{"error", saved.error().message()}});
+Result<void> Supervisor::publish() {
+  auto saved = save_state(config_, state_);
+  if (!saved) log_warn("state not saved", {{"error", saved.error().message()}});
+  return saved;
 }
 
 Task<Result<void>> Supervisor::end_leftovers() {
@@ -120,23 +121,27 @@ Result<StartSignal> Supervisor::start(size_t index) {
   return signal;
 }
 
+Task<std::string> Supervisor::run_once(size_t index) {
+  {
+    auto signal = start(index);
+    if (!signal) co_return signal.error().message();
+    // Not given, it ends the role: nobody would find it again.
+    if (publish()) signal.value().give();
+  }
+  ExitStatus status = co_await running_[index].process->wait();
+  running_[index].process.reset();
+  co_return status.describe();
+}
+
 Task<void> Supervisor::keep_running(size_t index) {
   RoleState& state = state_.roles[index];
   Duration delay = kFirstDelay;
   while (true) {
     auto began = std::chrono::steady_clock::now();
-    if (auto started = start(index); !started) {
-      state.last_end = started.error().message();
-    } else {
-      publish();
-      started.value().give();
-      ExitStatus status = co_await running_[index].process->wait();
-      running_[index].process.reset();
-      state.last_end = status.describe();
-    }
+    state.last_end = co_await run_once(index);
     state.process = {};
     ++state.restarts;
-    publish();
+    (void)publish();
     if (std::chrono::steady_clock::now() - began >= kWell) delay = kFirstDelay;
     log_error("role ended", {{"role", state.name}, {"how", state.last_end}});
     co_await sleep_for(delay);

@@ -37,12 +37,15 @@ class Supervisor {
     Role role;
     std::optional<Process> process;
   };
+  /// Returns how the role has ended.
+  Task<std::string> run_once(size_t index);
   Task<void> keep_running(size_t index);
   Task<void> bound_logs();
   Task<Result<void>> end_leftovers();
   /// The role waits until the signal is given: by then the state has to name it.
   Result<StartSignal> start(size_t index);
-  void publish();
+  /// Writes down what runs. Errors are logged, too.
+  Result<void> publish();
 
   asio::any_io_executor executor_;
   config::Config config_;

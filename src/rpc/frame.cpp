@@ -9,6 +9,8 @@ namespace {
 
 namespace json = boost::json;
 
+constexpr int64_t kLargestErrno = 4095;
+
 void put_u32(char* to, uint32_t value) {
   for (int i = 0; i < 4; ++i) to[i] = static_cast<char>(value >> (8 * i));
 }
@@ -36,7 +38,12 @@ std::optional<Error> error_of(const json::value& value) {
   auto code = object->if_contains("code");
   auto text = object->if_contains("message");
   if (!code || !code->is_string() || !text || !text->is_string()) return std::nullopt;
-  return Error(error_code_from(code->get_string()), std::string(text->get_string()));
+  Error error(error_code_from(code->get_string()), std::string(text->get_string()));
+  auto number = object->if_contains("errno");
+  if (!number) return error;
+  if (!number->is_int64() || number->get_int64() < 1 || number->get_int64() > kLargestErrno)
+    return std::nullopt;
+  return std::move(error).with_os_error(static_cast<int>(number->get_int64()));
 }
 
 Result<Message> message_of(std::string_view text) {
@@ -92,6 +99,7 @@ Result<std::string> encode_frame(const Message& message) {
     json::object error;
     error["code"] = to_string(message.error->code());
     error["message"] = message.error->message();
+    if (message.error->os_error() != 0) error["errno"] = message.error->os_error();
     object["error"] = std::move(error);
   } else {
     object["body"] = message.body;

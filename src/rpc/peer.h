@@ -27,7 +27,8 @@ using Handler = std::function<Task<Result<Payload>>(Payload)>;
 /// Frame: u32 length of the JSON, u32 count of descriptors (little endian), JSON. The descriptors
 /// ride on the frame's first byte. JSON: {"id":n,"method":s,"body":{}} asks,
 /// {"id":n,"body":{}} or {"id":n,"error":{"code":s,"message":s}} answers, and
-/// {"method":s,"body":{}} without an id tells without wanting an answer.
+/// {"method":s,"body":{}} without an id tells without wanting an answer. An error has "errno":n if a
+/// system call failed: then it is that host's, and not whoever asked's.
 /// A frame over kLongestFrame, over kMostFds, or malformed ends the connection, and so do
 /// descriptors that no frame declares, and a message without an id that nobody handles.
 /// Thread: one executor.

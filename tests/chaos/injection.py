@@ -29,31 +29,42 @@ FAULTS = [
 
 
 class Strace:
-    """strace on a process and what it starts, from entry to exit."""
+    """strace on a process and what it starts, from entry to exit; or on its first thread alone."""
 
-    def __init__(self, pid, *arguments):
+    def __init__(self, pid, *arguments, alone=False):
         self.output = tempfile.NamedTemporaryFile("r", prefix="hako-strace-", suffix=".txt")
-        self.words = ["strace", "-f", "-qq", "-o", self.output.name, *arguments, "-p", str(pid)]
-        self.pid = pid
+        self.words = ["strace", *([] if alone else ["-f"]), "-qq", "-o", self.output.name, *arguments,
+                      "-p", str(pid)]
+        self.pid, self.alone = pid, alone
         self.process = None
 
     def __enter__(self):
         self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 10
-        while time.monotonic() < end and not self._attached():
+        while not self._attached() and self._lives():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.process.kill()
+                raise AssertionError(f"{' '.join(self.words)} does not follow")
             time.sleep(0.01)
         return self
 
     def _attached(self):
         try:
-            for task in os.listdir(f"/proc/{self.pid}/task"):
+            for task in [self.pid] if self.alone else os.listdir(f"/proc/{self.pid}/task"):
                 with open(f"/proc/{self.pid}/task/{task}/status") as file:
                     if "TracerPid:\t0\n" in file.read():
                         return False
         except OSError:
             return True  # it has ended
         return True
+
+    def _lives(self):
+        try:
+            with open(f"/proc/{self.pid}/stat") as file:
+                return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+        except OSError:
+            return False
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGINT)  # lets go of what it traces
@@ -77,15 +88,15 @@ class Call(NamedTuple):
 
     def step(self):
         """The same for two calls of one place in the program, for files of one kind."""
-        paths = re.findall(r'"(/[^"]*)"', self.text) if self.name in PATHS_IN else []
+        paths = re.findall(r'"([^"]*)"', self.text) if self.name in PATHS_IN else []
         return (self.name, self.frames,
-                tuple(re.sub(r"[0-9a-f]*\d[0-9a-z]*", "#", path) for path in paths))
+                tuple(re.sub(r"(?<![a-z])[a-z_]*\d[0-9a-z_]*", "#", path) for path in paths))
 
     def was_injected(self):
         return self.text.endswith("(INJECTED)")
 
 
-PATHS_IN = ("openat", "mkdir", "rename", "unlink", "unlinkat", "mount", "umount2")
+PATHS_IN = ("openat", "mkdir", "rename", "renameat", "unlink", "unlinkat", "mount", "umount2")
 
 
 def calls_in(text):
@@ -125,8 +136,8 @@ def count_calls(pid, action, without=()):
 
 
 def find_steps(pid, action, without=()):
-    """Each different step of what a process does in `action`, as far as it can fail: (call, error,
-    nth) for (error, step)."""
+    """Each different step of what a process does in `action`, as far as it can fail: arguments of
+    injected() for (error, step)."""
     with Strace(pid, "-k") as trace:
         action()
         time.sleep(0.3)
@@ -137,13 +148,16 @@ def find_steps(pid, action, without=()):
         counts[call.task, call.name] += 1
         for name, error in FAULTS:
             if name == call.name:
-                places.setdefault((error, call.step()), (name, error, counts[call.task, name]))
+                places.setdefault((error, call.step()), (name, error, counts[call.task, name],
+                                                         int(call.task) == pid))
     return places
 
 
 def steps_met(trace, error):
-    """Those that an injection met."""
-    return {(error, call.step()) for call in calls_in(trace.text()) if call.was_injected()}
+    """Those that an injection met: the one that failed first. What failed after it, in another thread
+    or process, may not have been looked at any more."""
+    failed = [call for call in calls_in(trace.text()) if call.was_injected()]
+    return {(error, call.step()) for call in failed[:1]}
 
 
 def choose(counts, random, number):
@@ -157,6 +171,8 @@ def choose(counts, random, number):
     return first + random.sample(rest, min(len(rest), number - len(first))), len(places)
 
 
-def injected(pid, call, error, nth):
-    """Context in which the nth such call of each task fails."""
-    return Strace(pid, "-k", "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={nth}")
+def injected(pid, call, error, nth, alone=False, frames=False):
+    """Context in which the nth such call of each task fails, or of the first thread alone. `frames`:
+    for steps_met(), which makes the process many times slower."""
+    return Strace(pid, *(["-k"] if frames else []), "-e", f"trace={call}",
+                  "-e", f"inject={call}:error={error}:when={nth}", alone=alone)

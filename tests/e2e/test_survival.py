@@ -1,6 +1,7 @@
 """Boxes outlive the programs that made them: new versions, and the end of all of them at once."""
 
 import concurrent.futures
+import json
 import os
 import shutil
 import signal
@@ -219,10 +220,13 @@ class KilledWhileStartingTest(unittest.TestCase):
             for nth in range(1, len(ROLES) + 2):  # the first names the supervisor alone
                 with self.subTest(killed_before_write=nth):
                     self.start_and_kill(hako, nth)
+                    self.assertEqual(len(self.known_roles(hako)), max(0, nth - 2))
                     # Who was not written down yet has ended.
                     end = time.monotonic() + 10
                     while (left := self.unknown_roles(hako)) and time.monotonic() < end:
                         time.sleep(0.05)
+                    for pid in left:
+                        os.kill(pid, signal.SIGKILL)
                     self.assertEqual(left, [])
                     hako.start()
                     self.assertEqual(len(self.roles_running(hako)), len(ROLES))
@@ -235,7 +239,10 @@ class KilledWhileStartingTest(unittest.TestCase):
         with subprocess.Popen(["strace", "-qq", "-o", "/dev/null", "-e", "trace=rename", "-e", fault,
                                hako.program, "up", "--foreground"], env=hako.environment(),
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as supervisor:
-            self.assertEqual(supervisor.wait(30), -signal.SIGKILL)
+            try:
+                self.assertEqual(supervisor.wait(30), -signal.SIGKILL)
+            finally:
+                supervisor.kill()  # strace, and with it what it follows
 
     def roles_running(self, hako):
         found = []
@@ -249,12 +256,16 @@ class KilledWhileStartingTest(unittest.TestCase):
                 found.append(int(pid))
         return found
 
-    def unknown_roles(self, hako):
+    def known_roles(self, hako):
         try:
-            known = {hako.role(role) for role in ROLES}
-        except (OSError, ValueError, StopIteration):
-            known = set()
-        return [pid for pid in self.roles_running(hako) if pid not in known]
+            with open(os.path.join(hako.run_dir, "up.json")) as file:
+                roles = json.load(file)["roles"]
+        except OSError:
+            return set()  # of none yet
+        return {role["process"]["pid"] for role in roles} - {0}
+
+    def unknown_roles(self, hako):
+        return [pid for pid in self.roles_running(hako) if pid not in self.known_roles(hako)]
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ struct Ledger {
   ModelTokens said;             ///< by servers
   int64_t unconfirmed = 0;
   int64_t cut = 0;
-  int64_t most_tokens = 0;      ///< that counted against the cap at any time
+  int64_t most_tokens = 0;      ///< that counted against the cap at some time, at least
 
   int64_t said_tokens() const {
     return said.input + said.cached + said.cache_write + said.output;

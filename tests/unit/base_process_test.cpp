@@ -6,6 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
+#include "base/start_signal.h"
+
 namespace hako {
 namespace {
 
@@ -38,6 +42,66 @@ std::string read_to_end(Fd& fd) {
   for (ssize_t n; (n = ::read(fd.get(), buffer, sizeof buffer)) > 0;)
     text.append(buffer, static_cast<size_t>(n));
   return text;
+}
+
+TEST_F(ProcessTest, HasTheNameByWhichItIsFoundAgain) {
+  auto process = spawn(io.get_executor(), shell("sleep 60"));
+  ASSERT_TRUE(process);
+  EXPECT_GT(process.value().start_time(), 0u);
+  auto adopted = Process::adopt(io.get_executor(), process.value().pid(),
+                                process.value().start_time());
+  ASSERT_TRUE(adopted);
+  EXPECT_EQ(adopted.value().start_time(), process.value().start_time());
+}
+
+/// What becomes of a process whose descriptor 3 is `signal`: 0 if it goes on, and has nothing left of
+/// what it waited for.
+int outcome_of_waiting(int signal) {
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    ::dup2(signal, 3);
+    ::close_range(4, ~0u, 0);
+    ::setenv("HAKO_START_SIGNAL", "1", 1);
+    if (!wait_for_start_signal()) ::_exit(1);
+    ::_exit(std::getenv("HAKO_START_SIGNAL") || ::fcntl(3, F_GETFD) >= 0 ? 2 : 0);
+  }
+  int status = -1;
+  ::waitpid(pid, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(StartSignal, OnlyThenAProcessGoesOn) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  Fd theirs(ends[0]), ours(ends[1]);
+  ASSERT_EQ(::write(ours.get(), "", 1), 1);
+  EXPECT_EQ(outcome_of_waiting(theirs.get()), 0);
+  ours.reset();  // whoever should have given it has ended
+  EXPECT_EQ(outcome_of_waiting(theirs.get()), 1);
+  Fd other(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(outcome_of_waiting(other.get()), 1);
+  EXPECT_TRUE(wait_for_start_signal()) << "nobody wants this process to wait";
+}
+
+TEST_F(ProcessTest, WaitsForItsStartSignal) {
+  auto make = [&](std::optional<StartSignal>& signal) {
+    ProcessSpec spec = shell("head -c 1 <&3 | wc -c | grep -q 1");
+    auto added = StartSignal::add_to(spec);
+    EXPECT_TRUE(added);
+    signal.emplace(std::move(added.value()));
+    EXPECT_EQ(spec.env.back(), "HAKO_START_SIGNAL=1");
+    return spawn(io.get_executor(), spec);
+  };
+  std::optional<StartSignal> signal;
+  auto given = make(signal);
+  ASSERT_TRUE(given);
+  signal->give();
+  EXPECT_EQ(wait(given.value()).code, 0);
+  auto dropped = make(signal);
+  ASSERT_TRUE(dropped);
+  EXPECT_FALSE(dropped.value().ended());
+  signal.reset();
+  EXPECT_EQ(wait(dropped.value()).code, 1);
 }
 
 TEST_F(ProcessTest, SaysHowItEnded) {

@@ -291,8 +291,10 @@ TEST(Plan, LabelsLeaveServersOfModelsOpen) {
       EXPECT_TRUE(may_connect(policy, to_name("model.corp")).allowed) << to_string(label);
       Destination other = to_name("model.corp");
       other.port = 80;
-      if (label > Label::internal) EXPECT_FALSE(may_connect(policy, other).allowed);
-      if (label > Label::internal) EXPECT_FALSE(may_connect(policy, to_name("example.com")).allowed);
+      if (label > Label::internal) {
+        EXPECT_FALSE(may_connect(policy, other).allowed);
+        EXPECT_FALSE(may_connect(policy, to_name("example.com")).allowed);
+      }
     }
   }
   // Not of data that is more confidential than it may be there.

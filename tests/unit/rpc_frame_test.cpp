@@ -146,6 +146,25 @@ TEST(RpcFrame, DeclaredDescriptorsThatDidNotComeAreAnError) {
   EXPECT_TRUE(decode(raw_frame(R"({"id":1})", 1), 1));
 }
 
+TEST(RpcFrame, AnErrorKeepsTheErrnoBehindIt) {
+  Message failure;
+  failure.kind = Message::Kind::failure;
+  failure.id = 7;
+  failure.error = Error::from_errno(EBUSY, "connect").with_context("outer");
+  FrameDecoder decoder;
+  decoder.add_bytes(encode_frame(failure).value());
+  auto decoded = decoder.next();
+  ASSERT_TRUE(decoded && decoded.value());
+  EXPECT_EQ(decoded.value()->error->os_error(), EBUSY);
+  EXPECT_EQ(decoded.value()->error->code(), failure.error->code());
+  EXPECT_EQ(decoded.value()->error->message(), failure.error->message());
+  failure.error = Error(ErrorCode::internal, "no call");
+  decoder.add_bytes(encode_frame(failure).value());
+  decoded = decoder.next();
+  ASSERT_TRUE(decoded && decoded.value());
+  EXPECT_EQ(decoded.value()->error->os_error(), 0);
+}
+
 TEST(RpcFrame, HostileFramesAreErrors) {
   auto oversized = decode(raw_frame(kLongestFrame + 1, 0, ""));
   ASSERT_FALSE(oversized);
@@ -155,6 +174,9 @@ TEST(RpcFrame, HostileFramesAreErrors) {
        {"", "{", "[]", "1", "{}", R"({"id":-1})", R"({"id":"1"})", R"({"id":1.5})",
         R"({"method":""})", R"({"method":5})", R"({"id":1,"body":[]})", R"({"id":1,"error":{}})",
         R"({"id":1,"error":{"code":1,"message":"x"}})", R"({"id":1} x)",
+        R"({"id":1,"error":{"code":"internal","message":"","errno":0}})",
+        R"({"id":1,"error":{"code":"internal","message":"","errno":4096}})",
+        R"({"id":1,"error":{"code":"internal","message":"","errno":"5"}})",
         R"({"id":1,"method":"m","error":{"code":"internal","message":""}})",
         R"({"id":1,"body":{},"error":{"code":"internal","message":""}})"}) {
     EXPECT_FALSE(decode(raw_frame(text))) << text;
