@@ -81,7 +81,7 @@ class Strace:
 
 class Call(NamedTuple):
     """A system call that strace has seen."""
-    task: str
+    task: str      # none if it is followed alone
     name: str
     text: str      # arguments and result
     frames: tuple  # where it came from, as far as that could be told
@@ -106,11 +106,11 @@ def calls_in(text):
         if line.startswith(" > "):
             if frames is not None and (match := re.match(r" > (.*?)[( ].*\[(0x[0-9a-f]+)\]$", line)):
                 frames.append(match.groups())
-        elif match := re.match(r"(\d+)\s+<\.\.\. \w+ resumed>(.*)", line):
+        elif match := re.match(r"(\d*)\s*<\.\.\. \w+ resumed>(.*)", line):
             call, frames = unfinished.pop(match[1], (None, None))
             if call:
                 call[2] += match[2]
-        elif match := re.match(r"(\d+)\s+([a-z0-9_]+)\((.*)", line):
+        elif match := re.match(r"(?:(\d+)\s+)?([a-z][a-z0-9_]+)\((.*)", line):
             frames = []
             calls.append([*match.groups(), frames])
             if line.endswith("<unfinished ...>"):
