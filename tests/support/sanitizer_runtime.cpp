@@ -45,6 +45,10 @@ const char* __tsan_default_options() {
   return "halt_on_error=0:die_after_fork=0:history_size=4:second_deadlock_stack=1";
 }
 
+/// The thread that speaks with nftables has descriptors of its own, under numbers that the process has
+/// given to others; the sanitizer knows one table for all.
+const char* __tsan_default_suppressions() { return "race:network/firewall.cpp\n"; }
+
 /// Leaks are looked for by tracing oneself, which a confined process cannot; it would be ended.
 int __lsan_is_turned_off() { return ::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) != 1; }
 }
