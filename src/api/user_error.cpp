@@ -18,9 +18,9 @@ bool tells_of_guest(const Error& error) {
   return error.message().find("did not come up") != std::string::npos;
 }
 
-}  // namespace
-
-Error error_for_user(const Error& error, std::string_view what) {
+/// A system call that failed is never the user's, whatever code it came with.
+bool is_of_user(const Error& error) {
+  if (error.os_error() != 0) return false;
   switch (error.code()) {
     case ErrorCode::not_found:
     case ErrorCode::already_exists:
@@ -29,10 +29,16 @@ Error error_for_user(const Error& error, std::string_view what) {
     case ErrorCode::resource_exhausted:
     case ErrorCode::no_capacity:
     case ErrorCode::too_large:
-      return error;
+      return true;
     default:
-      break;
+      return false;
   }
+}
+
+}  // namespace
+
+Error error_for_user(const Error& error, std::string_view what) {
+  if (is_of_user(error)) return error;
   if (tells_of_guest(error)) {
     json::object told;
     told["code"] = to_string(error.code());
@@ -55,6 +61,8 @@ Error error_for_user(const Error& error, std::string_view what) {
       return Error(error.code(), "the node did not answer in time");
     case ErrorCode::no_space:
       return Error(ErrorCode::no_capacity, "the server's disk is full; try again later");
+    case ErrorCode::resource_exhausted:
+      return Error(ErrorCode::no_capacity, "the server is out of memory or open files; try again later");
     default:
       return Error(ErrorCode::internal, "internal error (reference " + reference + ")");
   }

@@ -122,15 +122,19 @@ Result<StartSignal> Supervisor::start(size_t index) {
 }
 
 Task<std::string> Supervisor::run_once(size_t index) {
+  std::string unknown;
   {
     auto signal = start(index);
     if (!signal) co_return signal.error().message();
     // Not given, it ends the role: nobody would find it again.
-    if (publish()) signal.value().give();
+    if (auto published = publish(); published)
+      signal.value().give();
+    else
+      unknown = "not let run, as it cannot be written down: " + published.error().message();
   }
   ExitStatus status = co_await running_[index].process->wait();
   running_[index].process.reset();
-  co_return status.describe();
+  co_return unknown.empty() ? status.describe() : unknown;
 }
 
 Task<void> Supervisor::keep_running(size_t index) {

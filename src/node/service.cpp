@@ -31,16 +31,21 @@ rpc::Payload payload(boost::json::object body) {
 
 /// What the api may pass on to users as it is. A system call that failed on this host is none of
 /// their business, whatever code it comes with; that the disk is full they may know.
-Task<Result<rpc::Payload>> fit_for_users(Task<Result<rpc::Payload>> asked) {
-  auto answer = co_await std::move(asked);
-  if (answer || answer.error().os_error() == 0) co_return std::move(answer);
-  ErrorCode code = answer.error().code();
+Error fit_for_users(const Error& error) {
+  if (error.os_error() == 0) return error;
+  ErrorCode code = error.code();
   // Out of memory or descriptors: others may end.
   if (code == ErrorCode::resource_exhausted)
-    co_return Error(ErrorCode::no_capacity, "this node is out of memory or open files");
+    return Error(ErrorCode::no_capacity, "this node is out of memory or open files");
   bool known = code == ErrorCode::no_space || code == ErrorCode::unavailable ||
                code == ErrorCode::timed_out;
-  co_return Error(known ? code : ErrorCode::internal, answer.error().message());
+  return Error(known ? code : ErrorCode::internal, error.message());
+}
+
+Task<Result<rpc::Payload>> answer_for_users(Task<Result<rpc::Payload>> asked) {
+  auto answer = co_await std::move(asked);
+  if (!answer) co_return fit_for_users(answer.error());
+  co_return std::move(answer);
 }
 
 std::optional<int> small_integer(Fields& fields, const boost::json::object& body,
@@ -138,7 +143,7 @@ Task<void> Service::serve(Fd connection) {
   };
   for (const auto& [name, method] : methods) {
     rpc::Handler handler = [this, method = method](rpc::Payload request) {
-      return fit_for_users((this->*method)(std::move(request)));
+      return answer_for_users((this->*method)(std::move(request)));
     };
     peer->on(name, std::move(handler));
   }
@@ -260,11 +265,8 @@ Service::Answer Service::fork_box(rpc::Payload request) {
       answers.push_back(describe(child.value()));
       continue;
     }
-    const Error& error = child.error();
-    bool inside = error.os_error() != 0 && error.code() != ErrorCode::no_space;
-    boost::json::object problem = {
-        {"code", to_string(inside ? ErrorCode::internal : error.code())},
-        {"message", error.message()}};
+    Error error = fit_for_users(child.error());
+    boost::json::object problem = {{"code", to_string(error.code())}, {"message", error.message()}};
     boost::json::object answer;
     answer["error"] = std::move(problem);
     answers.push_back(std::move(answer));

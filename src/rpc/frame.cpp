@@ -99,7 +99,8 @@ Result<std::string> encode_frame(const Message& message) {
     json::object error;
     error["code"] = to_string(message.error->code());
     error["message"] = message.error->message();
-    if (message.error->os_error() != 0) error["errno"] = message.error->os_error();
+    if (int os_error = message.error->os_error(); os_error > 0 && os_error <= kLargestErrno)
+      error["errno"] = os_error;
     object["error"] = std::move(error);
   } else {
     object["body"] = message.body;

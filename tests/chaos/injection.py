@@ -45,6 +45,7 @@ class Strace:
         while not self._attached() and self._lives():
             if self.process.poll() is not None or time.monotonic() > end:
                 self.process.kill()
+                self.process.wait()
                 raise AssertionError(f"{' '.join(self.words)} does not follow")
             time.sleep(0.01)
         return self
@@ -107,7 +108,7 @@ def calls_in(text):
             if frames is not None and (match := re.match(r" > (.*?)[( ].*\[(0x[0-9a-f]+)\]$", line)):
                 frames.append(match.groups())
         elif match := re.match(r"(\d*)\s*<\.\.\. \w+ resumed>(.*)", line):
-            call, frames = unfinished.pop(match[1], (None, None))
+            call, frames = unfinished.pop(match[1] or None, (None, None))
             if call:
                 call[2] += match[2]
         elif match := re.match(r"(?:(\d+)\s+)?([a-z][a-z0-9_]+)\((.*)", line):
@@ -153,11 +154,15 @@ def find_steps(pid, action, without=()):
     return places
 
 
+def met(trace):
+    """The calls that an injection met."""
+    return [call for call in calls_in(trace.text()) if call.was_injected()]
+
+
 def steps_met(trace, error):
     """Those that an injection met: the one that failed first. What failed after it, in another thread
     or process, may not have been looked at any more."""
-    failed = [call for call in calls_in(trace.text()) if call.was_injected()]
-    return {(error, call.step()) for call in failed[:1]}
+    return {(error, call.step()) for call in met(trace)[:1]}
 
 
 def choose(counts, random, number):

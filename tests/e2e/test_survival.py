@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "chaos"))
 
 from harness import BIN, Hako  # noqa: E402
 from inventory import orphans, remains  # noqa: E402
-from violence import ROLES, kill_everything, kill_role  # noqa: E402
+from violence import ROLES, kill, kill_everything, kill_role  # noqa: E402
 
 PROGRAMS = ("hako", "hakod", "hako-gate")
 
@@ -226,7 +226,7 @@ class KilledWhileStartingTest(unittest.TestCase):
                     while (left := self.unknown_roles(hako)) and time.monotonic() < end:
                         time.sleep(0.05)
                     for pid in left:
-                        os.kill(pid, signal.SIGKILL)
+                        kill(pid)
                     self.assertEqual(left, [])
                     hako.start()
                     self.assertEqual(len(self.roles_running(hako)), len(ROLES))
