@@ -177,12 +177,12 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_checkpoint(const CreateBox& asked
   auto turn = co_await cloning_.take();
   HAKO_CO_TRY(auto state, co_await checkpoints_.open(request.checkpoint));
   auto restored = co_await restore(request, of, state);
-  if (!restored) co_return restored.error();
+  if (!restored) co_return of_making(restored.error());
   auto vm = std::move(restored).value();
   auto published = co_await publish(*vm, request);
   if (!published) {
     co_await vm->destroy();
-    co_return published.error();
+    co_return of_making(published.error());
   }
   co_return std::move(vm);
 }

@@ -130,14 +130,7 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   auto start = std::chrono::steady_clock::now();
   bool from_pool = false;
   auto claimed = co_await claim(request, from_pool);
-  if (!claimed) {
-    Error error = claimed.error();
-    // What was not found on the way, as a machine that the gate has just forgotten, is no template that
-    // does not exist.
-    if (error.code() == ErrorCode::not_found && is_there(request))
-      error = Error(ErrorCode::unavailable, error.message());
-    co_return error;
-  }
+  if (!claimed) co_return claimed.error();
 
   open_pool_if_used(request.template_name);
   Created created;
@@ -152,10 +145,18 @@ Task<Result<Boxes::Created>> Boxes::create_to_end(CreateBox request) {
   co_return std::move(created);
 }
 
-bool Boxes::is_there(const CreateBox& request) const {
-  if (request.checkpoint.empty()) return templates_.find(request.template_name) != nullptr;
-  const CheckpointRecord* found = checkpoints_.find(request.checkpoint);
-  return found && found->tenant == request.tenant;
+Error Boxes::of_making(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::not_found:
+    case ErrorCode::already_exists:
+    case ErrorCode::invalid_argument:
+    case ErrorCode::failed_precondition:
+      break;
+    default:
+      return error;
+  }
+  log_warn("machine_not_made", {{"error", error.message()}});
+  return Error(ErrorCode::unavailable, error.message());
 }
 
 Result<void> Boxes::check_request(const CreateBox& request) const {
@@ -228,12 +229,12 @@ Task<Result<std::unique_ptr<Vm>>> Boxes::claim_clone(
   auto held = uses_of_pools_.hold(request.tenant);
   auto turn = co_await cloning_.take();
   auto cloned = co_await Vm::clone(context_, std::move(snapshot), request.tenant);
-  if (!cloned) co_return cloned.error();
+  if (!cloned) co_return of_making(cloned.error());
   auto vm = std::move(cloned).value();
   auto done = co_await hand_over(*vm, request);
   if (!done) {
     co_await vm->destroy();
-    co_return done.error();
+    co_return of_making(done.error());
   }
   co_return std::move(vm);
 }

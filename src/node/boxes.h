@@ -141,8 +141,9 @@ class Boxes {
   /// Waits for the turn of the box, in whatever machine it is by then. not_found.
   Task<Result<Held>> hold(std::string box);
   Result<void> check_request(const CreateBox& request) const;
-  /// What a box is to be made of.
-  bool is_there(const CreateBox& request) const;
+  /// What the api is told of a machine that was not made, once it is clear of what: whatever is not
+  /// there or in the way by then is not the client's fault.
+  static Error of_making(const Error& error);
   static Task<bool> destroyed(Vm& vm);
   Task<Result<std::unique_ptr<Vm>>> claim_checkpoint(const CreateBox& asked);
   Task<Result<std::unique_ptr<Vm>>> restore(const CreateBox& request, const CheckpointRecord& of,

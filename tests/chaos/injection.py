@@ -91,7 +91,7 @@ class Call(NamedTuple):
         """The same for two calls of one place in the program, for files of one kind."""
         paths = re.findall(r'"([^"]*)"', self.text) if self.name in PATHS_IN else []
         return (self.name, self.frames,
-                tuple(re.sub(r"(?<![a-z])[a-z_]*\d[0-9a-z_]*", "#", path) for path in paths))
+                tuple(re.sub(r"\w*[\dA-Z]\w*", "#", path) for path in paths))
 
     def was_injected(self):
         return self.text.endswith("(INJECTED)")
