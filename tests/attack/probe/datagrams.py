@@ -118,6 +118,15 @@ for _name, (_address, _port) in GROUPS.items():
     group(_name, _address, _port)
 
 
+def answers(data, protocol, payload):
+    """Whether an IP packet may be an answer to what was sent. A raw socket also hears the box's other
+    connections, the last words of one that has ended among them."""
+    if protocol != socket.IPPROTO_TCP:
+        return True
+    body = data[(data[0] & 15) * 4:]
+    return body[:2] == payload[2:4] and body[2:4] == payload[:2]
+
+
 def raw_send(box, protocol, payload, address=None, wait=0.3):
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) as raw:
         try:
@@ -128,7 +137,8 @@ def raw_send(box, protocol, payload, address=None, wait=0.3):
             while (left := end - time.monotonic()) > 0:
                 raw.settimeout(left)
                 # What came before it was connected may be anybody's.
-                if (data := raw.recv(200))[12:16] == socket.inet_aton(address):
+                data = raw.recv(200)
+                if data[12:16] == socket.inet_aton(address) and answers(data, protocol, payload):
                     return reached(repr(data[:60]))
             return silent()
         except OSError as error:
