@@ -29,6 +29,8 @@ void Inbound<kRequest>::begin_message(bool head_only) {
 template <bool kRequest>
 Task<error_code> Inbound<kRequest>::fill(Stream& stream) {
   constexpr size_t kFirst = 4 << 10;
+  // Asio waits for news from a socket that has said its end; there is none.
+  if (ended_) co_return ended_;
   if (start_ == end_) start_ = end_ = 0;
   if (end_ == input_.size()) {
     if (start_ > 0) {
@@ -45,6 +47,7 @@ Task<error_code> Inbound<kRequest>::fill(Stream& stream) {
   auto room = asio::buffer(input_.data() + end_, input_.size() - end_);
   error_code error = co_await receive(stream, room, count);
   end_ += count;
+  if (error && error != asio::error::operation_aborted) ended_ = error;
   co_return error;
 }
 

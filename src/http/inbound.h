@@ -51,6 +51,7 @@ class Inbound {
   size_t capacity_limit_ = std::max<size_t>(header_bytes_, 64 << 10);
   std::vector<char> input_;
   size_t start_ = 0, end_ = 0;
+  boost::system::error_code ended_;  ///< how the input has ended, if it has
   std::optional<Parser> parser_;
   std::optional<Error> fault_;  ///< of the body, met behind what was read of it
 };

@@ -178,6 +178,26 @@ HTTP_TEST(cuts_upstream_when_the_client_leaves_before_its_answer) {
   }
 }
 
+/// Its end has been seen while it was answered, and is not waited for again. (Of a unix socket: one of
+/// TCP has news once more, as the answer is acknowledged.)
+HTTP_TEST(a_client_that_has_ended_is_not_waited_for) {
+  int ends[2];
+  CO_ASSERT_TRUE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+  Fd ours(ends[0]), theirs(ends[1]);
+  constexpr std::string_view kRequest = "GET /ended HTTP/1.1\r\n\r\n";
+  CO_ASSERT_TRUE(::write(theirs.get(), kRequest.data(), kRequest.size()) == ssize_t(kRequest.size()));
+  ::shutdown(theirs.get(), SHUT_WR);
+  Stream stream = make_stream(co_await asio::this_coro::executor, std::move(ours));
+  Handler handler = [this](Exchange& exchange) { return handle(exchange); };
+  auto serve = [&]() -> Task<Result<void>> {
+    co_await serve_connection(std::move(stream), handler);
+    co_return ok();
+  };
+  auto serving = serve();
+  auto in_time = co_await with_deadline(5s, std::move(serving));
+  EXPECT_TRUE(in_time) << "the connection is still open";
+}
+
 HTTP_TEST(what_comes_with_a_head_goes_on_with_it) {
   auto connected = co_await connect_tcp("127.0.0.1", relay_port_, 5s);
   Stream stream = std::move(connected).value();

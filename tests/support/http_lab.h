@@ -77,6 +77,10 @@ class HttpTest : public ::testing::Test {
     } else if (path == "/wait") {
       co_await exchange.closed_by_client();
       ++gone_;
+    } else if (path == "/ended") {
+      co_await exchange.closed_by_client();
+      auto response = Response::text(200, "seen");
+      (void)co_await exchange.respond(std::move(response));
     } else if (path == "/hang") {
       ResponseHead head;
       asio::const_buffer first = asio::buffer("begun", 5);
