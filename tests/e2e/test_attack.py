@@ -63,25 +63,32 @@ class ControlTest(unittest.TestCase):
     """Behind an ordinary router each attack arrives, or hangs: so its refusal by hako is hako's."""
 
     def test_without_hako_attacks_are_noticed(self):
-        done = []
+        done = set()
         with control.OpenBox() as box:
             for level in ("allow", "none", "internet"):
-                world.take()
-                box.recorder.take()
-                plan = plan_for(level, resolver=control.ROUTER, patience=3, scan_seconds=3,
-                                skip=done)
-                results = judge.parse(box.run(probe, plan))
-                judge.convict(results, world.take())
-                on_link = {said["attack"] for said in box.recorder.take()[1]}
-                done += [result["id"] for result in results]
-                missed = [result["id"] for result in results if result["kind"] == "attack" and
-                          result["verdict"] == "refused" and result["id"] not in on_link and
-                          not result["id"].startswith(ONLY_BEHIND_A_GATE)]
-                self.assertEqual(missed, [])
-                failed = [result for result in results if result["verdict"] in (
-                    "FAILED", "FALSELY REFUSED")]
-                self.assertEqual(failed, [])
+                missed = self.missed_at(box, level, done)
+                if missed:
+                    # A machine too busy for its own servers ends slow talkers as if it refused them.
+                    missed = self.missed_at(box, level, done - missed)
+                self.assertEqual(missed, set())
         self.assertGreater(len(done), 350)
+
+    def missed_at(self, box, level, done):
+        """Attacks that seem to be refused, of all that are not done; then they are."""
+        world.take()
+        box.recorder.take()
+        plan = plan_for(level, resolver=control.ROUTER, patience=3, scan_seconds=3,
+                        skip=sorted(done))
+        results = judge.parse(box.run(probe, plan))
+        judge.convict(results, world.take())
+        on_link = {said["attack"] for said in box.recorder.take()[1]}
+        done.update(result["id"] for result in results)
+        failed = [result for result in results
+                  if result["verdict"] in ("FAILED", "FALSELY REFUSED")]
+        self.assertEqual(failed, [])
+        return {result["id"] for result in results if result["kind"] == "attack" and
+                result["verdict"] == "refused" and result["id"] not in on_link and
+                not result["id"].startswith(ONLY_BEHIND_A_GATE)}
 
 
 # All results from behind walls that stand, for the report's last line.
