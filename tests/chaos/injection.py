@@ -9,6 +9,8 @@ import tempfile
 import time
 from typing import NamedTuple
 
+from processes import runs
+
 # What each step of making and ending a machine can meet: (call, error).
 FAULTS = [
     ("openat", "EMFILE"), ("openat", "ENOSPC"), ("mkdir", "ENOSPC"), ("write", "ENOSPC"),
@@ -42,7 +44,7 @@ class Strace:
         self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 10
-        while not self._attached() and self._lives():
+        while not self._attached() and runs(self.pid):
             if self.process.poll() is not None or time.monotonic() > end:
                 self.process.kill()
                 self.process.wait()
@@ -59,13 +61,6 @@ class Strace:
         except OSError:
             return True  # it has ended
         return True
-
-    def _lives(self):
-        try:
-            with open(f"/proc/{self.pid}/stat") as file:
-                return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-        except OSError:
-            return False
 
     def __exit__(self, *_):
         self.process.send_signal(signal.SIGINT)  # lets go of what it traces
@@ -122,14 +117,18 @@ def calls_in(text):
     return [Call(task, name, text, tuple(frames)) for task, name, text, frames in calls]
 
 
-def count_calls(pid, action, without=()):
-    """How often each call was made, by the task that made it most, while `action` ran. `without`:
-    tasks that are not looked at."""
-    with Strace(pid) as trace:
+def calls_during(action, pid, *arguments, without=()):
+    """What is called while `action` runs, but for the tasks in `without`."""
+    with Strace(pid, *arguments) as trace:
         action()
         time.sleep(0.3)
-    counts = collections.Counter((call.task, call.name) for call in calls_in(trace.text())
-                                 if int(call.task) not in without)
+    return [call for call in calls_in(trace.text()) if int(call.task) not in without]
+
+
+def count_calls(pid, action, without=()):
+    """How often each call was made, by the task that made it most, while `action` ran."""
+    counts = collections.Counter((call.task, call.name)
+                                 for call in calls_during(action, pid, without=without))
     most = collections.Counter()
     for (_, call), number in counts.items():
         most[call] = max(most[call], number)
@@ -139,13 +138,8 @@ def count_calls(pid, action, without=()):
 def find_steps(pid, action, without=()):
     """Each different step of what a process does in `action`, as far as it can fail: arguments of
     injected() for (error, step)."""
-    with Strace(pid, "-k") as trace:
-        action()
-        time.sleep(0.3)
     places, counts = {}, collections.Counter()
-    for call in calls_in(trace.text()):
-        if int(call.task) in without:
-            continue
+    for call in calls_during(action, pid, "-k", without=without):
         counts[call.task, call.name] += 1
         for name, error in FAULTS:
             if name == call.name:
@@ -157,12 +151,6 @@ def find_steps(pid, action, without=()):
 def met(trace):
     """The calls that an injection met."""
     return [call for call in calls_in(trace.text()) if call.was_injected()]
-
-
-def steps_met(trace, error):
-    """Those that an injection met: the one that failed first. What failed after it, in another thread
-    or process, may not have been looked at any more."""
-    return {(error, call.step()) for call in met(trace)[:1]}
 
 
 def choose(counts, random, number):
@@ -178,6 +166,6 @@ def choose(counts, random, number):
 
 def injected(pid, call, error, nth, alone=False, frames=False):
     """Context in which the nth such call of each task fails, or of the first thread alone. `frames`:
-    for steps_met(), which makes the process many times slower."""
+    for Call.step(), which makes the process many times slower."""
     return Strace(pid, *(["-k"] if frames else []), "-e", f"trace={call}",
                   "-e", f"inject={call}:error={error}:when={nth}", alone=alone)

@@ -12,6 +12,8 @@ import sqlite3
 import subprocess
 import time
 
+from processes import stat_of
+
 # A box is ended within a second of its time; a node that is away looks again when it is back.
 LATE_SECONDS = 15
 # So long a snapshot may be in the making; of one that was cut off the api knows no sooner
@@ -262,8 +264,7 @@ def remains(hako):
 def _descends_from(pid, ancestors):
     for _ in range(20):
         try:
-            with open(f"/proc/{pid}/stat") as file:
-                pid = int(file.read().rsplit(")", 1)[1].split()[1])
+            pid = int(stat_of(pid)[1])
         except (OSError, ValueError):
             return True  # it has ended meanwhile
         if pid in ancestors:

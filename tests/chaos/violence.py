@@ -10,6 +10,7 @@ import threading
 import time
 
 from injection import FAULTS, injected
+from processes import parent_of, runs
 
 ROLES = ("node", "gate", "api")
 # So long a VMM takes from its fork until it has been handed out, and some more.
@@ -23,14 +24,6 @@ def kill(pid):
     except ProcessLookupError:
         return False
     return True
-
-
-def runs(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def pid_of(hako, role):
@@ -105,14 +98,6 @@ class Hunt:
         # What was taken from the pool is made anew a moment later.
         self.until = time.monotonic() + self.patience
         self.thread.join()
-
-
-def parent_of(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rsplit(")", 1)[1].split()[1])
-    except (OSError, ValueError):
-        return 0
 
 
 def _fill(file, left):

@@ -22,9 +22,10 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "chaos"))
 
 from harness import Hako  # noqa: E402
-from injection import choose, count_calls, find_steps, injected, met, steps_met  # noqa: E402
+from injection import choose, count_calls, find_steps, injected, met  # noqa: E402
 from inventory import open_descriptors, orphans, remains  # noqa: E402
 from planting import Planted  # noqa: E402
+from processes import stat_of  # noqa: E402
 from rounds import Chaos  # noqa: E402
 from violence import kill_role, pid_of  # noqa: E402
 
@@ -79,9 +80,10 @@ class Places:
                     yield place
 
     def tried(self, trace, error):
-        if EACH_STEP:
-            self.met |= steps_met(trace, error)
-        self.opened += [call.text for call in met(trace) if call.name == "openat"]
+        failed = met(trace)
+        # What failed after the first, in another thread or process, may not have been looked at any more.
+        self.met |= {(error, call.step()) for call in failed[:1]}
+        self.opened += [call.text for call in failed if call.name == "openat"]
 
     def enough(self):
         """Of some steps there is none the second time."""
@@ -223,8 +225,7 @@ class FailingCallsTest(unittest.TestCase):
     def check_record(self, hako, box):
         """By what is written down, another node would find its machine."""
         record = hako.record_of(box)
-        with open(f"/proc/{record['pid']}/stat") as file:
-            began = int(file.read().rsplit(")", 1)[1].split()[19])
+        began = int(stat_of(record["pid"])[19])
         self.assertEqual((record["state"], record["pid_start_time"]), ("box", began))
 
     def check_descriptors(self, hako, role, before):

@@ -50,7 +50,7 @@ ModelBudgets::Pace any_pace() {
   return {.per_second = 0, .burst = 1};
 }
 
-void prepare(const std::string& path, const std::string& policy) {
+void fill(const std::string& path, const std::string& policy) {
   auto opened = store::open_sqlite_store(path);
   ASSERT_TRUE(opened) << opened.error().message();
   store::Store& store = *opened.value();
@@ -64,6 +64,31 @@ void prepare(const std::string& path, const std::string& policy) {
     box.key_id = "k1";
     ASSERT_TRUE(store.add_sandbox(box));
   }
+}
+
+/// `path`, with a store in it whose boxes are under `policy`.
+std::string prepared(std::string path, const std::string& policy) {
+  fill(path, policy);
+  return path;
+}
+
+/// The budgets over a store.
+struct Broker {
+  explicit Broker(const std::string& path, ModelBudgets::Pace pace = any_pace())
+      : store(std::move(store::open_sqlite_store(path).value())),
+        budgets(models(), store, pace) {}
+  asio::io_context loop;  // outlives the store, whose thread tells it
+  store::AsyncStore store;
+  ModelBudgets budgets;
+};
+
+/// What all tenants have used.
+Task<Result<std::vector<store::ModelUsageRow>>> usage_of_all(ModelBudgets& budgets) {
+  Principal operators = itself();
+  operators.is_operator = true;
+  ModelUsageRequest all;
+  all.all_tenants = true;
+  co_return co_await budgets.usage(all, operators);
 }
 
 std::pair<Fd, Fd> connected() {
@@ -199,17 +224,13 @@ class ModelsBroker : public ::testing::Test {
 
   /// Fifty boxes behind three gates at once.
   void hammer(const std::string& policy) {
-    std::string path = folder.file("hako.db");
-    prepare(path, policy);
-    asio::io_context loop;  // outlives the store, whose thread tells it
-    store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
-    ModelBudgets budgets(models(), store, any_pace());
+    Broker broker(prepared(folder.file("hako.db"), policy));
     auto work = [&]() -> Task<void> {
       auto executor = co_await asio::this_coro::executor;
       TaskGroup serving(executor);
       std::vector<std::unique_ptr<ServedGate>> gates;
       for (int i = 0; i < 3; ++i) {
-        gates.push_back(std::make_unique<ServedGate>(executor, budgets, serving));
+        gates.push_back(std::make_unique<ServedGate>(executor, broker.budgets, serving));
       }
       TaskGroup boxes(executor);
       int left = kBoxes;
@@ -219,20 +240,16 @@ class ModelsBroker : public ::testing::Test {
       };
       for (int i = 0; i < kBoxes; ++i) boxes.spawn("box", one(i));
       while (left > 0) co_await sleep_for(10ms);
-      co_await check(budgets);
+      co_await check(broker.budgets);
       co_await boxes.stop();
       co_await serving.stop();
     };
-    test::run_on(loop, work(), 120s);
+    test::run_on(broker.loop, work(), 120s);
   }
 
   /// The api's sums are the servers'.
   Task<void> check(ModelBudgets& budgets) {
-    Principal operators = itself();
-    operators.is_operator = true;
-    ModelUsageRequest all;
-    all.all_tenants = true;
-    auto rows = co_await budgets.usage(all, operators);
+    auto rows = co_await usage_of_all(budgets);
     CO_ASSERT_TRUE(rows && rows.value().size() == 1);
     const store::ModelUsageRow& row = rows.value()[0];
     EXPECT_EQ(row.requests, ledger.calls);
@@ -278,20 +295,16 @@ TEST_F(ModelsBroker, WithoutACapTheyDo) {
 
 /// While another process has the database, nothing is let through, and nothing is lost.
 TEST_F(ModelsBroker, AStoreThatDoesNotAnswerLetsNothingThrough) {
-  std::string path = folder.file("hako.db");
-  prepare(path, "");
-  asio::io_context loop;  // outlives the store, whose thread tells it
-  store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
-  ModelBudgets budgets(models(), store, any_pace());
+  Broker broker(prepared(folder.file("hako.db"), ""));
   auto work = [&]() -> Task<void> {
     auto executor = co_await asio::this_coro::executor;
     TaskGroup serving(executor);
-    ServedGate served(executor, budgets, serving);
+    ServedGate served(executor, broker.budgets, serving);
     Gate& gate = served.gate;
     auto before = co_await gate.reserve("i1");
     CO_ASSERT_TRUE(before);
 
-    auto other = store::Database::open(path);
+    auto other = store::Database::open(folder.file("hako.db"));
     CO_ASSERT_TRUE(other);
     CO_ASSERT_TRUE(other.value().execute("BEGIN EXCLUSIVE"));
     auto refused = co_await gate.reserve("i1");
@@ -306,26 +319,18 @@ TEST_F(ModelsBroker, AStoreThatDoesNotAnswerLetsNothingThrough) {
     // The gate says it again, and again.
     CO_ASSERT_TRUE(co_await gate.settle(before.value(), "ok", usage));
     CO_ASSERT_TRUE(co_await gate.settle(before.value(), "ok", usage));
-    Principal operators = itself();
-    operators.is_operator = true;
-    ModelUsageRequest all;
-    all.all_tenants = true;
-    auto rows = co_await budgets.usage(all, operators);
+    auto rows = co_await usage_of_all(broker.budgets);
     CO_ASSERT_TRUE(rows && rows.value().size() == 1);
     EXPECT_EQ(rows.value()[0].requests, 1);
     EXPECT_EQ(rows.value()[0].tokens.output, 6);
     co_await serving.stop();
   };
-  test::run_on(loop, work(), 60s);
+  test::run_on(broker.loop, work(), 60s);
 }
 
 /// What nobody tells of costs as much as it may have, after a while, and for good.
 TEST_F(ModelsBroker, ALostCallIsNotGivenBack) {
-  std::string path = folder.file("hako.db");
-  prepare(path, R"({"modelTokens":3000})");
-  asio::io_context loop;  // outlives the store, whose thread tells it
-  store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
-  ModelBudgets budgets(models(), store, any_pace());
+  Broker broker(prepared(folder.file("hako.db"), R"({"modelTokens":3000})"));
   auto work = [&]() -> Task<void> {
     rpc::Payload asked;
     asked.body = {{"box", "i1"}, {"host", "llm.example"}, {"api", "anthropic"}, {"model", "m"},
@@ -336,37 +341,29 @@ TEST_F(ModelsBroker, ALostCallIsNotGivenBack) {
     again.body = asked.body;
     rpc::Payload later;
     later.body = asked.body;
-    auto first = co_await budgets.reserve(std::move(asked));
+    auto first = co_await broker.budgets.reserve(std::move(asked));
     CO_ASSERT_TRUE(first);
     int64_t now = to_unix_ms(WallClock::now());
-    CO_ASSERT_TRUE(co_await budgets.settle_lost(now));
-    auto second = co_await budgets.reserve(std::move(again));
+    CO_ASSERT_TRUE(co_await broker.budgets.settle_lost(now));
+    auto second = co_await broker.budgets.reserve(std::move(again));
     EXPECT_EQ(second.error().code(), ErrorCode::resource_exhausted);
-    CO_ASSERT_TRUE(co_await budgets.settle_lost(now + 61 * 60 * 1000));
-    Principal operators = itself();
-    operators.is_operator = true;
-    ModelUsageRequest all;
-    all.all_tenants = true;
-    auto rows = co_await budgets.usage(all, operators);
+    CO_ASSERT_TRUE(co_await broker.budgets.settle_lost(now + 61 * 60 * 1000));
+    auto rows = co_await usage_of_all(broker.budgets);
     CO_ASSERT_TRUE(rows && rows.value().size() == 1);
     EXPECT_EQ(rows.value()[0].unconfirmed_tokens, kTokensSetAside);
-    auto third = co_await budgets.reserve(std::move(later));
+    auto third = co_await broker.budgets.reserve(std::move(later));
     EXPECT_EQ(third.error().code(), ErrorCode::resource_exhausted);
   };
-  test::run_on(loop, work(), 60s);
+  test::run_on(broker.loop, work(), 60s);
 }
 
 /// Many boxes together can ask for more at once than the store lets wait.
 TEST_F(ModelsBroker, CallsDoNotKeepOthersFromTheStore) {
-  std::string path = folder.file("hako.db");
-  prepare(path, "");
-  asio::io_context loop;  // outlives the store, whose thread tells it
-  store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
-  ModelBudgets budgets(models(), store, any_pace());
+  Broker broker(prepared(folder.file("hako.db"), ""));
   auto work = [&]() -> Task<void> {
     auto executor = co_await asio::this_coro::executor;
     TaskGroup serving(executor);
-    ServedGate served(executor, budgets, serving);
+    ServedGate served(executor, broker.budgets, serving);
     Gate& gate = served.gate;
     constexpr size_t kCalls = store::AsyncStore::kMostWaiting + 200;
     size_t let_through = 0, ended = 0;
@@ -380,7 +377,7 @@ TEST_F(ModelsBroker, CallsDoNotKeepOthersFromTheStore) {
     size_t looked = 0;
     while (ended < kCalls) {
       store::SandboxQuery all;
-      auto counted = co_await store.count_sandboxes(std::move(all));
+      auto counted = co_await broker.store.count_sandboxes(std::move(all));
       EXPECT_TRUE(counted) << counted.error().message();
       ++looked;
     }
@@ -388,19 +385,15 @@ TEST_F(ModelsBroker, CallsDoNotKeepOthersFromTheStore) {
     EXPECT_GT(looked, 10u);
     co_await serving.stop();
   };
-  test::run_on(loop, work(), 60s);
+  test::run_on(broker.loop, work(), 60s);
 }
 
 TEST_F(ModelsBroker, ABoxMayNotAskWithoutEnd) {
-  std::string path = folder.file("hako.db");
-  prepare(path, "");
-  asio::io_context loop;  // outlives the store, whose thread tells it
-  store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
-  ModelBudgets budgets(models(), store, {.per_second = 0.001, .burst = 3});
+  Broker broker(prepared(folder.file("hako.db"), ""), {.per_second = 0.001, .burst = 3});
   auto work = [&]() -> Task<void> {
     auto executor = co_await asio::this_coro::executor;
     TaskGroup serving(executor);
-    ServedGate served(executor, budgets, serving);
+    ServedGate served(executor, broker.budgets, serving);
     Gate& gate = served.gate;
     for (int i = 0; i < 3; ++i) CO_ASSERT_TRUE(co_await gate.reserve("i1"));
     auto refused = co_await gate.reserve("i1");
@@ -410,7 +403,7 @@ TEST_F(ModelsBroker, ABoxMayNotAskWithoutEnd) {
     EXPECT_EQ(unknown.error().code(), ErrorCode::not_found);
     co_await serving.stop();
   };
-  test::run_on(loop, work(), 60s);
+  test::run_on(broker.loop, work(), 60s);
 }
 
 /// The broker as a process of its own, which can be killed.
@@ -437,13 +430,11 @@ class BrokerProcess {
 
  private:
   static void serve(const std::string& path, Fd connection) {
-    asio::io_context loop;
-    store::AsyncStore store(std::move(store::open_sqlite_store(path).value()));
-    ModelBudgets budgets(models(), store, any_pace());
-    rpc::Peer gate(loop.get_executor(), std::move(connection));
-    budgets.register_on(gate);
-    asio::co_spawn(loop, gate.run(), asio::detached);
-    loop.run();
+    Broker broker(path);
+    rpc::Peer gate(broker.loop.get_executor(), std::move(connection));
+    broker.budgets.register_on(gate);
+    asio::co_spawn(broker.loop, gate.run(), asio::detached);
+    broker.loop.run();
   }
   pid_t pid_ = -1;
 };
@@ -452,8 +443,8 @@ class BrokerProcess {
 /// through counts for ever, whether it was told of or not.
 TEST_F(ModelsBroker, AKilledOneLetsNothingThroughAndForgetsNothing) {
   constexpr int64_t kCap = 1000;
-  std::string path = folder.file("hako.db");
-  prepare(path, "{\"modelRequests\":" + std::to_string(kCap) + "}");
+  std::string path = prepared(folder.file("hako.db"),
+                              "{\"modelRequests\":" + std::to_string(kCap) + "}");
   int64_t through = 0;
   int killed = 0;
   bool spent = false;
