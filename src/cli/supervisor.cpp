@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "base/async/lasting.h"
 #include "base/log.h"
 #include "base/start_signal.h"
 #include "base/unfinished.h"
@@ -123,7 +124,8 @@ Result<StartSignal> Supervisor::start(size_t index) {
 
 Task<std::string> Supervisor::run_once(size_t index) {
   std::string unknown;
-  {
+  // One that could not be waited for runs on.
+  if (!running_[index].process) {
     auto signal = start(index);
     if (!signal) co_return signal.error().message();
     // Not given, it ends the role: nobody would find it again.
@@ -181,9 +183,11 @@ Task<Result<void>> Supervisor::run() {
   HAKO_CO_TRY(state_.supervisor.start_time, process_start_time(::getpid()));
   HAKO_CO_TRYV(save_state(config_, state_));
   asio::signal_set stop(executor_, SIGTERM, SIGINT);
-  for (size_t i = 0; i < running_.size(); ++i)
-    tasks_.spawn("keep " + running_[i].role.name, keep_running(i));
-  tasks_.spawn("bound logs", bound_logs());
+  for (size_t i = 0; i < running_.size(); ++i) {
+    std::string name = "keep " + running_[i].role.name;
+    tasks_.spawn(name, lasting(name, [this, i] { return keep_running(i); }));
+  }
+  tasks_.spawn("bound logs", lasting("bound logs", [this] { return bound_logs(); }));
   co_await stop.async_wait(asio::use_awaitable);
 
   log_info("stopping");
