@@ -30,10 +30,5 @@ add_dependencies(jail_test jail_probe)
 add_test(NAME jail_cgroup_v2 COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/integration/nested_kvm
   $<TARGET_FILE:jail_test> $<TARGET_FILE:jail_probe> "Cgroup*:VmmShare*")
 set_tests_properties(jail_cgroup_v2 PROPERTIES LABELS vm TIMEOUT 600 SKIP_RETURN_CODE 77 COST 60)
-if(HAKO_SANITIZE STREQUAL "thread")
-  # Its children confine themselves, which a process with threads may not; ThreadSanitizer starts one
-  # in each.
-  set_tests_properties(jail_test PROPERTIES DISABLED TRUE)
-endif()
 # It counts what is left on the machine.
 set_tests_properties(jail_test PROPERTIES RUN_SERIAL TRUE)

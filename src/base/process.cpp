@@ -221,13 +221,8 @@ struct ChildPlan {
 
 /// glibc's fork() knows no namespaces; what it does beyond the call is for children that allocate.
 pid_t fork_into(unsigned long namespaces) {
-  if (namespaces == 0) return ::fork();
   return static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, 0, 0, 0, 0));
 }
-
-}  // namespace
-
-namespace {
 
 struct Child {
   pid_t pid = -1;
