@@ -24,4 +24,22 @@ Result<void> publish(const std::string& temporary, const std::string& path) {
   return sync_directory(parent.empty() ? "." : parent.string());
 }
 
+Result<void> put_in_place(const std::string& temporary, const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  bool is_new = !fs::exists(path, error);
+  auto exchange = [&]() -> Result<void> {
+    unsigned flags = is_new ? RENAME_NOREPLACE : RENAME_EXCHANGE;
+    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), flags) < 0)
+      return Error::from_errno(errno, "rename to " + path);
+    return ok();
+  };
+  HAKO_TRYV(exchange());
+  auto synced = sync_directory(fs::path(path).parent_path());
+  if (!synced && is_new) fs::rename(path, temporary, error);
+  if (!synced && !is_new) (void)exchange();
+  if (synced) fs::remove_all(temporary, error);
+  return synced;
+}
+
 }  // namespace hako::engine

@@ -14,4 +14,8 @@ Result<void> sync_directory(const std::string& path);
 /// Errors: already_exists (also an empty folder), or the OS error.
 Result<void> publish(const std::string& temporary, const std::string& path);
 
+/// The same for a folder, in place of what has that name now, which is removed. After an error nothing
+/// has changed, but that `temporary` is still to be removed. Errors: the OS error.
+Result<void> put_in_place(const std::string& temporary, const std::string& path);
+
 }  // namespace hako::engine

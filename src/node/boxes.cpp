@@ -27,9 +27,14 @@ constexpr int kSmallestMemoryMib = 128;
 constexpr int kAnnounceTries = 5;
 constexpr int kDestroyTries = 5;
 constexpr auto kDestroyPause = std::chrono::seconds(1);
+// With what a template has (template_service.cpp) these stay below kLargestRecord.
 constexpr size_t kLargestEgress = 256 << 10;
 constexpr size_t kLargestIngress = 64 << 10;
+constexpr size_t kLargestEnvironment = 256 << 10;
 constexpr auto kPoolRetry = std::chrono::seconds(10);
+constexpr auto kFindPatience = std::chrono::seconds(30);
+constexpr auto kFindPause = std::chrono::milliseconds(200);
+constexpr auto kFindPauseLater = std::chrono::seconds(2);
 
 bool is_box_id(const std::string& id) {
   if (id.empty() || id.size() > 64) return false;
@@ -163,6 +168,7 @@ Result<void> Boxes::check_request(const CreateBox& request) const {
   if (!is_box_id(request.box)) return Error(ErrorCode::invalid_argument, "malformed box id");
   HAKO_TRYV(check_egress(request.egress));
   HAKO_TRYV(check_ingress(request.ingress));
+  HAKO_TRYV(check_size("the box's environment", request.envs, kLargestEnvironment));
   if (stopping_) return Error(ErrorCode::unavailable, "the node is stopping");
   if (boxes_.contains(request.box) || creating_.contains(request.box))
     return Error(ErrorCode::already_exists, "box " + request.box + " exists");
@@ -279,8 +285,7 @@ Task<Result<void>> Boxes::publish(Vm& vm, const CreateBox& request) {
 
 void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
   tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
-  // Beside whoever waits for the box: the kernel may take some ten milliseconds for it. One of an
-  // earlier run may have been started without shares.
+  // Beside whoever waits for the box: the kernel may take some ten milliseconds for it.
   tasks_.spawn("share of " + id, give_share(vm));
   auto held = uses_of_pools_.hold(vm->record().tenant);
   boxes_[id] = Box{.vm = std::move(vm), .held = std::move(held)};
@@ -292,9 +297,63 @@ Task<void> Boxes::give_share(std::weak_ptr<Vm> claimed) {
   if (auto vm = claimed.lock()) co_await vm->take_share();
 }
 
-void Boxes::adopt(std::unique_ptr<Vm> vm) {
+Task<void> Boxes::adopt(std::vector<VmRecord> records, Duration wait) {
+  for (VmRecord& record : records) {
+    std::shared_ptr<Vm> vm = Vm::known(context_, std::move(record));
+    const std::string& id = vm->record().box;
+    auto held = uses_of_pools_.hold(vm->record().tenant);
+    boxes_[id] = Box{.vm = vm, .held = std::move(held)};
+    ++being_found_;
+    tasks_.spawn("find " + id, find_again(vm));
+  }
+  auto all = [this]() -> Task<Result<void>> {
+    while (being_found_ > 0) co_await found_.wait();
+    co_return ok();
+  };
+  auto in_time = co_await with_deadline(wait, all());
+  if (!in_time) log_warn("boxes_not_found_yet", {{"boxes", being_found_}});
+}
+
+Task<void> Boxes::find_again(std::shared_ptr<Vm> vm) {
+  struct Finding {
+    Boxes& boxes;
+    ~Finding() {
+      --boxes.being_found_;
+      boxes.found_.notify_all();
+    }
+  } finding{*this};
   std::string id = vm->record().box;
-  keep(id, std::move(vm));
+  auto patience = std::chrono::steady_clock::now() + kFindPatience;
+  auto is_still_there = [&] {
+    Box* box = find(id);
+    return box && box->vm == vm;
+  };
+  for (;;) {
+    Result<void> done = ok();
+    {
+      auto turn = co_await vm->turns().take();
+      if (!is_still_there()) co_return;
+      done = co_await run_to_end(vm->find_again());
+    }
+    if (!is_still_there()) co_return;
+    if (done) break;
+    ErrorCode code = done.error().code();
+    bool patient = std::chrono::steady_clock::now() < patience;
+    // A busy host may let a VMM answer late, or be short of something for a moment: no reason to lose
+    // a box. That its VMM has ended is one. One that only does not answer has the box's time.
+    if (code == ErrorCode::not_found || (!patient && code != ErrorCode::timed_out)) {
+      log_error("box_lost", {{"box", id}, {"error", done.error().message()}});
+      std::string detail = "its machine was not found again: " + done.error().message();
+      (void)co_await destroy(id, EndReason::died, std::move(detail));
+      co_return;
+    }
+    co_await sleep_for(patient ? kFindPause : kFindPauseLater);
+  }
+  tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
+  // It may have been started without shares.
+  tasks_.spawn("share of " + id, give_share(vm));
+  // A gate that has connected meanwhile was not told of it.
+  if (context_.gate.connected()) tasks_.spawn("announce " + id, announce(vm));
 }
 
 Task<Result<void>> Boxes::destroy(std::string id, EndReason reason, std::string detail) {
@@ -403,7 +462,7 @@ Task<Result<std::string>> Boxes::console(std::string id) {
   auto vm = found->second.vm;
   auto turn = co_await vm->turns().take();
   auto machine = vm->machine();
-  if (!machine) co_return Error(ErrorCode::not_found, "box " + id + " does not exist");
+  if (!machine) co_return Vm::does_not_answer();
   co_return co_await machine->console_tail();
 }
 
@@ -433,7 +492,7 @@ Task<void> Boxes::announce(std::shared_ptr<Vm> vm) {
 Task<void> Boxes::announce_all() {
   std::vector<std::shared_ptr<Vm>> running;
   for (auto& [id, box] : boxes_)
-    if (!box.ending) running.push_back(box.vm);
+    if (!box.ending && box.vm->machine()) running.push_back(box.vm);
   for (auto& vm : running) co_await announce(vm);
   // Pooled clones are warmed through a connection of the gate that has gone; new ones are quicker
   // to make than to mend.

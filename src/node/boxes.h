@@ -83,8 +83,10 @@ class Boxes {
   std::vector<VmRecord> list() const;
   Task<Result<std::string>> console(std::string box);
 
-  /// Takes in a box of an earlier run.
-  void adopt(std::unique_ptr<Vm> vm);
+  /// Takes in boxes of an earlier run. From here on they are there; their machines are looked for
+  /// beside each other, and for `wait` at most this waits until all are found: one that does not
+  /// answer must not be in the others' way.
+  Task<void> adopt(std::vector<VmRecord> records, Duration wait);
   /// Tells a newly connected gate of every machine.
   Task<void> announce_all();
   Result<std::vector<Fd>> open_sockets(const std::string& machine, int count);
@@ -180,6 +182,7 @@ class Boxes {
   Result<void> promise(Vm& vm, const CreateBox& request);
   Task<Result<void>> publish(Vm& vm, const CreateBox& request);
   void keep(std::string box, std::shared_ptr<Vm> vm);
+  Task<void> find_again(std::shared_ptr<Vm> vm);
   Task<void> give_share(std::weak_ptr<Vm> claimed);
   Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
   Task<void> announce(std::shared_ptr<Vm> vm);
@@ -197,6 +200,8 @@ class Boxes {
   TurnQueue cloning_, claiming_;
   TurnQueue saving_, forking_;
   std::map<std::string, Box> boxes_;
+  int being_found_ = 0;
+  Condition found_;
   std::set<std::string> creating_;
   /// Shared with creates that are taking from one while it is being closed.
   std::map<std::string, std::shared_ptr<WarmPool>> pools_;

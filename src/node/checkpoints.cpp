@@ -86,25 +86,6 @@ Result<CheckpointRecord> read_checkpoint(const std::string& folder, const engine
   return record;
 }
 
-/// Gives the folder `fresh` its name, in place of what has that now. After an error nothing has
-/// changed, but that `fresh` is still to be removed. Blocking.
-Result<void> put_in_place(const std::string& fresh, const std::string& path) {
-  std::error_code error;
-  bool is_new = !fs::exists(path, error);
-  auto exchange = [&]() -> Result<void> {
-    unsigned flags = is_new ? RENAME_NOREPLACE : RENAME_EXCHANGE;
-    if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, path.c_str(), flags) < 0)
-      return Error::from_errno(errno, "rename to " + path);
-    return ok();
-  };
-  HAKO_TRYV(exchange());
-  auto synced = engine::sync_directory(fs::path(path).parent_path());
-  if (!synced && is_new) fs::rename(path, fresh, error);
-  if (!synced && !is_new) (void)exchange();
-  if (synced) fs::remove_all(fresh, error);
-  return synced;
-}
-
 /// Ids of the snapshots that templates have on disk.
 std::set<std::string> template_snapshots(const std::string& folder) {
   std::set<std::string> ids;
@@ -192,7 +173,7 @@ Task<Result<CheckpointRecord>> Checkpoints::save(CheckpointRecord record, const 
                           seal_of(id, "record")));
       HAKO_TRYV(engine::sync_directory(fresh));
       record.bytes = bytes_in(fresh);
-      return put_in_place(fresh, folder_of(id));
+      return engine::put_in_place(fresh, folder_of(id));
     };
     auto written = write();
     if (!written) fs::remove_all(fresh, error);

@@ -33,7 +33,8 @@ constexpr int kSlotsReady = 4;
 constexpr size_t kVerdictText = 300;
 /// So long boxes that cannot be reached are looked for when a node starts, all together. What ails the
 /// host may pass, and ended boxes do not come back.
-constexpr auto kAdoptPatience = std::chrono::seconds(30);
+/// Boxes that are not found by then are looked for while the others are served.
+constexpr auto kFindAll = std::chrono::seconds(1);
 constexpr auto kLockPatience = std::chrono::seconds(5);
 constexpr auto kLockPause = std::chrono::milliseconds(20);
 constexpr auto kGateLook = std::chrono::milliseconds(50);
@@ -192,20 +193,13 @@ class Node {
     HAKO_CO_TRYV(templates_.load());
     // Before there are boxes that a failed start would end.
     HAKO_CO_TRYV(co_await checkpoints_.load());
-    shares_.open();
+    HAKO_CO_TRYV(shares_.open());
     slots_.start(leftovers.slots);
     HAKO_CO_TRY(auto api_socket, rpc::listen_unix(config_.node_socket(), config_.api_uid));
     HAKO_CO_TRY(auto gate_socket, rpc::listen_unix(config_.gate_socket(), config_.gate_uid));
-    auto patience = std::chrono::steady_clock::now() + kAdoptPatience;
-    for (auto& record : leftovers.boxes) {
-      std::string box = record.box;
-      auto adopted = co_await Vm::adopt(context_, std::move(record), patience);
-      if (adopted)
-        boxes_.adopt(std::move(adopted).value());
-      else
-        log_error("box_lost", {{"box", box}, {"error", adopted.error().message()}});
-    }
+    co_await boxes_.adopt(std::move(leftovers.boxes), kFindAll);
     // What the boxes stand on is known now, and stays.
+    co_await templates_.collect();
     co_await checkpoints_.collect();
     boxes_.start();
     tasks_.spawn("watch for strays", lasting("watch for strays", [this] { return strays_.run(); }));

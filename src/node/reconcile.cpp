@@ -23,10 +23,13 @@ Result<bool> runs(const engine::MachineRecord& vmm) {
 Result<std::vector<VmRecord>> living_boxes(const std::string& vm_dir, const Traces& traces) {
   std::vector<VmRecord> boxes;
   for (const std::string& folder : traces.folders) {
-    auto text = read_file(vm_dir + "/" + folder + "/record.json");
-    if (!text && text.error().code() != ErrorCode::not_found) return text.error();
-    if (!text) continue;
-    auto record = parse_record(text.value());
+    auto text = read_file(vm_dir + "/" + folder + "/record.json", kLargestRecord);
+    if (!text && text.error().code() == ErrorCode::not_found) continue;
+    if (!text && text.error().code() != ErrorCode::too_large) return text.error();
+    auto record = text ? parse_record(text.value()) : Result<VmRecord>(text.error());
+    // What is wrong with one machine must not keep the others from being found.
+    if (!record)
+      log_error("machine_not_read", {{"machine", folder}, {"error", record.error().message()}});
     if (!record || record.value().state != VmState::box) continue;
     HAKO_TRY(bool running, runs(record.value().vmm));
     if (running) boxes.push_back(std::move(record).value());

@@ -39,6 +39,9 @@ boost::json::object to_json(const OnEnd& on_end);
 /// invalid_argument for a wrong type, and for an id that is none.
 Result<OnEnd> parse_on_end(const boost::json::object& fields);
 
+/// Of a record as it is written down, bytes.
+inline constexpr size_t kLargestRecord = 4 << 20;
+
 /// Whose boxes are that were made before there were tenants, or for none.
 inline constexpr char kDefaultTenant[] = "default";
 

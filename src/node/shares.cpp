@@ -1,5 +1,6 @@
 #include "node/shares.h"
 
+#include <cerrno>
 #include <filesystem>
 #include <functional>
 
@@ -64,37 +65,46 @@ jail::CgroupLimits share_of(int weight) {
   return limits;
 }
 
+/// Whether the same may work in a moment: no word about what this machine can do.
+bool passes(const Error& error) {
+  return error.code() == ErrorCode::resource_exhausted || error.os_error() == EIO;
+}
+
 void warn(std::string_view event, const std::string& machine, const Error& error) {
   log_warn(event, {{"machine", machine}, {"error", error.message()}});
 }
 
 }  // namespace
 
-void Shares::open() {
+Result<void> Shares::open() {
   std::lock_guard lock(mutex_);
-  if (!wants_groups(config_)) return;
+  if (!wants_groups(config_)) return ok();
   auto opened = open_wanted(config_);
   Result<void> made = opened ? opened.value().make(kPool, share_of(kForAll)) : opened.error();
+  if (!made && passes(made.error())) return made;
   if (!made) {
     log_warn("no_control_groups",
              {{"error", made.error().message()},
               {"effect", "boxes have no limits but their VMM's, and tenants with many of them get "
                          "more of the processors"}});
-    return;
+    return ok();
   }
   tree_.emplace(std::move(opened).value());
   if (config_.cpu_shares) weights_ = tree_->only("cpu");
   if (config_.cpu_shares && !weights_)
     log_warn("no_cpu_shares", {{"effect", "tenants with many boxes get more of the processors"}});
-  find_limits();
+  HAKO_TRYV(find_limits());
   log_info("control_groups", {{"controllers", tree_->describe()}});
+  return ok();
 }
 
 /// What this machine's groups can keep, found by asking them to.
-void Shares::find_limits() {
-  auto cannot = [this](const char* limit, const std::string& why) {
+Result<void> Shares::find_limits() {
+  Result<void> found = ok();
+  auto cannot = [&](const char* limit, const Error& why) {
+    if (passes(why)) found = why;
     lacks_.insert(limit);
-    log_warn("limit_not_kept", {{"limit", limit}, {"error", why}});
+    log_warn("limit_not_kept", {{"limit", limit}, {"error", why.message()}});
   };
   auto disk = block_device_of(config_.state_dir);
   if (disk) disk_ = disk.value();
@@ -103,11 +113,12 @@ void Shares::find_limits() {
                       const std::function<void(jail::CgroupLimits&)>& take) {
     if (!wanted) return;
     auto tree = tree_->only(controller);
-    if (!tree) return cannot(limit, "no control groups with this controller");
+    if (!tree)
+      return cannot(limit, Error(ErrorCode::unsupported, "no control groups with this controller"));
     jail::CgroupLimits one;
     take(one);
     auto made = tree->make(group_of("", kProbe), one);
-    if (!made) cannot(limit, made.error().message());
+    if (!made) cannot(limit, made.error());
   };
   possible("cpu", "cpu", all.cpu_percent.has_value() && config_.cpu_shares,
            [&](jail::CgroupLimits& one) { one.cpu_percent = all.cpu_percent; });
@@ -125,9 +136,9 @@ void Shares::find_limits() {
   auto host = host_memory_bytes();
   auto together = limits_of_all(config_, host ? host.value() : 0);
   auto memory = tree_->only("memory");
-  if (!together.memory_bytes || !memory) return;
-  if (auto made = memory->make("", together); !made)
-    cannot("memory of all", made.error().message());
+  if (!together.memory_bytes || !memory) return found;
+  if (auto made = memory->make("", together); !made) cannot("memory of all", made.error());
+  return found;
 }
 
 jail::CgroupLimits Shares::limits_of(const engine::MachineSize& size) const {
@@ -158,17 +169,13 @@ std::vector<std::string> Shares::groups_of(const std::string& machine) const {
   return groups;
 }
 
-std::vector<Fd> Shares::enter(const std::string& machine, const std::string& tenant,
-                              const engine::MachineSize& size) {
+Result<std::vector<Fd>> Shares::enter(const std::string& machine, const std::string& tenant,
+                                      const engine::MachineSize& size) {
   std::lock_guard lock(mutex_);
-  if (!tree_) return {};
+  if (!tree_) return std::vector<Fd>();
   std::string whose = weights_ ? tenant : "";
-  auto made = make(*tree_, machine, whose, size);
-  auto doors = made ? tree_->doors(group_of(whose, machine))
-                    : Result<std::vector<Fd>>(made.error());
-  if (doors) return std::move(doors).value();
-  warn("share_not_given", machine, doors.error());
-  return {};
+  HAKO_TRYV(make(*tree_, machine, whose, size));
+  return tree_->doors(group_of(whose, machine));
 }
 
 void Shares::ready(const std::string& machine) {

@@ -16,17 +16,19 @@ namespace hako::node {
 
 /// Keeps the groups hako/<instance>/pool/box-<machine>, for VMMs that are nobody's yet, and
 /// hako/<instance>/tenant-<name>/box-<machine>, each with the limits of its machine
-/// (machine_limits.h). Where the machine's control groups cannot be used, or cannot do a part of it,
-/// it says so once, and VMMs run without that. Blocking, as CgroupTree is. Any thread.
+/// (machine_limits.h). Where the machine's control groups cannot be used at all, or cannot do a part of
+/// it, it says so once, and VMMs run without that; no VMM starts without what others have. Blocking, as CgroupTree is. Any thread.
 class Shares {
  public:
   explicit Shares(const config::Config& config) : config_(config) {}
 
-  /// Makes the tree; until then, and if that fails, nothing else here does anything.
-  void open();
-  /// Where the VMM of `machine` is to be born: doors for jail::VmmJail::cgroups. `tenant` empty:
-  /// nobody's yet.
-  std::vector<Fd> enter(const std::string& machine, const std::string& tenant,
+  /// Makes the tree, where this machine has what that needs; until then nothing else here does anything.
+  /// Errors: resource_exhausted and others that may pass, and say nothing of the machine.
+  Result<void> open();
+  /// Where the VMM of `machine` is to be born: doors for jail::VmmJail::cgroups; none where there is no
+  /// tree. `tenant` empty: nobody's yet. Errors: invalid_argument (its name), or the OS error; what was
+  /// made till then goes with leave().
+  Result<std::vector<Fd>> enter(const std::string& machine, const std::string& tenant,
                         const engine::MachineSize& size);
   /// A machine of the pool is made: from now on it goes before those that are being made.
   void ready(const std::string& machine);
@@ -46,7 +48,7 @@ class Shares {
   void close();
 
  private:
-  void find_limits();
+  Result<void> find_limits();
   jail::CgroupLimits limits_of(const engine::MachineSize& size) const;
   /// All of it: one that was claimed may be in the pool's for its memory, and in its tenant's for
   /// its processor time; one of an earlier run may be anywhere.

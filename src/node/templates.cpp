@@ -9,6 +9,7 @@
 #include "base/folder.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "engine/durable.h"
 #include "engine/snapshot_store.h"
 #include "image/disk_checksum.h"
 #include "node/json_fields.h"
@@ -60,6 +61,13 @@ constexpr size_t kMostAskedSizes = 6;
 /// when it is asked for again. (Its clones and its pool keep the memory for as long as they live.)
 constexpr size_t kMostLoaded = 8;
 
+/// What is in a folder of ours under its own name: what is unfinished has a dot in front.
+Result<std::set<std::string>> finished_in(const std::string& folder) {
+  HAKO_TRY(auto names, names_in(folder));
+  std::erase_if(names, [](const std::string& name) { return name.starts_with("."); });
+  return names;
+}
+
 /// A snapshot on disk is bound to what it was made from.
 std::string binding_of(const Template& what, const config::Config& config) {
   return boost::json::serialize(boost::json::object{
@@ -81,37 +89,74 @@ Result<void> Templates::load() {
   base.created = WallClock::now();
   templates_[base.name] = base;
 
-  std::error_code error;
-  for (const auto& entry : entries_of(context_.template_dir(), error)) {
-    std::string folder = entry.path().filename();
-    auto what = read_template(folder);
-    if (!what) {
-      log_warn("template_left_out", {{"template", folder}, {"error", what.error().message()}});
+  HAKO_TRY(auto folders, finished_in(context_.template_dir()));
+  for (const std::string& folder : folders) {
+    auto text = read_file(context_.template_dir() + "/" + folder + "/template.json");
+    // Says nothing about the template.
+    if (!text && text.error().code() == ErrorCode::resource_exhausted) return text.error();
+    auto what = text ? parse_template(text.value()) : Result<Template>(text.error());
+    Result<void> usable = what ? check(what.value(), folder) : Result<void>(what.error());
+    if (!usable) {
+      log_warn("template_left_out", {{"template", folder}, {"error", usable.error().message()}});
+      left_out_[folder] = what ? std::optional(what.value().root) : std::nullopt;
       continue;
     }
+    what.value().disk = context_.template_dir() + "/" + folder + "/disk.raw";
     templates_[folder] = std::move(what).value();
   }
   remove_unused_roots();
+  return sort_snapshots();
+}
+
+/// Knows again which snapshots are of sizes that were asked for, and which are of no template.
+Result<void> Templates::sort_snapshots() {
+  HAKO_TRY(auto keys, finished_in(context_.snapshot_dir()));
+  std::multimap<fs::file_time_type, std::string> asked;
+  for (const std::string& folder : keys) {
+    std::string name = folder.substr(0, folder.rfind('.'));
+    const Template* what = find(name);
+    std::error_code unknown;
+    if (what && folder != key(name, what->size))
+      asked.emplace(fs::last_write_time(context_.snapshot_dir() + "/" + folder, unknown), folder);
+    if (!what && !left_out_.contains(name)) of_no_template_.push_back(folder);
+  }
+  for (auto& [made, folder] : asked) asked_sizes_.push_back(std::move(folder));
   return ok();
 }
 
-Result<Template> Templates::read_template(const std::string& folder) const {
-  std::string path = context_.template_dir() + "/" + folder;
-  HAKO_TRY(auto text, read_file(path + "/template.json"));
-  HAKO_TRY(auto what, parse_template(text));
+Task<void> Templates::collect() {
+  for (const std::string& folder : std::exchange(of_no_template_, {})) {
+    co_await retire(folder);
+    co_await remove_snapshot(folder);
+  }
+}
+
+Task<void> Templates::remove_snapshot(std::string key) {
+  auto work = [folder = context_.snapshot_dir() + "/" + key] {
+    std::error_code ignored;
+    return fs::remove_all(folder, ignored);
+  };
+  co_await run_blocking(context_.blocking, work);
+}
+
+Result<void> Templates::check(const Template& what, const std::string& folder) const {
   if (what.name != folder) return Error(ErrorCode::corrupted, "its record has another name");
-  what.disk = path + "/disk.raw";
   // What it was built on is part of what it is: on another base its disk means nothing.
   if (what.root.empty() && !what.revision.ends_with("@" + templates_.at(image_.name).revision))
     return Error(ErrorCode::failed_precondition, "it was built on another base image");
   std::error_code error;
   if (!what.root.empty() && !fs::exists(context_.root_dir() + "/" + what.root, error))
     return Error(ErrorCode::not_found, "its root file system is missing");
-  return what;
+  return ok();
 }
 
 void Templates::remove_unused_roots() {
   std::set<std::string> used;
+  for (const auto& [name, root] : left_out_) {
+    // Which one it has could not be read.
+    if (!root) return;
+    used.insert(*root);
+  }
   for (const auto& [name, what] : templates_) used.insert(what.root);
   std::error_code error;
   for (const auto& entry : entries_of(context_.root_dir(), error))
@@ -244,11 +289,7 @@ Task<void> Templates::forget_old_variants(std::string newest) {
     asked_sizes_.pop_front();
     variants_.erase(oldest);
     co_await retire(oldest);
-    auto work = [folder = context_.snapshot_dir() + "/" + oldest] {
-      std::error_code ignored;
-      return fs::remove_all(folder, ignored);
-    };
-    co_await run_blocking(context_.blocking, work);
+    co_await remove_snapshot(oldest);
   }
 }
 
@@ -311,10 +352,7 @@ Task<Result<std::shared_ptr<const LoadedSnapshot>>> Templates::keep(const Templa
     HAKO_TRYV(image::record_checksum(temporary + "/disk.raw", temporary + "/disk.sum"));
     HAKO_TRYV(write_file_atomically(temporary + "/binding.json", binding_of(what, context_.config),
                                     0600));
-    fs::remove_all(folder, error);
-    fs::rename(temporary, folder, error);
-    if (error) return Error::from_errno(error.value(), "keep snapshot");
-    return ok();
+    return engine::put_in_place(temporary, folder);
   };
   auto kept = co_await run_blocking(context_.blocking, work);
   if (!kept) {
@@ -408,10 +446,7 @@ Task<Result<Template>> Templates::add(Template what, engine::Snapshot memory, st
     (void)method;
     HAKO_TRYV(write_file_atomically(fresh + "/template.json", boost::json::serialize(to_json(what)),
                                     0600));
-    fs::remove_all(folder, error);
-    fs::rename(fresh, folder, error);
-    if (error) return Error::from_errno(error.value(), "name " + folder);
-    return ok();
+    return engine::put_in_place(fresh, folder);
   };
   auto work = [&]() -> Result<void> {
     auto done = write();
@@ -426,20 +461,18 @@ Task<Result<Template>> Templates::add(Template what, engine::Snapshot memory, st
   }
   what.disk = folder + "/disk.raw";
   auto loaded = co_await keep(what, what.size, std::move(memory), disk);
-  if (!loaded) {
-    auto take_back = [&folder] {
-      std::error_code ignored;
-      return fs::remove_all(folder, ignored);
-    };
-    co_await run_blocking(context_.blocking, take_back);
-    co_return loaded.error();
-  }
+  if (!loaded)
+    log_warn("template_without_snapshot",
+             {{"template", what.name}, {"error", loaded.error().message()}});
   // Only now is it there for others, who may remove it as soon as it is.
   templates_[what.name] = what;
+  left_out_.erase(what.name);
   std::erase_if(variants_,
                 [&](const auto& entry) { return entry.first.starts_with(what.name + "."); });
-  variant(what.name, what.size).loaded = loaded.value();
-  note_use(key(what.name, what.size));
+  if (loaded) {
+    variant(what.name, what.size).loaded = loaded.value();
+    note_use(key(what.name, what.size));
+  }
   co_return what;
 }
 
@@ -447,9 +480,11 @@ Task<Result<void>> Templates::remove(std::string name) {
   if (name == image_.name)
     co_return Error(ErrorCode::failed_precondition,
                     "'" + name + "' is the installed image and cannot be removed");
-  if (!find(name)) co_return Error(ErrorCode::not_found, "template '" + name + "' does not exist");
+  if (!find(name) && !left_out_.contains(name))
+    co_return Error(ErrorCode::not_found, "template '" + name + "' does not exist");
   for (const std::string& key : snapshots_of(name)) co_await retire(key);
   templates_.erase(name);
+  left_out_.erase(name);
   std::erase_if(variants_, [&](const auto& entry) { return entry.first.starts_with(name + "."); });
   auto work = [this, name] {
     std::error_code ignored;

@@ -31,8 +31,12 @@ class Templates {
  public:
   Templates(Context& context, Bases& bases, image::Image image);
 
-  /// Reads the templates on disk; what cannot be read is logged and left out.
+  /// Reads the templates on disk; what is wrong with one is logged, and it is left out. Errors: those of
+  /// reading, which say nothing about a template.
   Result<void> load();
+  /// Removes snapshots on disk that are of no template, once all machines are known: what a crash has
+  /// left of its removal.
+  Task<void> collect();
 
   const Template* find(const std::string& name) const;
   std::vector<Template> list() const;
@@ -61,7 +65,7 @@ class Templates {
   /// Takes in (or replaces) a template whose machine was captured; `disk` is taken over. The
   /// revision and the time are set here. Nothing changes on failure, and `disk` is gone then too.
   Task<Result<Template>> add(Template what, engine::Snapshot memory, std::string disk);
-  /// failed_precondition for the default template.
+  /// Also one that was left out. failed_precondition for the default template.
   Task<Result<void>> remove(std::string name);
 
   void remove_unused_roots();
@@ -75,7 +79,10 @@ class Templates {
 
   std::vector<std::string> snapshots_of(const std::string& name) const;
   std::string rootfs_of(const Template& what) const;
-  Result<Template> read_template(const std::string& folder) const;
+  /// Why it is of no use on this node, if it is not.
+  Result<void> check(const Template& what, const std::string& folder) const;
+  Result<void> sort_snapshots();
+  Task<void> remove_snapshot(std::string key);
   void note_use(const std::string& variant);
   /// Before a snapshot on disk goes: keeps it elsewhere if a machine stands on it.
   Task<void> retire(std::string key);
@@ -101,6 +108,9 @@ class Templates {
   Bases& bases_;
   image::Image image_;
   std::map<std::string, Template> templates_;
+  /// That are on disk, and of no use now; with the root file system each has, where that is known.
+  std::map<std::string, std::optional<std::string>> left_out_;
+  std::vector<std::string> of_no_template_;  ///< snapshots that load() has found
   std::map<std::string, std::shared_ptr<Variant>> variants_;
   TurnQueue boots_;
   std::deque<std::string> recently_used_;  ///< variants of built templates, the last used last

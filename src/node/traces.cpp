@@ -43,16 +43,6 @@ std::optional<int> slot_of(const config::Config& config, pid_t pid) {
   return static_cast<int>(uid - config.vmm_uid_base);
 }
 
-/// None where there is no such folder.
-Result<std::set<std::string>> names_in(const std::string& folder) {
-  std::set<std::string> names;
-  std::error_code error;
-  for (const auto& entry : entries_of(folder, error)) names.insert(entry.path().filename());
-  if (error && error != std::errc::no_such_file_or_directory)
-    return Error::from_errno(error.value(), "list " + folder);
-  return names;
-}
-
 }  // namespace
 
 Result<Traces> find_traces(const config::Config& config) {

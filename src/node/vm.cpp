@@ -17,8 +17,6 @@ namespace {
 
 /// Sockets the gate gets with each machine: one for our own calls, and a few for the first users.
 constexpr int kFirstSockets = 4;
-constexpr int kAdoptAgain = 5;
-constexpr auto kAdoptPause = std::chrono::milliseconds(200);
 /// Its guest may be one of many that a busy host has just woken.
 constexpr auto kIdentifyTime = std::chrono::seconds(30);
 
@@ -40,11 +38,11 @@ Result<uint64_t> size_of(int file) {
   return static_cast<uint64_t>(info.st_size);
 }
 
-Error has_ended() {
-  return Error(ErrorCode::unavailable, "the machine has ended");
-}
-
 }  // namespace
+
+Error Vm::does_not_answer() {
+  return Error(ErrorCode::unavailable, "the box's machine has ended, or does not answer now");
+}
 
 void remove_vm_files(const Context& context, const std::string& machine) {
   std::error_code error;
@@ -62,8 +60,11 @@ Vm::~Vm() {
 }
 
 Result<void> Vm::write_record() {
-  return write_file_atomically(folder() + "/record.json", boost::json::serialize(to_json(record_)),
-                               0600, Durability::process_end);
+  std::string text = boost::json::serialize(to_json(record_));
+  // One that could not be read would lose its box with the next start.
+  if (text.size() > kLargestRecord)
+    return Error(ErrorCode::too_large, "what is to be kept of the machine is too much");
+  return write_file_atomically(folder() + "/record.json", text, 0600, Durability::process_end);
 }
 
 Result<void> Vm::update_record(const std::function<void(VmRecord&)>& change) {
@@ -86,8 +87,8 @@ Task<Result<std::unique_ptr<Vm>>> Vm::prepare(Context& context, VmRecord record,
     std::filesystem::create_directory(raw->folder(), error);
     if (error) return Error::from_errno(error.value(), "create " + raw->folder());
     HAKO_TRYV(raw->write_record());
-    raw->doors_ = raw->context_.shares.enter(raw->record_.machine, raw->record_.tenant,
-                                             raw->record_.size);
+    HAKO_TRY(raw->doors_, raw->context_.shares.enter(raw->record_.machine, raw->record_.tenant,
+                                                     raw->record_.size));
     return copy_disk(disk, raw->folder() + "/scratch.raw");
   };
   auto scratch = co_await run_blocking(context.blocking, work);
@@ -265,35 +266,20 @@ Task<Result<engine::Snapshot>> Vm::capture(std::unique_ptr<Vm> vm, std::string d
   co_return std::move(snapshot);
 }
 
-Task<Result<std::unique_ptr<Vm>>> Vm::adopt(Context& context, VmRecord record,
-                                            std::chrono::steady_clock::time_point patience) {
+std::unique_ptr<Vm> Vm::known(Context& context, VmRecord record) {
   std::unique_ptr<Vm> vm(new Vm(context, std::move(record)));
   vm->slot_.number = vm->record_.slot;
   vm->stands_still_ = true;
-  Result<void> done = co_await vm->find_again();
-  // A busy host may let a VMM answer late, or be short of something for a moment: no reason to lose
-  // a box. That its VMM has ended is one.
-  for (int again = 0; !done && done.error().code() != ErrorCode::not_found; ++again) {
-    if (again >= kAdoptAgain && std::chrono::steady_clock::now() >= patience) break;
-    co_await sleep_for(kAdoptPause);
-    done = co_await vm->find_again();
-  }
-  if (!done) {
-    co_await vm->destroy();
-    co_return done.error().with_context("find machine " + vm->record_.machine + " again");
-  }
-  co_return std::move(vm);
+  return vm;
 }
 
 Task<Result<void>> Vm::find_again() {
-  if (!machine_) {
-    auto machine = co_await context_.engine.adopt(record_.vmm);
-    if (!machine) co_return machine.error();
-    machine_ = std::move(machine).value();
-  }
-  auto slot = context_.slots.open(record_.slot);
-  if (!slot) co_return slot.error();
-  slot_ = std::move(slot).value();
+  HAKO_CO_TRY(auto slot, context_.slots.open(record_.slot));
+  HAKO_CO_TRY(auto machine, co_await context_.engine.adopt(record_.vmm));
+  // Its end came in between.
+  if (slot_.number < 0) co_return does_not_answer();
+  slot_ = std::move(slot);
+  machine_ = std::move(machine);
   co_return ok();
 }
 
@@ -380,6 +366,7 @@ Task<void> Vm::destroy() {
 
 Task<Result<BoxState>> Vm::stop_and_take_state(bool memory) {
   if (!base_) co_return Error(ErrorCode::failed_precondition, "what the box stands on is not known");
+  if (!machine_) co_return does_not_answer();
   BoxState state;
   state.base = base_;
   state.generation = record_.generation;
@@ -401,7 +388,7 @@ Task<Result<BoxState>> Vm::stop_and_take_state(bool memory) {
     return ok();
   };
   auto machine = machine_;  // destroy() does not wait for this
-  if (!machine) co_return has_ended();
+  if (!machine) co_return does_not_answer();
   if (memory) {
     auto taken = co_await machine->checkpoint(std::move(copy));
     if (!taken) co_return taken.error().with_context("take a machine's state");
@@ -415,7 +402,7 @@ Task<Result<BoxState>> Vm::stop_and_take_state(bool memory) {
 
 Task<Result<void>> Vm::go_on() {
   auto machine = machine_;
-  if (!machine) co_return has_ended();
+  if (!machine) co_return does_not_answer();
   HAKO_CO_TRYV(co_await machine->resume());
   auto thawed = co_await context_.gate.thaw(record_.machine);
   // A guest from before there was this has stopped nothing.

@@ -54,10 +54,13 @@ class Vm {
   /// The Vm is destroyed, whatever the outcome.
   static Task<Result<engine::Snapshot>> capture(std::unique_ptr<Vm> vm, std::string disk);
 
-  /// A machine of an earlier run, by its record. What cannot be reached is tried again, for a second
-  /// at least and until `patience`. On error nothing of it is left.
-  static Task<Result<std::unique_ptr<Vm>>> adopt(Context& context, VmRecord record,
-                                                 std::chrono::steady_clock::time_point patience);
+  /// A machine of an earlier run, by its record; it is still to be found.
+  static std::unique_ptr<Vm> known(Context& context, VmRecord record);
+  /// Looks for what an earlier run left of this machine: its VMM, its slot. Harmless to try again.
+  /// Errors: not_found (the VMM has ended), timed_out (it does not answer), others that may pass.
+  Task<Result<void>> find_again();
+  /// unavailable, of a machine that has ended or is still to be found.
+  static Error does_not_answer();
 
   ~Vm();
   Vm(const Vm&) = delete;
@@ -66,7 +69,8 @@ class Vm {
   const VmRecord& record() const { return record_; }
   /// Changes the record and writes it down.
   Result<void> update_record(const std::function<void(VmRecord&)>& change);
-  /// Shared, so that whoever watches its end may outlive this object.
+  /// Shared, so that whoever watches its end may outlive this object. Nothing where it has ended, or
+  /// is still to be found.
   std::shared_ptr<engine::Machine> machine() { return machine_; }
   /// Taken around calls on machine(), which must not overlap.
   TurnQueue& turns() { return turns_; }
@@ -109,8 +113,6 @@ class Vm {
                                                  Bases::Base base, const engine::Checkpoint* over,
                                                  int disk);
   static Task<Result<std::unique_ptr<Vm>>> prepare(Context& context, VmRecord record, int disk);
-  /// What an earlier run left of this machine: its VMM, its slot.
-  Task<Result<void>> find_again();
   Result<engine::MachineDevices> devices(int rootfs, Fd& own_rootfs, Fd& tap);
   std::string folder() const { return context_.vm_dir() + "/" + record_.machine; }
   Result<void> write_record();

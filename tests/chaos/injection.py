@@ -5,7 +5,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from typing import NamedTuple
 
@@ -30,39 +32,82 @@ FAULTS = [
 ]
 
 
-class Strace:
-    """strace on a process and what it starts, from entry to exit; or on its first thread alone."""
+NEWBORN = os.path.join(os.path.dirname(__file__), "newborn.py")
 
-    def __init__(self, pid, *arguments, alone=False):
+
+class Strace:
+    """strace, from entry to exit, on all of a process and what it starts; or only on its first thread
+    ("main"), on its others ("others"), or on the next process that it starts and all of that ("child").
+
+    Which call of a task is met is counted for each task: with several kinds of them, the nth of one would
+    come before that of another each time."""
+
+    def __init__(self, pid, *arguments, of="all"):
         self.output = tempfile.NamedTemporaryFile("r", prefix="hako-strace-", suffix=".txt")
-        self.words = ["strace", *([] if alone else ["-f"]), "-qq", "-o", self.output.name, *arguments,
-                      "-p", str(pid)]
-        self.pid, self.alone = pid, alone
-        self.process = None
+        self.words = ["strace", "-qq", "-o", self.output.name, *arguments]
+        self.pid, self.of = pid, of
+        self.process = self.catcher = self.following = None
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.words, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if self.of != "child":
+            self._follow(self._tasks())
+            return self
+        self.catcher = subprocess.Popen([sys.executable, NEWBORN, str(self.pid)],
+                                        stdout=subprocess.PIPE, text=True)
+        if self.catcher.stdout.readline() != "ready\n":
+            raise AssertionError(f"{self.pid} cannot be followed")
+        self.following = threading.Thread(target=self._follow_child)
+        self.following.start()
+        return self
+
+    def _tasks(self):
+        every = [int(task) for task in os.listdir(f"/proc/{self.pid}/task")]
+        return {"all": every, "main": [self.pid],
+                "others": [task for task in every if task != self.pid]}[self.of]
+
+    def _follow_child(self):
+        child = self.catcher.stdout.readline()
+        if not child:
+            return
+        try:
+            self._follow([int(child)])
+        finally:
+            os.kill(int(child), signal.SIGCONT)
+
+    def _follow(self, tasks):
+        if not tasks:
+            return
+        # With -f it takes all threads of a process by itself.
+        whole = self.of in ("all", "child")
+        words = [*self.words, *(["-f"] if whole else [])]
+        for task in [self.pid if self.of == "all" else tasks[0]] if whole else tasks:
+            words += ["-p", str(task)]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
         end = time.monotonic() + 10
-        while not self._attached() and runs(self.pid):
+        while not all(self._attached(task) for task in tasks) and runs(self.pid):
             if self.process.poll() is not None or time.monotonic() > end:
                 self.process.kill()
                 self.process.wait()
-                raise AssertionError(f"{' '.join(self.words)} does not follow")
+                raise AssertionError(f"{' '.join(words)} does not follow")
             time.sleep(0.01)
-        return self
 
-    def _attached(self):
+    @staticmethod
+    def _attached(task):
         try:
-            for task in [self.pid] if self.alone else os.listdir(f"/proc/{self.pid}/task"):
-                with open(f"/proc/{self.pid}/task/{task}/status") as file:
-                    if "TracerPid:\t0\n" in file.read():
-                        return False
+            with open(f"/proc/{task}/status") as file:
+                return "TracerPid:\t0\n" not in file.read()
         except OSError:
             return True  # it has ended
-        return True
 
     def __exit__(self, *_):
+        if self.catcher:
+            self.catcher.terminate()
+            self.following.join()
+            self.catcher.wait()
+            self.catcher.stdout.close()
+        if not self.process:
+            return
         self.process.send_signal(signal.SIGINT)  # lets go of what it traces
         try:
             self.process.wait(20)
@@ -86,12 +131,14 @@ class Call(NamedTuple):
         """The same for two calls of one place in the program, for files of one kind."""
         paths = re.findall(r'"([^"]*)"', self.text) if self.name in PATHS_IN else []
         return (self.name, self.frames,
-                tuple(re.sub(r"\w*[\dA-Z]\w*", "#", path) for path in paths))
+                tuple(re.sub(RANDOM, "#", path) for path in paths))
 
     def was_injected(self):
         return self.text.endswith("(INJECTED)")
 
 
+# Parts of names that differ each time: folders of this test, machines, what is not finished yet; numbers.
+RANDOM = r"hako-e2e-\w+|m\d+-\w{8}|tmp-\w+|\w*[\dA-Z]\w*"
 PATHS_IN = ("openat", "mkdir", "rename", "renameat", "unlink", "unlinkat", "mount", "umount2")
 
 
@@ -117,12 +164,12 @@ def calls_in(text):
     return [Call(task, name, text, tuple(frames)) for task, name, text, frames in calls]
 
 
-def calls_during(action, pid, *arguments, without=()):
+def calls_during(action, pid, *arguments, of="all", without=()):
     """What is called while `action` runs, but for the tasks in `without`."""
-    with Strace(pid, *arguments) as trace:
+    with Strace(pid, *arguments, of=of) as trace:
         action()
         time.sleep(0.3)
-    return [call for call in calls_in(trace.text()) if int(call.task) not in without]
+    return [call for call in calls_in(trace.text()) if int(call.task or pid) not in without]
 
 
 def count_calls(pid, action, without=()):
@@ -135,16 +182,15 @@ def count_calls(pid, action, without=()):
     return most
 
 
-def find_steps(pid, action, without=()):
-    """Each different step of what a process does in `action`, as far as it can fail: arguments of
-    injected() for (error, step)."""
+def find_steps(pid, action, of):
+    """Each different step of what such tasks of a process do in `action`, as far as it can fail:
+    arguments of injected() for (error, step)."""
     places, counts = {}, collections.Counter()
-    for call in calls_during(action, pid, "-k", without=without):
+    for call in calls_during(action, pid, "-k", of=of):
         counts[call.task, call.name] += 1
         for name, error in FAULTS:
             if name == call.name:
-                places.setdefault((error, call.step()), (name, error, counts[call.task, name],
-                                                         int(call.task) == pid))
+                places.setdefault((error, call.step()), (name, error, counts[call.task, name], of))
     return places
 
 
@@ -164,8 +210,8 @@ def choose(counts, random, number):
     return first + random.sample(rest, min(len(rest), number - len(first))), len(places)
 
 
-def injected(pid, call, error, nth, alone=False, frames=False):
-    """Context in which the nth such call of each task fails, or of the first thread alone. `frames`:
-    for Call.step(), which makes the process many times slower."""
+def injected(pid, call, error, nth, of="all", frames=False):
+    """Context in which the nth such call of each task of that kind (see Strace) fails. `frames`: for
+    Call.step(), which makes the process many times slower."""
     return Strace(pid, *(["-k"] if frames else []), "-e", f"trace={call}",
-                  "-e", f"inject={call}:error={error}:when={nth}", alone=alone)
+                  "-e", f"inject={call}:error={error}:when={nth}", of=of)

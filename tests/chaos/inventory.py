@@ -149,6 +149,20 @@ def _kept_states(hako, records):
     return lines
 
 
+def _template_parts(hako):
+    """Templates of which no build knows, and snapshots and root file systems of no template."""
+    templates, roots = _names_in(hako, "templates"), set()
+    for name in templates:
+        with open(os.path.join(hako.state, "node", "templates", name, "template.json")) as file:
+            roots.add(json.load(file)["root"])
+    builds = {build for build, in _rows(hako, "SELECT id FROM template_builds")}
+    lines = [f"template: {name} is of no build" for name in templates if name not in builds]
+    lines += [f"snapshot: {name} is of no template" for name in _names_in(hako, "snapshots")
+              if name.rsplit(".", 1)[0] not in (*templates, "base")]
+    return lines + [f"root: {name} is no template's" for name in _names_in(hako, "roots")
+                    if name not in roots]
+
+
 def _unfinished(hako):
     """Files and folders of a making that was cut short."""
     found = []
@@ -234,6 +248,7 @@ def orphans(hako):
         lines.append(f"clone: {len(pooled)} are pooled, and the pool has {hako.pool} places")
     boxes = {r["box"] for r in records.values() if r and r["state"] == "box"}
     lines += _kept_states(hako, records)
+    lines += _template_parts(hako)
     for row, state in _sandbox_rows(hako).items():
         if state == "paused":
             if row in boxes:

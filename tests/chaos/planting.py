@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -44,6 +45,21 @@ class Planted:
         with open(os.path.join(base, "base.json"), "w") as file:
             file.write("{}")
         return {"checkpoint": "s-planted", "base": "planted"}
+
+    def parts_of_templates(self):
+        """What only a crash leaves, as kind -> word: the next start of the node removes it."""
+        at = os.path.join(self.hako.state, "node")
+        base = next(n for n in os.listdir(f"{at}/snapshots") if n.startswith("base."))
+        with open(f"{at}/snapshots/{base}/binding.json") as file:
+            revision = json.load(file)["revision"]
+        os.mkdir(f"{at}/templates/planted")
+        with open(f"{at}/templates/planted/template.json", "w") as file:
+            json.dump({"name": "planted", "memory_mib": 256, "vcpus": 1, "disk_mib": 128,
+                       "revision": f"0@{revision}", "root": "", "created_ms": 0}, file)
+        shutil.copytree(f"{at}/snapshots/{base}", f"{at}/snapshots/gone.256m1c")
+        with open(f"{at}/roots/planted", "w") as file:
+            file.write("left behind")
+        return {"template": "planted", "snapshot": "gone.256m1c", "root": "planted"}
 
     def _process(self):
         uid = self.hako.uid_base + 397

@@ -1,12 +1,12 @@
 """Whatever is killed at whatever moment: nothing is lost that was promised, nothing left behind.
 
 HAKO_CHAOS_ROUNDS: how many rounds (200), with failing system calls among them; HAKO_CHAOS_INJECTIONS:
-how many are tried one by one besides (eight), and as a tenth of that, how many while the node starts;
-HAKO_CHAOS_SEED: which ones.
+how many are tried one by one besides (12), and as a tenth of that, how many while the node starts (at
+least one); HAKO_CHAOS_SEED: which ones.
 HAKO_CHAOS_INJECTIONS=steps: each different step of theirs fails, with each error.
 HAKO_CHAOS_ROLES: whose calls fail (node,api,gate,start).
-HAKO_CHAOS_PLACE="api epoll_ctl:ENOMEM:1" (or node, gate, start) fails only that one; with :alone
-behind it, only that of the first thread.
+HAKO_CHAOS_PLACE="api epoll_ctl:ENOMEM:1" (or node, gate, start) fails only that one; with :main,
+:others or :child behind it, only that of the first thread, of another, or of what it starts next.
 """
 
 import collections
@@ -36,6 +36,9 @@ EACH_STEP = INJECTIONS == "steps" and not PLACE
 INJECTIONS = 1 if INJECTIONS == "steps" else int(INJECTIONS)
 SEED = int(os.environ.get("HAKO_CHAOS_SEED", "1"))
 PARTS = ("node", "api", "gate", "start")
+# Whose calls are told from each other's: of a start the supervisor's, and all of the node's.
+TASKS = {"node": ("main", "others", "child"), "api": ("main", "others"), "gate": ("main",),
+         "start": ("main", "child")}
 CHOSEN = os.environ.get("HAKO_CHAOS_ROLES", ",".join(PARTS)).split(",")
 assert set(CHOSEN) <= set(PARTS), f"HAKO_CHAOS_ROLES names some of {PARTS}"
 SMALL = "[template]\ndisk_mib = 128\n"
@@ -50,19 +53,19 @@ class Places:
     MOST_TRIES = 3
 
     def __init__(self, part, pid, action, number, without=()):
-        self.pid, self.action, self.without = pid, action, without
+        self.pid, self.action, self.tasks = pid, action, TASKS[part]
         self.chosen, self.of = [], 1
         self.met, self.steps, self.tries = set(), {}, 0
         self.opened = []  # what could not be opened
         if PLACE:
             name, place = PLACE.split()
-            call, error, nth, *alone = place.split(":")
+            call, error, nth, of = [*place.split(":"), "all"][:4]
             if name == part:
-                self.chosen = [(call, error, int(nth), bool(alone))]
+                self.chosen = [(call, error, int(nth), of)]
         elif not INJECTIONS:
             # Among them what one needs to know of a new VMM to find it again.
             if part == "node":
-                self.chosen = [("openat", "EMFILE", nth, True) for nth in range(1, 9)]
+                self.chosen = [("openat", "EMFILE", nth, "main") for nth in range(1, 9)]
             self.of = len(self.chosen)
         elif not EACH_STEP:
             counts = count_calls(pid(), action, without=without)
@@ -73,7 +76,8 @@ class Places:
             yield from self.chosen
             return
         for _ in range(self.MOST_TRIES):
-            self.steps |= find_steps(self.pid(), self.action, without=self.without)
+            for of in self.tasks:
+                self.steps |= find_steps(self.pid(), self.action, of)
             for step, place in list(self.steps.items()):
                 if step not in self.met:
                     self.tries += 1
@@ -151,6 +155,36 @@ class PlantedTest(unittest.TestCase):
             self.assertNotEqual(remains(hako), [])
             hako.stop()
             self.assertEqual(remains(hako), [])
+
+    def test_parts_of_templates_go_with_the_next_start(self):
+        with Hako(pool=1, settings=SMALL) as hako, Planted(hako) as planted:
+            hako.wait_for_pool()
+            kept = hako.create(timeout=3600)["sandboxID"]
+            chaos = Chaos(hako, SEED)
+            self.assertEqual(chaos.wait_until_owned(), [])
+            self.check_found(hako, planted.parts_of_templates())
+            kill_role(hako, "node")
+            chaos.wait_until_calm()
+            self.assertEqual(chaos.wait_until_owned(), [])
+            self.assertEqual(hako.exec(kept, "echo", "alive").stdout, "alive\n")
+
+    def test_the_root_of_a_template_that_cannot_be_read_stays(self):
+        with Hako(pool=1, settings=SMALL) as hako, Planted(hako) as planted:
+            hako.wait_for_pool()
+            chaos = Chaos(hako, SEED)
+            planted.parts_of_templates()
+            record = os.path.join(hako.state, "node", "templates", "planted", "template.json")
+            with open(record, "w") as file:
+                file.write("{")
+            kill_role(hako, "node")
+            chaos.wait_until_calm()
+            root = os.path.join(hako.state, "node", "roots", "planted")
+            self.assertTrue(os.path.exists(root))
+            self.assertTrue(os.path.exists(record))
+            shutil.rmtree(os.path.dirname(record))
+            kill_role(hako, "node")
+            chaos.wait_until_calm()
+            self.assertFalse(os.path.exists(root), "nobody's root stays")
 
     def check_found(self, hako, words):
         found = orphans(hako)
@@ -254,7 +288,7 @@ class FailingCallsTest(unittest.TestCase):
                 call, error, nth = place[:3]
                 chaos.number = f"start of the node {call}:{error}:{nth}"
                 before = pid_of(hako, "node")
-                with injected(supervisor, *place[:3], frames=EACH_STEP) as trace:
+                with injected(supervisor, *place, frames=EACH_STEP) as trace:
                     kill_role(hako, "node")
                     # Where the fault ends it, it ends each time that it is started.
                     end = time.monotonic() + 10

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "chaos"))
 
 from harness import BIN, Hako  # noqa: E402
 from inventory import orphans, remains  # noqa: E402
-from violence import ROLES, kill, kill_everything, kill_role  # noqa: E402
+from violence import ROLES, kill, kill_everything, kill_role, pid_of  # noqa: E402
 
 PROGRAMS = ("hako", "hakod", "hako-gate")
 
@@ -210,6 +210,79 @@ class EverythingKilledTest(unittest.TestCase):
         except OSError:
             return 0, None  # nobody was there to answer
         return status, answer
+
+
+class OneMachineTest(unittest.TestCase):
+    """What is wrong with one machine, by chance or by intent, keeps nobody else's from being found."""
+
+    def restart_node(self, hako):
+        before = hako.role("node")
+        kill_role(hako, "node")
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            try:
+                if pid_of(hako, "node") not in (0, before):
+                    status, _, health = hako.request("GET", "/health", timeout=5)
+                    if status == 200 and health["node"] == "connected":
+                        return
+            except OSError:
+                pass
+            time.sleep(0.05)
+        self.fail(f"the node does not come back\n{hako.logs()}")
+
+    def test_whose_vmm_does_not_answer(self):
+        with Hako(pool=0) as hako:
+            stuck, doomed, well = (Watched(hako, self) for _ in range(3))
+            stopped = [each.record["pid"] for each in (stuck, doomed)]
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                # Each start leaves connections behind that nobody accepts.
+                for _ in range(3):
+                    self.restart_node(hako)
+                    well.check()
+                there = {each["sandboxID"] for each in hako.request("GET", "/v2/sandboxes")[2]}
+                self.assertEqual(there, {stuck.box, doomed.box, well.box})
+                hako.destroy(hako.create())
+                self.assertEqual(hako.request("DELETE", f"/sandboxes/{doomed.box}")[0], 204)
+                self.assertNotIn(doomed.record["pid"], hako.vmm_processes())
+                self.assertEqual(hako.request("POST", f"/sandboxes/{stuck.box}/pause")[0], 503)
+            finally:
+                for pid in stopped:
+                    if pid in hako.vmm_processes():
+                        os.kill(pid, signal.SIGCONT)
+            end = time.monotonic() + 60
+            while (hako.exec(stuck.box, "true", check=False).returncode != 0
+                   and time.monotonic() < end):
+                time.sleep(0.5)
+            stuck.check()
+            self.assertEqual(orphans(hako), [])
+            hako.stop()
+            self.assertEqual(remains(hako), [])
+
+    def test_whose_record_is_too_large(self):
+        with Hako(pool=0) as hako:
+            well = Watched(hako, self)
+            folder = os.path.join(hako.state, "node", "vms", "m390-planted00")
+            os.mkdir(folder)
+            with open(os.path.join(folder, "record.json"), "w") as file:
+                json.dump({"machine": "m390-planted00", "text": "x" * (5 << 20)}, file)
+            self.restart_node(hako)
+            well.check()
+            self.assertFalse(os.path.exists(folder))
+
+    def test_whose_user_wants_it_to_be(self):
+        with Hako(pool=0) as hako:
+            # Each of these is six characters where it is written down.
+            large = {f"E{n}": "\x01" * (32 << 10) for n in range(3)}
+            status, _, answer = hako.request("POST", "/v2/sandboxes", {
+                "templateID": "base", "timeout": 600, "envVars": large})
+            self.assertEqual(status, 413, answer)
+            self.assertIn("environment", answer["message"])
+            box = hako.create(timeout=600, envVars={"E": large["E0"]})["sandboxID"]
+            self.restart_node(hako)
+            done = hako.exec(box, "sh", "-c", "printf %s \"$E\" | wc -c")
+            self.assertEqual(done.stdout.strip(), str(32 << 10))
 
 
 @unittest.skipUnless(shutil.which("strace"), "needs Debian's package strace")

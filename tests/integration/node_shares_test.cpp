@@ -37,7 +37,7 @@ class SharesTest : public testing::Test {
     tree = all->only("cpu");
     memory = all->only("memory");
     if (!tree || !memory) GTEST_SKIP() << all->describe();
-    shares.open();
+    ASSERT_TRUE(shares.open());
   }
 
   void TearDown() override {
@@ -49,7 +49,9 @@ class SharesTest : public testing::Test {
   }
 
   /// A process that goes through `doors` as a VMM does, and then waits for its end.
-  pid_t born(const std::vector<Fd>& doors) {
+  pid_t born(const Result<std::vector<Fd>>& given) {
+    EXPECT_TRUE(given) << given.error().message();
+    const std::vector<Fd>& doors = given.value();
     int ready[2];
     EXPECT_EQ(::pipe(ready), 0);
     pid_t child = ::fork();
@@ -159,15 +161,15 @@ TEST_F(SharesTest, AnotherHakosGroupsAreLeftAlone) {
   config::Config other;
   other.run_dir = config.run_dir + "-other";
   Shares others(other);
-  others.open();
+  ASSERT_TRUE(others.open());
   born(shares.enter("m1-a", "acme", kSize));
   sweep_shares(other, {});
   EXPECT_EQ(tree->below(""), (Names{"pool", "tenant-acme"}));
 }
 
 TEST_F(SharesTest, AStrangeNameGivesNoShareAndNoHarm) {
-  EXPECT_TRUE(shares.enter("m1-a", "../../etc", kSize).empty());
-  EXPECT_TRUE(shares.enter("m1-a", "a b", kSize).empty());
+  EXPECT_FALSE(shares.enter("m1-a", "../../etc", kSize));
+  EXPECT_FALSE(shares.enter("m1-a", "a b", kSize));
   EXPECT_EQ(tree->below(""), Names{"pool"});
 }
 
@@ -194,7 +196,7 @@ TEST_F(SharesTest, OneThatIsWhereItBelongsKeepsTheLimitsItHas) {
 }
 
 TEST_F(SharesTest, OneOfARunWithoutGroupsGetsOne) {
-  pid_t vmm = born({});
+  pid_t vmm = born(std::vector<Fd>());
   shares.move("m1-a", "acme", vmm, kSize);
   EXPECT_EQ(tree->members("tenant-acme/box-m1-a"), std::vector{vmm});
   EXPECT_EQ(memory->members("tenant-acme/box-m1-a"), std::vector{vmm});
@@ -205,7 +207,7 @@ TEST_F(SharesTest, WithoutSharesBoxesHaveLimitsAllTheSame) {
   config.cpu_shares = false;
   shares.close();
   Shares others(config);
-  others.open();
+  ASSERT_TRUE(others.open());
   pid_t vmm = born(others.enter("m1-a", "acme", kSize));
   // On v2 there is but one hierarchy.
   if (all->describe().find("cpu (v1)") != std::string::npos) {
@@ -223,7 +225,7 @@ TEST_F(SharesTest, WithoutSharesBoxesHaveLimitsAllTheSame) {
 
 /// How a process ends that fills 128 MiB as a VMM, and what is then said of it.
 std::pair<int, std::optional<std::string>> fill_as_vmm(Shares& shares) {
-  auto doors = shares.enter("m1-a", "acme", kSize);
+  std::vector<Fd> doors = shares.enter("m1-a", "acme", kSize).value();
   int status = testing_support::in_child([&] {
     for (const Fd& door : doors)
       if (::write(door.get(), "0", 1) != 1) return 255;
@@ -261,7 +263,7 @@ TEST_F(SharesTest, AllBoxesTogetherAreKeptToAPartOfTheHost) {
   shares.close();
   auto host = host_memory_bytes();
   ASSERT_TRUE(host);
-  shares.open();
+  ASSERT_TRUE(shares.open());
   EXPECT_EQ(memory->memory_use("").limit_bytes / kMib, host.value() / 100 * 90 / kMib);
   // A host of a hundredth would hold no test: the limit is lowered here as an operator would.
   jail::CgroupLimits little;
@@ -299,8 +301,8 @@ TEST_F(SharesTest, SwitchedOffThereIsNothing) {
   config.disk_mib_per_second = config.disk_operations_per_second = 0;
   config.run_dir += "-off";
   Shares off(config);
-  off.open();
-  EXPECT_TRUE(off.enter("m1-a", "acme", kSize).empty());
+  ASSERT_TRUE(off.open());
+  EXPECT_TRUE(off.enter("m1-a", "acme", kSize).value().empty());
   off.move("m1-a", "acme", ::getpid(), kSize);
   off.leave("m1-a");
   off.close();

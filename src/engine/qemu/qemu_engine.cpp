@@ -155,6 +155,7 @@ Task<Result<std::unique_ptr<Machine>>> QemuEngine::adopt(const MachineRecord& re
   auto control = qmp::Client::connect(executor, record.control_path);
   if (!control) {
     process.release();
+    if (control.error().code() == ErrorCode::timed_out) co_return control.error();
     co_return Error(ErrorCode::unavailable, control.error().message());
   }
   QemuProcess found{std::move(process), std::move(control.value()), record.control_path, Fd()};

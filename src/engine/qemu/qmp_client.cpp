@@ -46,14 +46,18 @@ ssize_t send_with_fd(int socket, std::string_view bytes, int fd) {
 Result<Client> Client::connect(asio::any_io_executor executor, const std::string& path) {
   asio::local::stream_protocol::socket socket(executor);
   boost::system::error_code error;
-  // A unix connect waits only while the backlog is full, and we are the only client.
-  socket.connect(asio::local::stream_protocol::endpoint(path), error);
-  if (error == asio::error::connection_refused)
+  socket.open(asio::local::stream_protocol(), error);
+  // Else it would wait while the backlog is full: a VMM decides itself whether it accepts.
+  if (!error) socket.native_non_blocking(true, error);
+  if (error) return Error::from_errno(error.value(), "connect " + path);
+  asio::local::stream_protocol::endpoint there(path);
+  if (::connect(socket.native_handle(), there.data(), static_cast<socklen_t>(there.size())) == 0)
+    return Client(std::move(socket));
+  if (errno == EAGAIN)
+    return Error(ErrorCode::timed_out, "connect " + path + ": the VMM takes no connections");
+  if (errno == ECONNREFUSED)
     return Error(ErrorCode::unavailable, "connect " + path + ": nobody listens");
-  if (error) return Error::from_errno(error.value(), "connect " + path);
-  socket.native_non_blocking(true, error);
-  if (error) return Error::from_errno(error.value(), "connect " + path);
-  return Client(std::move(socket));
+  return Error::from_errno(errno, "connect " + path);
 }
 
 Task<Result<std::vector<json::value>>> Client::call_all(std::vector<Command> commands,

@@ -22,7 +22,8 @@ struct Command {
 class Client {
  public:
   /// Connects at once, without waiting for the VMM to accept: the socket only has to listen.
-  /// Errors: not_found, unavailable (nobody listens), or the OS error.
+  /// Errors: not_found, unavailable (nobody listens), timed_out (it leaves others waiting), or the
+  /// OS error.
   static Result<Client> connect(asio::any_io_executor executor, const std::string& path);
 
   /// Sends all commands in one write and waits for all replies; the VMM runs them in order, also
