@@ -89,7 +89,10 @@ Result<void> start(const std::string& config_path, int listen_fd) {
     log_warn("no_upstream_authorities", {{"error", read.error().message()}});
   if (::geteuid() == 0) {
     // It sees the sockets of node and api, which the node may make only later.
-    if (::mkdir(config.run_dir.c_str(), 0711) == 0) (void)::chmod(config.run_dir.c_str(), 0711);
+    if (::mkdir(config.run_dir.c_str(), 0711) == 0)
+      (void)::chmod(config.run_dir.c_str(), 0711);
+    else if (errno != EEXIST)
+      return Error::from_errno(errno, "make " + config.run_dir);
     HAKO_TRYV(jail::confine_daemon(config.gate_uid, config.gate_uid, {{config.run_dir}}));
   }
 
