@@ -1,8 +1,10 @@
 // The system calls that the api, and what it starts, may not make.
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "jail/filter.h"
 #include "jail/jail.h"
@@ -23,25 +25,45 @@ constexpr int kRefused[] = {
     SCMP_SYS(modify_ldt),     SCMP_SYS(lookup_dcookie), SCMP_SYS(move_pages),
     SCMP_SYS(mbind),          SCMP_SYS(migrate_pages)};
 
+/// Of unshare(2) only: in clone(2) these bits are those of a signal.
+constexpr uint64_t kNewTime = 0x80;
 constexpr uint64_t kNewNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
                                     CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 
+/// What the kernel takes for an int: whatever is in the upper half of the register.
+scmp_arg_cmp equals_int(unsigned argument, uint64_t value) {
+  return has_bits(argument, 0xffffffff, value);
+}
+
 /// Makes a call that its arguments may allow fail where they do not.
-void refuse_other_families(Filter& filter) {
-  // By ranges, as rules of one filter that overlap do not go before each other: those below,
-  // between and above AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK.
-  const uint32_t no = SCMP_ACT_ERRNO(EAFNOSUPPORT);
-  for (uint64_t family = 0; family < AF_MAX; ++family) {
-    if (family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK)
-      continue;
-    filter.rule(no, SCMP_SYS(socket), {equals(0, family)});
+void refuse_other_sockets(Filter& filter) {
+  // By single values, as rules of one filter that overlap do not go before each other. No netlink: in
+  // a network namespace of its own, as pulls have one, it would change much of the kernel.
+  for (uint64_t family = 0; family < AF_MAX; ++family)
+    if (family != AF_UNIX && family != AF_INET && family != AF_INET6)
+      filter.rule(SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), {equals(0, family)});
+  filter.rule(SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), {{0, SCMP_CMP_GE, AF_MAX, 0}});
+  constexpr uint64_t kType = 0xf;  // the rest of that argument are flags
+  for (uint64_t family : {AF_INET, AF_INET6}) {
+    for (uint64_t type = 0; type <= kType; ++type)
+      if (type != SOCK_STREAM && type != SOCK_DGRAM)
+        filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket),
+                    {equals(0, family), has_bits(1, kType, type)});
+    // TCP, UDP and ping, and no others of their types.
+    filter.rule(SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket),
+                {equals(0, family), {2, SCMP_CMP_GT, IPPROTO_UDP, 0}});
   }
-  filter.rule(no, SCMP_SYS(socket), {{0, SCMP_CMP_GE, AF_MAX, 0}});
-  // What comes in raw, of the families that remain; netlink's is of this type by nature.
-  constexpr uint64_t kTypeMask = ~static_cast<uint64_t>(SOCK_NONBLOCK | SOCK_CLOEXEC);
-  for (uint64_t family : {AF_INET, AF_INET6})
-    filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket),
-                {equals(0, family), has_bits(1, kTypeMask, SOCK_RAW)});
+}
+
+/// Rules of packet filters and IPsec are set through any socket, by who has a namespace of its own.
+void refuse_kernel_tables(Filter& filter) {
+  constexpr std::pair<uint64_t, uint64_t> kOptions[] = {
+      {IPPROTO_IP, 17},  {IPPROTO_IP, 64},   {IPPROTO_IP, 65},   {IPPROTO_IP, 96},
+      {IPPROTO_IP, 97},  {IPPROTO_IP, 128},  {IPPROTO_IP, 129},  {IPPROTO_IPV6, 35},
+      {IPPROTO_IPV6, 64}, {IPPROTO_IPV6, 65}};
+  for (auto [level, option] : kOptions)
+    filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(setsockopt),
+                {equals_int(1, level), equals_int(2, option)});
 }
 
 void refuse_namespaces(Filter& filter) {
@@ -52,6 +74,7 @@ void refuse_namespaces(Filter& filter) {
     if (bit == CLONE_NEWUSER || bit == CLONE_NEWNET) continue;
     filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare), {has_bits(0, bit, bit)});
   }
+  filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare), {has_bits(0, kNewTime, kNewTime)});
   constexpr uint64_t kPull = CLONE_NEWUSER | CLONE_NEWNET;
   for (uint64_t one : {uint64_t(CLONE_NEWUSER), uint64_t(CLONE_NEWNET)})
     filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare), {has_bits(0, kPull, one)});
@@ -65,7 +88,8 @@ Result<void> confine_api() {
   Filter filter(SCMP_ACT_ALLOW);
   filter.end_process(deadly_calls());
   for (int call : kRefused) filter.rule(SCMP_ACT_ERRNO(EPERM), call);
-  refuse_other_families(filter);
+  refuse_other_sockets(filter);
+  refuse_kernel_tables(filter);
   refuse_namespaces(filter);
   return filter.load();
 }

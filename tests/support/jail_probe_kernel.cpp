@@ -53,6 +53,11 @@ int network_namespace(const std::string&) {
   return result_of(::unshare(CLONE_NEWNET));
 }
 
+int time_namespace(const std::string&) {
+  constexpr int kNewTime = 0x80;  // CLONE_NEWTIME
+  return result_of(::unshare(kNewTime));
+}
+
 int clone_into_namespaces(const std::string&) {
   long child = ::syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
   if (child == 0) ::_exit(0);
@@ -176,6 +181,7 @@ constexpr Attempt kAttempts[] = {
     {"pivot-root", pivot_root},
     {"user-namespace", user_namespace},
     {"network-namespace", network_namespace},
+    {"time-namespace", time_namespace},
     {"clone-into-namespaces", clone_into_namespaces},
     {"join-namespace", join_namespace},
     {"load-module", load_module},

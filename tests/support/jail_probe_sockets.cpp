@@ -6,7 +6,9 @@
 #include <linux/vm_sockets.h>
 #include <netinet/in.h>
 #include <sys/shm.h>
+#include <sched.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -92,6 +94,35 @@ int packets(const std::string&) {
   return make_socket(AF_PACKET, SOCK_RAW, 0x0300);
 }
 
+/// What a pull has, and in it all rights over the network.
+int own_network() {
+  return result_of(::unshare(CLONE_NEWUSER | CLONE_NEWNET));
+}
+
+/// The kernel looks at the lower half of the type only.
+int raw_ip_in_own_network(const std::string&) {
+  if (int error = own_network()) return error;
+  return result_of(::syscall(SYS_socket, AF_INET, (uint64_t{1} << 32) | SOCK_RAW, IPPROTO_ICMP));
+}
+
+int packets_in_own_network(const std::string&) {
+  if (int error = own_network()) return error;
+  return result_of(::syscall(SYS_socket, AF_INET, SOCK_PACKET, 0x0300));
+}
+
+int packet_filter_in_own_network(const std::string&) {
+  if (int error = own_network()) return error;
+  int socket = ::socket(AF_INET, SOCK_DGRAM, 0);
+  if (socket < 0) return errno;
+  constexpr int kReplaceTable = 64;  // IPT_SO_SET_REPLACE
+  int nothing = 0;
+  long set = ::syscall(SYS_setsockopt, socket, (uint64_t{1} << 32) | IPPROTO_IP, kReplaceTable,
+                       &nothing, sizeof nothing);
+  // A kernel without them has nothing that could be reached.
+  if (set < 0 && errno == ENOPROTOOPT) return ENOSYS;
+  return allowed_if(set, EINVAL);
+}
+
 int vsock(const std::string&) {
   return make_socket(AF_VSOCK, SOCK_STREAM, 0);
 }
@@ -112,6 +143,9 @@ constexpr Attempt kAttempts[] = {
     {"send-udp", send_udp},
     {"send-udp6", send_udp6},
     {"netlink", netlink},
+    {"raw-ip-in-own-network", raw_ip_in_own_network},
+    {"packets-in-own-network", packets_in_own_network},
+    {"packet-filter-in-own-network", packet_filter_in_own_network},
     {"raw-ip", raw_ip},
     {"packets", packets},
     {"vsock", vsock},
