@@ -164,29 +164,14 @@ def calls_in(text):
     return [Call(task, name, text, tuple(frames)) for task, name, text, frames in calls]
 
 
-def calls_during(action, pid, *arguments, of="all", without=()):
-    """What is called while `action` runs, but for the tasks in `without`."""
-    with Strace(pid, *arguments, of=of) as trace:
-        action()
-        time.sleep(0.3)
-    return [call for call in calls_in(trace.text()) if int(call.task or pid) not in without]
-
-
-def count_calls(pid, action, without=()):
-    """How often each call was made, by the task that made it most, while `action` ran."""
-    counts = collections.Counter((call.task, call.name)
-                                 for call in calls_during(action, pid, without=without))
-    most = collections.Counter()
-    for (_, call), number in counts.items():
-        most[call] = max(most[call], number)
-    return most
-
-
 def find_steps(pid, action, of):
     """Each different step of what such tasks of a process do in `action`, as far as it can fail:
     arguments of injected() for (error, step)."""
+    with Strace(pid, "-k", of=of) as trace:
+        action()
+        time.sleep(0.3)
     places, counts = {}, collections.Counter()
-    for call in calls_during(action, pid, "-k", of=of):
+    for call in calls_in(trace.text()):
         counts[call.task, call.name] += 1
         for name, error in FAULTS:
             if name == call.name:
@@ -197,17 +182,6 @@ def find_steps(pid, action, of):
 def met(trace):
     """The calls that an injection met."""
     return [call for call in calls_in(trace.text()) if call.was_injected()]
-
-
-def choose(counts, random, number):
-    """`number` places out of all that `counts` has, as (call, error, nth): of each fault the first,
-    and then any. And how many places there are."""
-    places = [(call, error, nth) for call, error in FAULTS for nth in range(1, counts[call] + 1)]
-    first = [place for place in places if place[2] == 1]
-    rest = [place for place in places if place[2] != 1]
-    if number < len(first):
-        return random.sample(first, number), len(places)
-    return first + random.sample(rest, min(len(rest), number - len(first))), len(places)
 
 
 def injected(pid, call, error, nth, of="all", frames=False):

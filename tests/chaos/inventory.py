@@ -206,6 +206,20 @@ def _groups_in(path, prefix):
             if entry.is_dir() and entry.name.startswith(prefix)]
 
 
+def _without_limits(hako, records):
+    """VMMs outside of the control group that is their machine's."""
+    found = []
+    for folder, record in records.items():
+        try:
+            with open(f"/proc/{record['pid']}/cgroup") as file:
+                inside = f"/box-{folder}\n" in file.read()
+        except (OSError, TypeError):
+            continue  # it has ended, or has no record
+        if not inside and cgroup_trees(hako):
+            found.append(f"limits: VMM {record['pid']} of {folder} has none")
+    return found
+
+
 def orphans(hako):
     """One line for each thing without an owner, while hako runs and nothing is going on."""
     records = _records(hako)
@@ -249,6 +263,7 @@ def orphans(hako):
     boxes = {r["box"] for r in records.values() if r and r["state"] == "box"}
     lines += _kept_states(hako, records)
     lines += _template_parts(hako)
+    lines += _without_limits(hako, records)
     for row, state in _sandbox_rows(hako).items():
         if state == "paused":
             if row in boxes:

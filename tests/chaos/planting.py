@@ -18,7 +18,7 @@ class Planted:
 
     def __init__(self, hako):
         self.hako = hako
-        self.process = None
+        self.process = self.freed = None
         self.mount = os.path.join(hako.run_dir, "planted")
         self.folder = "m399-planted00"
         self.slot = 398
@@ -106,15 +106,36 @@ class Planted:
 
     def what_nobody_else_makes(self):
         """Kind -> word, of what hako itself cannot leave: a mount elsewhere than for its
-        namespaces, and a namespace with one link too many."""
+        namespaces, a namespace with one link too many, and a VMM outside of its groups."""
         os.mkdir(self.mount)
         subprocess.run(["mount", "-t", "tmpfs", "planted", self.mount], check=True)
         mounts = self.hako.slot_mounts()
         subprocess.run(["nsenter", f"--net={mounts[0]}", "ip", "tuntap", "add", "planted", "mode",
                         "tap"], check=True)
-        return {"mount": self.mount, "tap": "planted"}
+        self.freed = self._free_a_vmm()
+        return {"mount": self.mount, "tap": "planted", "limits": str(self.freed[0])}
+
+    def _free_a_vmm(self):
+        """Its pid, and where it was."""
+        inside = []
+        for pid in self.hako.vmm_processes():
+            with open(f"/proc/{pid}/cgroup") as file:
+                inside = [line.strip().split(":", 2)[2] for line in file if "/box-" in line]
+            if inside:
+                break
+        for tree in cgroup_trees(self.hako):
+            self._move(pid, os.path.dirname(os.path.dirname(tree)))
+        return pid, {path.split("/", 3)[3] for path in inside}
+
+    def _move(self, pid, folder):
+        with open(os.path.join(folder, "cgroup.procs"), "w") as file:
+            file.write(str(pid))
 
     def take_away_what_nobody_else_makes(self):
+        for tree in cgroup_trees(self.hako) if self.freed else ():
+            for group in filter(os.path.isdir, (os.path.join(tree, g) for g in self.freed[1])):
+                self._move(self.freed[0], group)
+        self.freed = None
         if os.path.ismount(self.mount):
             subprocess.run(["umount", self.mount], check=True)
             os.rmdir(self.mount)
