@@ -55,6 +55,7 @@ http::Response problem(const http::RequestHead& head, const wire::BoxPort& targe
     response = http::Response::json(status, body);
   }
   if (target.port == wire::kDaemonPort) allow_origins(response.fields);
+  if (http::passes_by_itself(status)) response.fields.set(http::Field::retry_after, "1");
   return response;
 }
 

@@ -188,6 +188,7 @@ http::Response model_refusal(wire::ModelApi api, const ModelCall::Refusal& refus
   auto response = http::Response::json(refusal.status, body);
   // A cap that is reached stays so for longer than a client tries.
   response.fields.set("X-Should-Retry", refusal.status == 503 ? "true" : "false");
+  if (refusal.status == 503) response.fields.set(http::Field::retry_after, "1");
   return response;
 }
 

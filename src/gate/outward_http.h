@@ -17,6 +17,7 @@ inline http::ServerLimits outward_limits() {
 /// Answers in the gate's own name, with one line of why.
 inline Task<void> say(http::Exchange& exchange, unsigned status, std::string_view reason) {
   auto response = http::Response::text(status, "hako: " + std::string(reason) + "\n");
+  if (http::passes_by_itself(status)) response.fields.set(http::Field::retry_after, "1");
   (void)co_await exchange.respond(std::move(response));
 }
 

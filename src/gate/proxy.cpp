@@ -19,11 +19,8 @@ constexpr int kDialTries = 5;
 
 http::Response connect_problem(const http::RequestHead& head, const wire::BoxPort& target,
                                const Error& error) {
-  if (error.code() == ErrorCode::resource_exhausted) {
-    auto busy = problem(head, target, 429, error.message());
-    busy.fields.set(http::Field::retry_after, "1");
-    return busy;
-  }
+  if (error.code() == ErrorCode::resource_exhausted)
+    return problem(head, target, 429, error.message());
   // Slow is not the same as closed, which clients take for the end of the sandbox.
   if (error.code() == ErrorCode::timed_out)
     return problem(head, target, 504, "The sandbox did not take the connection in time", true);
@@ -167,8 +164,10 @@ Task<MachineRef> Proxy::wake(http::Exchange& exchange, const http::RequestHead& 
   auto response = no_sandbox(head, target);
   if (!woken && woken.error().code() != ErrorCode::not_found) {
     unsigned status = http::status_of(woken.error().code());
-    bool passes = status == 429 || status == 503 || status == 504;
-    response = problem(head, target, passes ? status : 503, woken.error().message());
+    if (!http::passes_by_itself(status) && status != 504) status = 503;
+    response = problem(head, target, status, woken.error().message());
+    if (auto wait = woken.error().retry_after(); wait.count() > 0)
+      response.fields.set(http::Field::retry_after, std::to_string(wait.count()));
   }
   co_await answer(exchange, std::move(response));
   co_return nullptr;

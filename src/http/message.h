@@ -58,6 +58,10 @@ struct Response {
 
 /// The HTTP status that stands for an error code.
 unsigned status_of(ErrorCode code);
+/// Whether the same request may do later: such an answer says when, in Retry-After.
+inline bool passes_by_itself(unsigned status) {
+  return status == 429 || status == 503;
+}
 /// {"code":<status>,"message":...}: the error body of the REST surfaces. `name` becomes
 /// "error_code", for programs; empty: none.
 Response error_response(unsigned status, std::string_view message, std::string_view name = {});

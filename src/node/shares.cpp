@@ -70,6 +70,17 @@ bool passes(const Error& error) {
   return error.code() == ErrorCode::resource_exhausted || error.os_error() == EIO;
 }
 
+std::optional<std::string> why_killed(const jail::MemoryUse& use) {
+  if (use.oom_kills == 0) return std::nullopt;
+  auto mib = [](int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
+  if (use.most_bytes == 0)
+    return "there was no memory for its machine: it may use " + mib(use.limit_bytes) +
+           ", as far as boxes on this host leave it";
+  if (use.most_bytes + kNearly < use.limit_bytes)
+    return "no memory was left for boxes on this host; its machine had used " + mib(use.most_bytes);
+  return "its machine wanted more memory than the " + mib(use.limit_bytes) + " that it may use";
+}
+
 void warn(std::string_view event, const std::string& machine, const Error& error) {
   log_warn(event, {{"machine", machine}, {"error", error.message()}});
 }
@@ -204,15 +215,8 @@ void Shares::move(const std::string& machine, const std::string& tenant, pid_t p
 std::optional<std::string> Shares::out_of_memory(const std::string& machine) {
   std::lock_guard lock(mutex_);
   if (!tree_) return std::nullopt;
-  for (const std::string& group : groups_of(machine)) {
-    jail::MemoryUse use = tree_->memory_use(group);
-    if (use.oom_kills == 0) continue;
-    auto mib = [](int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
-    if (use.most_bytes + kNearly < use.limit_bytes)
-      return "no memory was left for boxes on this host; its machine had used " +
-             mib(use.most_bytes);
-    return "its machine wanted more memory than the " + mib(use.limit_bytes) + " that it may use";
-  }
+  for (const std::string& group : groups_of(machine))
+    if (auto why = why_killed(tree_->memory_use(group))) return why;
   return std::nullopt;
 }
 
@@ -266,6 +270,9 @@ int sweep_shares(const config::Config& config, const std::set<std::string>& kept
   if (!tree) return 0;
   int removed = 0;
   auto remove = [&](const std::string& group) {
+    // While no node was there, nobody was told.
+    if (auto why = why_killed(tree.value().memory_use(group)))
+      log_warn("machine_out_of_memory", {{"group", group}, {"error", *why}});
     auto done = tree.value().remove(group);
     if (!done) log_error("share_not_removed", {{"error", done.error().message()}});
     if (done) ++removed;

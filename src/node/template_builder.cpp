@@ -63,6 +63,8 @@ Task<Result<std::unique_ptr<Vm>>> boot_guest(Context& context, const Vm::ColdBoo
     auto vm = std::move(booted).value();
     auto ready = co_await wait_ready(context, *vm);
     if (ready) co_return std::move(vm);
+    auto no_memory = co_await vm->out_of_memory();
+    if (no_memory) ready = Error(ready.error().code(), std::move(*no_memory));
     std::string console = co_await vm->boot_console();
     co_await vm->destroy();
     last = ready.error().with_context("the guest of template '" + boot.template_name +

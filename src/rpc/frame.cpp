@@ -2,6 +2,9 @@
 
 #include <boost/json.hpp>
 
+#include <algorithm>
+#include <chrono>
+
 #include "base/encoding.h"
 
 namespace hako::rpc {
@@ -10,6 +13,7 @@ namespace {
 namespace json = boost::json;
 
 constexpr int64_t kLargestErrno = 4095;
+constexpr int64_t kLongestRetry = 24 * 3600;  // seconds
 
 void put_u32(char* to, uint32_t value) {
   for (int i = 0; i < 4; ++i) to[i] = static_cast<char>(value >> (8 * i));
@@ -39,11 +43,17 @@ std::optional<Error> error_of(const json::value& value) {
   auto text = object->if_contains("message");
   if (!code || !code->is_string() || !text || !text->is_string()) return std::nullopt;
   Error error(error_code_from(code->get_string()), std::string(text->get_string()));
-  auto number = object->if_contains("errno");
-  if (!number) return error;
-  if (!number->is_int64() || number->get_int64() < 1 || number->get_int64() > kLargestErrno)
-    return std::nullopt;
-  return std::move(error).with_os_error(static_cast<int>(number->get_int64()));
+  if (auto number = object->if_contains("errno")) {
+    if (!number->is_int64() || number->get_int64() < 1 || number->get_int64() > kLargestErrno)
+      return std::nullopt;
+    error = std::move(error).with_os_error(static_cast<int>(number->get_int64()));
+  }
+  if (auto seconds = object->if_contains("retry_after_s")) {
+    if (!seconds->is_int64() || seconds->get_int64() < 1 || seconds->get_int64() > kLongestRetry)
+      return std::nullopt;
+    error = std::move(error).with_retry_after(std::chrono::seconds(seconds->get_int64()));
+  }
+  return error;
 }
 
 Result<Message> message_of(std::string_view text) {
@@ -101,6 +111,8 @@ Result<std::string> encode_frame(const Message& message) {
     error["message"] = message.error->message();
     if (int os_error = message.error->os_error(); os_error > 0 && os_error <= kLargestErrno)
       error["errno"] = os_error;
+    if (int64_t wait = message.error->retry_after().count(); wait > 0)
+      error["retry_after_s"] = std::min(wait, kLongestRetry);
     object["error"] = std::move(error);
   } else {
     object["body"] = message.body;

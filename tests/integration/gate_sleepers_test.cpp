@@ -176,7 +176,7 @@ GATE_TEST_IN(GateSleepersTest, PortsWakeByTheirTokenOnly) {
 GATE_TEST_IN(GateSleepersTest, WhatCannotBeWokenSaysWhyAndIsNotAskedForAgainAtOnce) {
   auto code = std::make_shared<ErrorCode>(ErrorCode::resource_exhausted);
   SleepersApi::Wake wake = [code](std::string) -> Task<Result<void>> {
-    co_return Error(*code, "the tenant's quota is used up");
+    co_return Error(*code, "the tenant's quota is used up").with_retry_after(std::chrono::seconds(17));
   };
   SleepersApi api(directory_ + "/wake.sock", std::move(wake));
   TaskGroup tasks(co_await asio::this_coro::executor);
@@ -188,6 +188,7 @@ GATE_TEST_IN(GateSleepersTest, WhatCannotBeWokenSaysWhyAndIsNotAskedForAgainAtOn
     auto full = co_await ask(asked("box2", "grant-one"));
     EXPECT_EQ(full.status, 429u);
     EXPECT_THAT(full.body, HasSubstr("quota"));
+    EXPECT_EQ(full.fields["Retry-After"], "17");
   }
   // Five quick ones: a second has at most begun anew once.
   EXPECT_LE(api.wakes, 2);

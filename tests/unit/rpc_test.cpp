@@ -30,7 +30,7 @@ Task<Result<Payload>> echo(Payload payload) {
 }
 
 Task<Result<Payload>> refuse(Payload) {
-  co_return Error(ErrorCode::failed_precondition, "not now");
+  co_return Error(ErrorCode::failed_precondition, "not now").with_retry_after(7s);
 }
 
 Task<Result<Payload>> never(Payload) {
@@ -126,6 +126,7 @@ TEST_F(RpcTest, ErrorsOfTheHandlerComeBack) {
     EXPECT_FALSE(refused);
     EXPECT_EQ(refused.error().code(), ErrorCode::failed_precondition);
     EXPECT_EQ(refused.error().message(), "not now");
+    EXPECT_EQ(refused.error().retry_after(), 7s);
     auto unknown = co_await left->call("nothing", Payload(), 5s);
     EXPECT_EQ(unknown.error().code(), ErrorCode::unsupported);
     auto failed = co_await left->call("fault", Payload(), 5s);
