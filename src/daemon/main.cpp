@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "api/api.h"
+#include "base/async/check_loop.h"
 #include "base/async/task_group.h"
 #include "base/log.h"
 #include "base/start_signal.h"
@@ -106,6 +107,10 @@ int main(int argc, char** argv) {
     return cleaned ? 0 : 1;
   }
   asio::io_context io(1);
+  if (auto works = hako::check_loop(io); !works) {
+    hako::log_error("role_failed", {{"error", works.error().message()}});
+    return 1;
+  }
   if (app.got_subcommand(node)) {
     bool again = false;
     int status = run(io, run_node(config.value(), again));

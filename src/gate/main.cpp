@@ -7,6 +7,7 @@
 
 #include <iostream>
 
+#include "base/async/check_loop.h"
 #include "base/log.h"
 #include "base/start_signal.h"
 #include "config/listening.h"
@@ -98,6 +99,7 @@ Result<void> start(const std::string& config_path, int listen_fd) {
 
   HAKO_TRY(auto own, OwnAddresses::open());
   asio::io_context loop(1);
+  HAKO_TRYV(check_loop(loop));
   asio::signal_set signals(loop, SIGTERM, SIGINT);
   uint16_t port = http::local_port(listener);
   tls::Server tls;

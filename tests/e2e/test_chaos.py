@@ -2,7 +2,7 @@
 
 HAKO_CHAOS_ROUNDS: how many rounds (200), with failing system calls among them; HAKO_CHAOS_INJECTIONS:
 how many different steps fail besides, one by one (20); HAKO_CHAOS_SEED: which ones.
-HAKO_CHAOS_INJECTIONS=steps: all of them, with each error.
+HAKO_CHAOS_INJECTIONS=steps: all of them, with each error; HAKO_CHAOS_PART=2/5: a part of these.
 HAKO_CHAOS_ROLES: whose calls fail (node,api,gate,start).
 HAKO_CHAOS_PLACE="api epoll_ctl:ENOMEM:1" (or node, gate, start) fails only that one; with :main,
 :others or :child behind it, only that of the first thread, of another, or of what it starts next.
@@ -17,6 +17,7 @@ import shutil
 import sys
 import time
 import unittest
+import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "chaos"))
 
@@ -33,6 +34,7 @@ INJECTIONS = os.environ.get("HAKO_CHAOS_INJECTIONS", "20")
 PLACE = os.environ.get("HAKO_CHAOS_PLACE", "")
 EACH_STEP = INJECTIONS == "steps" and not PLACE
 INJECTIONS = 0 if INJECTIONS == "steps" else int(INJECTIONS)
+PART, OF_PARTS = map(int, os.environ.get("HAKO_CHAOS_PART", "1/1").split("/"))
 SEED = int(os.environ.get("HAKO_CHAOS_SEED", "1"))
 PARTS = ("node", "api", "gate", "start")
 # Whose calls are told from each other's: of a start the supervisor's, and all of the node's.
@@ -73,7 +75,9 @@ class Places:
 
     def _look_for_steps(self):
         for of in TASKS[self.part]:
-            self.steps |= find_steps(self.pid(), self.action, of)
+            found = find_steps(self.pid(), self.action, of)
+            self.steps |= {step: place for step, place in found.items()
+                           if zlib.crc32(repr(step).encode()) % OF_PARTS == PART - 1}
 
     def __iter__(self):
         if not EACH_STEP:

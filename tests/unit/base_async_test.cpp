@@ -1,8 +1,12 @@
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "base/async/both.h"
+#include "base/async/check_loop.h"
 #include "base/async/lasting.h"
 #include "base/async/run_until.h"
 #include "base/async/task_group.h"
@@ -32,6 +36,39 @@ class AsyncTest : public testing::Test {
   asio::io_context io;
   asio::thread_pool pool{2};
 };
+
+/// This process's newest descriptor of a kind.
+int newest(const std::string& kind) {
+  int found = -1;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    auto target = std::filesystem::read_symlink(entry.path(), gone);
+    if (target == "anon_inode:[" + kind + "]")
+      found = std::max(found, std::stoi(entry.path().filename()));
+  }
+  return found;
+}
+
+TEST(CheckLoop, FindsNothingWrongWithOneThatWorks) {
+  asio::io_context loop(1);
+  EXPECT_TRUE(check_loop(loop));
+  bool ran = false;
+  asio::post(loop, [&] { ran = true; });
+  loop.run();
+  EXPECT_TRUE(ran);
+}
+
+/// As it is where the kernel had no memory when the loop was made.
+TEST(CheckLoop, FindsOneThatTheKernelDoesNotWatch) {
+  for (const char* unwatched : {"timerfd", "eventfd"}) {
+    asio::io_context loop(1);
+    asio::steady_timer makes_it(loop);
+    ASSERT_EQ(::epoll_ctl(newest("eventpoll"), EPOLL_CTL_DEL, newest(unwatched), nullptr), 0);
+    auto works = check_loop(loop);
+    ASSERT_FALSE(works) << unwatched;
+    EXPECT_EQ(works.error().code(), ErrorCode::unavailable);
+  }
+}
 
 Task<Result<int>> answer_after(Duration wait, int number) {
   co_await sleep_for(wait);
