@@ -93,6 +93,20 @@ class Watched:
         self.beats = beats
 
 
+def wait_until_served(hako, test, after):
+    """Until the API answers and its node is there again."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        try:
+            status, _, health = hako.request("GET", "/health", timeout=5)
+            if status == 200 and health["node"] == "connected":
+                return
+        except OSError:
+            pass
+        time.sleep(0.05)
+    test.fail(f"hako does not answer after {after}\n{hako.logs()}")
+
+
 class UpgradeTest(unittest.TestCase):
     def test_to_a_new_version_under_running_boxes(self):
         with Hako(pool=1) as hako:
@@ -148,15 +162,7 @@ class UpgradeTest(unittest.TestCase):
             time.sleep(0.05)
         else:
             self.fail(f"{role} does not come back\n{hako.logs()}")
-        while time.monotonic() < end:
-            try:
-                status, _, health = hako.request("GET", "/health", timeout=5)
-                if status == 200 and health["node"] == "connected":
-                    return
-            except OSError:
-                pass
-            time.sleep(0.05)
-        self.fail(f"hako does not answer after {role} came back\n{hako.logs()}")
+        wait_until_served(hako, self, f"{role} came back")
 
     def wait_until_gone(self, hako, box):
         end = time.monotonic() + 150
@@ -218,17 +224,10 @@ class OneMachineTest(unittest.TestCase):
     def restart_node(self, hako):
         before = hako.role("node")
         kill_role(hako, "node")
-        end = time.monotonic() + 90
-        while time.monotonic() < end:
-            try:
-                if pid_of(hako, "node") not in (0, before):
-                    status, _, health = hako.request("GET", "/health", timeout=5)
-                    if status == 200 and health["node"] == "connected":
-                        return
-            except OSError:
-                pass
+        end = time.monotonic() + 60
+        while pid_of(hako, "node") in (0, before) and time.monotonic() < end:
             time.sleep(0.05)
-        self.fail(f"the node does not come back\n{hako.logs()}")
+        wait_until_served(hako, self, "the node was killed")
 
     def test_whose_vmm_does_not_answer(self):
         with Hako(pool=0) as hako:
