@@ -122,7 +122,11 @@ Result<Process> Process::adopt(asio::any_io_executor executor, pid_t pid, uint64
   HAKO_TRY(auto actual, process_start_time(pid));
   if (actual != start_time)
     return Error(ErrorCode::not_found, "process " + std::to_string(pid) + " is another one now");
-  return Process(executor, pid, std::move(pidfd), actual, false);
+  try {
+    return Process(executor, pid, std::move(pidfd), actual, false);
+  } catch (const boost::system::system_error& refused) {
+    return Error::from_errno(refused.code().value(), "watch process " + std::to_string(pid));
+  }
 }
 
 Result<uint64_t> process_start_time(pid_t pid) {

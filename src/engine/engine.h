@@ -101,7 +101,8 @@ struct MachineRecord {
 /// while the machine stands still; may block, for a bounded time.
 using PausedWork = std::function<Result<void>()>;
 
-/// A running (or paused) machine. The destructor kills the VMM unless release() was called.
+/// A running (or paused) machine. The destructor kills the VMM, but not that of one which was adopted,
+/// nor after release().
 /// Calls on one machine must not overlap, except kill() and wait_end(). Every call has a deadline.
 class Machine {
  public:

@@ -1,4 +1,6 @@
 // The system calls that the api, and what it starts, may not make.
+#include <linux/if_vlan.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -49,21 +51,34 @@ void refuse_other_sockets(Filter& filter) {
       if (type != SOCK_STREAM && type != SOCK_DGRAM)
         filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket),
                     {equals(0, family), has_bits(1, kType, type)});
-    // TCP, UDP and ping, and no others of their types.
+    // TCP and UDP, and no others of their types (but ping's of IPv4, which comes before them).
     filter.rule(SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket),
                 {equals(0, family), {2, SCMP_CMP_GT, IPPROTO_UDP, 0}});
   }
 }
 
-/// Rules of packet filters and IPsec are set through any socket, by who has a namespace of its own.
+/// Packet filters, IPsec, routes and devices are set through any socket, by who has a namespace of its
+/// own.
 void refuse_kernel_tables(Filter& filter) {
   constexpr std::pair<uint64_t, uint64_t> kOptions[] = {
-      {IPPROTO_IP, 17},  {IPPROTO_IP, 64},   {IPPROTO_IP, 65},   {IPPROTO_IP, 96},
-      {IPPROTO_IP, 97},  {IPPROTO_IP, 128},  {IPPROTO_IP, 129},  {IPPROTO_IPV6, 35},
-      {IPPROTO_IPV6, 64}, {IPPROTO_IPV6, 65}};
+      {IPPROTO_IP, 16},   {IPPROTO_IP, 17},   {IPPROTO_IP, 64},   {IPPROTO_IP, 65},
+      {IPPROTO_IP, 96},   {IPPROTO_IP, 97},   {IPPROTO_IP, 128},  {IPPROTO_IP, 129},
+      {IPPROTO_IPV6, 34}, {IPPROTO_IPV6, 35}, {IPPROTO_IPV6, 64}, {IPPROTO_IPV6, 65}};
   for (auto [level, option] : kOptions)
     filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(setsockopt),
                 {equals_int(1, level), equals_int(2, option)});
+  constexpr uint64_t kFirstOfIpvs = 1024 + 64 + 64;
+  filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(setsockopt),
+              {equals_int(1, IPPROTO_IP), {2, SCMP_CMP_GE, kFirstOfIpvs, 0}});
+  // Routes, bridges, VLANs, tunnels and drivers; a pull's loopback is brought up by others.
+  constexpr uint64_t kRequests[] = {SIOCADDRT,    SIOCDELRT,    SIOCGIFBR,    SIOCSIFBR,
+                                    SIOCBRADDBR,  SIOCBRDELBR,  SIOCBRADDIF,  SIOCBRDELIF,
+                                    SIOCGIFVLAN,  SIOCSIFVLAN,  SIOCBONDENSLAVE, SIOCBONDRELEASE,
+                                    SIOCETHTOOL,  SIOCSHWTSTAMP, SIOCADDDLCI, SIOCDELDLCI};
+  for (uint64_t request : kRequests)
+    filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), {equals_int(1, request)});
+  for (uint64_t request = SIOCDEVPRIVATE; request < SIOCDEVPRIVATE + 16; ++request)
+    filter.rule(SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), {equals_int(1, request)});
 }
 
 void refuse_namespaces(Filter& filter) {

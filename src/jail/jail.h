@@ -56,7 +56,7 @@ Result<void> confine_gate();
 
 /// The api's filter: everything but what no server and no program that it starts can want. What
 /// only an exploit would ask for (ptrace, mount, modules, ...) ends the process. Namespaces are
-/// made for pulls only (launch_secluded), sockets are those of TCP, UDP and ping, and local ones.
+/// made for pulls only (launch_secluded), sockets are those of TCP and UDP, and local ones.
 /// Covers all threads, and all that it starts.
 Result<void> confine_api();
 

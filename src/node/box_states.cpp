@@ -21,6 +21,8 @@ constexpr uint64_t kPagesToShare = (8 << 20) / engine::kGuestPage;
 /// made: whoever waits for the others would give up all of them (kNodeCreateDeadline in the api).
 constexpr auto kForkTime = std::chrono::seconds(35);
 constexpr int kMostFailedPauses = 5;
+/// Of a box whose machine is still to be found: it is promised to be kept, but not for ever.
+constexpr int kMostPausesNotFound = 60;
 constexpr auto kPauseAgain = std::chrono::seconds(5);
 constexpr auto kGoOnAgain = std::chrono::seconds(1);
 
@@ -85,8 +87,16 @@ Task<Result<Boxes::Held>> Boxes::hold(std::string id) {
   }
 }
 
+Result<void> Boxes::check_answers(const std::string& id) {
+  Box* box = find(id);
+  if (!box) return no_box(id);
+  if (!box->vm->machine()) return Vm::does_not_answer();
+  return ok();
+}
+
 Task<Result<BoxState>> Boxes::take_state(std::shared_ptr<Vm> vm, bool memory, bool go_on,
                                          std::chrono::milliseconds& stood_still) {
+  if (!vm->machine()) co_return Vm::does_not_answer();
   if (!vm->base()) {
     HAKO_CO_TRY(auto base, co_await templates_.base(vm->record().vmm.base));
     vm->stand_on(std::move(base));
@@ -132,7 +142,7 @@ Task<Result<Boxes::Saved>> Boxes::save_to_end(std::string id, std::string checkp
                                               bool end) {
   if (!is_checkpoint_id(checkpoint))
     co_return Error(ErrorCode::invalid_argument, "malformed checkpoint id");
-  if (!find(id)) co_return no_box(id);
+  HAKO_CO_TRYV(check_answers(id));
   HAKO_CO_TRYV(check_disk());
   auto saving = co_await saving_.take();
   HAKO_CO_TRY(auto held, co_await hold(id));
@@ -438,7 +448,8 @@ Task<void> Boxes::pause_expired(std::string id) {
   box = find(id);
   if (!box) co_return;
   log_error("box_not_paused", {{"box", id}, {"error", saved.error().message()}});
-  if (++box->failed_pauses < kMostFailedPauses) {
+  int most = box->vm->machine() ? kMostFailedPauses : kMostPausesNotFound;
+  if (++box->failed_pauses < most) {
     co_await sleep_for(kPauseAgain);
     co_return;
   }

@@ -1,5 +1,7 @@
 #include "node/boxes.h"
 
+#include <algorithm>
+
 #include "base/async/both.h"
 #include "base/async/lasting.h"
 #include "base/log.h"
@@ -303,57 +305,56 @@ Task<void> Boxes::adopt(std::vector<VmRecord> records, Duration wait) {
     const std::string& id = vm->record().box;
     auto held = uses_of_pools_.hold(vm->record().tenant);
     boxes_[id] = Box{.vm = vm, .held = std::move(held)};
-    ++being_found_;
-    tasks_.spawn("find " + id, find_again(vm));
+    std::string name = "find " + id;
+    tasks_.spawn(name, lasting(name, [this, vm] { return find_again(vm); }));
   }
   auto all = [this]() -> Task<Result<void>> {
-    while (being_found_ > 0) co_await found_.wait();
+    while (not_found() > 0) co_await found_.wait();
     co_return ok();
   };
   auto in_time = co_await with_deadline(wait, all());
-  if (!in_time) log_warn("boxes_not_found_yet", {{"boxes", being_found_}});
+  if (!in_time) log_warn("boxes_not_found_yet", {{"boxes", not_found()}});
+}
+
+int64_t Boxes::not_found() const {
+  return std::ranges::count_if(boxes_, [](const auto& entry) { return !entry.second.vm->machine(); });
 }
 
 Task<void> Boxes::find_again(std::shared_ptr<Vm> vm) {
-  struct Finding {
-    Boxes& boxes;
-    ~Finding() {
-      --boxes.being_found_;
-      boxes.found_.notify_all();
-    }
-  } finding{*this};
   std::string id = vm->record().box;
   auto patience = std::chrono::steady_clock::now() + kFindPatience;
   auto is_still_there = [&] {
     Box* box = find(id);
     return box && box->vm == vm;
   };
-  for (;;) {
-    Result<void> done = ok();
+  Result<void> found = Vm::does_not_answer();
+  for (Duration pause = kFindPause;; co_await sleep_for(pause)) {
     {
       auto turn = co_await vm->turns().take();
-      if (!is_still_there()) co_return;
-      done = co_await run_to_end(vm->find_again());
+      if (!is_still_there()) break;
+      found = co_await vm->find_again();
     }
-    if (!is_still_there()) co_return;
-    if (done) break;
-    ErrorCode code = done.error().code();
-    bool patient = std::chrono::steady_clock::now() < patience;
-    // A busy host may let a VMM answer late, or be short of something for a moment: no reason to lose
-    // a box. That its VMM has ended is one. One that only does not answer has the box's time.
-    if (code == ErrorCode::not_found || (!patient && code != ErrorCode::timed_out)) {
-      log_error("box_lost", {{"box", id}, {"error", done.error().message()}});
-      std::string detail = "its machine was not found again: " + done.error().message();
-      (void)co_await destroy(id, EndReason::died, std::move(detail));
-      co_return;
+    // A busy host may let a VMM answer late, or be short of something for a while; and whoever has taken
+    // over a VMM that does not answer has only what is left of its box's time. Its end is its end.
+    if (!is_still_there() || found || found.error().code() == ErrorCode::not_found) break;
+    if (pause == kFindPause && std::chrono::steady_clock::now() >= patience) {
+      log_error("box_not_found", {{"box", id}, {"error", found.error().message()}});
+      pause = kFindPauseLater;
     }
-    co_await sleep_for(patient ? kFindPause : kFindPauseLater);
   }
-  tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
-  // It may have been started without shares.
-  tasks_.spawn("share of " + id, give_share(vm));
-  // A gate that has connected meanwhile was not told of it.
-  if (context_.gate.connected()) tasks_.spawn("announce " + id, announce(vm));
+  if (is_still_there() && !found) {
+    log_error("box_lost", {{"box", id}, {"error", found.error().message()}});
+    std::string detail = "its machine was not found again: " + found.error().message();
+    (void)co_await destroy(id, EndReason::died, std::move(detail));
+  }
+  if (is_still_there()) {
+    tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
+    // It may have been started without shares.
+    tasks_.spawn("share of " + id, give_share(vm));
+    // A gate that has connected meanwhile was not told of it.
+    if (context_.gate.connected()) tasks_.spawn("announce " + id, announce(vm));
+  }
+  found_.notify_all();
 }
 
 Task<Result<void>> Boxes::destroy(std::string id, EndReason reason, std::string detail) {
@@ -611,6 +612,8 @@ Task<void> Boxes::watch_health() {
       auto found = boxes_.find(id);
       if (found == boxes_.end() || found->second.ending) continue;
       auto vm = found->second.vm;
+      // Its turn may be taken up by whoever looks for it.
+      if (!vm->machine()) continue;
       auto turn = co_await vm->turns().take();
       auto machine = vm->machine();
       if (!machine) continue;

@@ -183,6 +183,10 @@ class Boxes {
   Task<Result<void>> publish(Vm& vm, const CreateBox& request);
   void keep(std::string box, std::shared_ptr<Vm> vm);
   Task<void> find_again(std::shared_ptr<Vm> vm);
+  /// How many boxes have a machine that is still to be found.
+  int64_t not_found() const;
+  /// For what needs the box's machine, before it waits for anything. not_found, unavailable.
+  Result<void> check_answers(const std::string& box);
   Task<void> give_share(std::weak_ptr<Vm> claimed);
   Task<void> watch_end(std::string box, std::shared_ptr<engine::Machine> machine);
   Task<void> announce(std::shared_ptr<Vm> vm);
@@ -200,8 +204,7 @@ class Boxes {
   TurnQueue cloning_, claiming_;
   TurnQueue saving_, forking_;
   std::map<std::string, Box> boxes_;
-  int being_found_ = 0;
-  Condition found_;
+  Condition found_;  ///< a box's machine was, or will not be any more
   std::set<std::string> creating_;
   /// Shared with creates that are taking from one while it is being closed.
   std::map<std::string, std::shared_ptr<WarmPool>> pools_;

@@ -31,8 +31,6 @@ namespace fs = std::filesystem;
 constexpr int kBlockingThreads = 4;
 constexpr int kSlotsReady = 4;
 constexpr size_t kVerdictText = 300;
-/// So long boxes that cannot be reached are looked for when a node starts, all together. What ails the
-/// host may pass, and ended boxes do not come back.
 /// Boxes that are not found by then are looked for while the others are served.
 constexpr auto kFindAll = std::chrono::seconds(1);
 constexpr auto kLockPatience = std::chrono::seconds(5);
@@ -197,10 +195,17 @@ class Node {
     slots_.start(leftovers.slots);
     HAKO_CO_TRY(auto api_socket, rpc::listen_unix(config_.node_socket(), config_.api_uid));
     HAKO_CO_TRY(auto gate_socket, rpc::listen_unix(config_.gate_socket(), config_.gate_uid));
-    co_await boxes_.adopt(std::move(leftovers.boxes), kFindAll);
-    // What the boxes stand on is known now, and stays.
-    co_await templates_.collect();
-    co_await checkpoints_.collect();
+    std::exception_ptr cut_short;
+    try {
+      co_await find_boxes(std::move(leftovers.boxes));
+    } catch (...) {
+      cut_short = std::current_exception();
+    }
+    if (cut_short) {
+      co_await shield_from_cancellation();
+      co_await stop();
+      std::rethrow_exception(cut_short);
+    }
     boxes_.start();
     tasks_.spawn("watch for strays", lasting("watch for strays", [this] { return strays_.run(); }));
     tasks_.spawn("watch certificate",
@@ -244,6 +249,13 @@ class Node {
     co_await shield_from_cancellation();
     co_await stop();
     co_return NodeEnd::stopped;
+  }
+
+  Task<void> find_boxes(std::vector<VmRecord> records) {
+    co_await boxes_.adopt(std::move(records), kFindAll);
+    // What the boxes stand on is known now, and stays.
+    co_await templates_.collect();
+    co_await checkpoints_.collect();
   }
 
   /// Whether somebody asked this node to stop meanwhile.

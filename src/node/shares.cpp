@@ -67,7 +67,7 @@ jail::CgroupLimits share_of(int weight) {
 
 /// Whether the same may work in a moment: no word about what this machine can do.
 bool passes(const Error& error) {
-  return error.code() == ErrorCode::resource_exhausted || error.os_error() == EIO;
+  return error.code() == ErrorCode::resource_exhausted || error.code() == ErrorCode::no_space;
 }
 
 std::optional<std::string> why_killed(const jail::MemoryUse& use) {
@@ -168,6 +168,10 @@ Result<void> Shares::make(jail::CgroupTree& tree, const std::string& machine,
   }
   jail::CgroupLimits limits = limits_of(size);
   limits.cpu_weight = tenant.empty() ? kBeingMade : kEqual;
+  auto made = tree.make(group_of(tenant, machine), limits);
+  if (made || made.error().os_error() != EINVAL || !limits.cpu_percent) return made;
+  // On v1, more than a group above has is refused, and would change nothing.
+  limits.cpu_percent.reset();
   return tree.make(group_of(tenant, machine), limits);
 }
 

@@ -17,7 +17,8 @@ namespace hako::node {
 /// Keeps the groups hako/<instance>/pool/box-<machine>, for VMMs that are nobody's yet, and
 /// hako/<instance>/tenant-<name>/box-<machine>, each with the limits of its machine
 /// (machine_limits.h). Where the machine's control groups cannot be used at all, or cannot do a part of
-/// it, it says so once, and VMMs run without that; no VMM starts without what others have. Blocking, as CgroupTree is. Any thread.
+/// it, it says so once, and all VMMs run without that; none starts without what the others have.
+/// Blocking, as CgroupTree is. Any thread.
 class Shares {
  public:
   explicit Shares(const config::Config& config) : config_(config) {}

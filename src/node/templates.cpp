@@ -92,6 +92,12 @@ Result<void> Templates::load() {
   HAKO_TRY(auto folders, finished_in(context_.template_dir()));
   for (const std::string& folder : folders) {
     auto text = read_file(context_.template_dir() + "/" + folder + "/template.json");
+    // It has one as long as it has its name; this one is on its way out.
+    if (!text && text.error().code() == ErrorCode::not_found) {
+      std::error_code ignored;
+      fs::remove_all(context_.template_dir() + "/" + folder, ignored);
+      continue;
+    }
     // Says nothing about the template.
     if (!text && text.error().code() == ErrorCode::resource_exhausted) return text.error();
     auto what = text ? parse_template(text.value()) : Result<Template>(text.error());
@@ -126,8 +132,8 @@ Result<void> Templates::sort_snapshots() {
 
 Task<void> Templates::collect() {
   for (const std::string& folder : std::exchange(of_no_template_, {})) {
-    co_await retire(folder);
-    co_await remove_snapshot(folder);
+    bool retired = co_await retire(folder);
+    if (retired) co_await remove_snapshot(folder);
   }
 }
 
@@ -197,19 +203,20 @@ Task<Result<Bases::Base>> Templates::base(std::string id) {
   co_return known.error();
 }
 
-Task<void> Templates::retire(std::string key) {
+Task<bool> Templates::retire(std::string key) {
   auto id = read_file(context_.snapshot_dir() + "/" + key + "/id");
-  if (!id) co_return;
+  if (!id) co_return true;
   bool used = std::ranges::any_of(context_.machines, [&](const auto& entry) {
     return entry.second->record().vmm.base == id.value();
   });
-  if (!used) co_return;
+  if (!used) co_return true;
   auto base = co_await bases_.find(id.value());
   if (!base) base = co_await load_folder(key);
   Result<void> kept = base ? ok() : Result<void>(base.error());
   if (kept) kept = co_await bases_.keep(base.value());
   if (!kept)
     log_warn("snapshot_not_kept", {{"snapshot", key}, {"error", kept.error().message()}});
+  co_return kept.has_value();
 }
 
 std::vector<std::string> Templates::snapshots_of(const std::string& name) const {
@@ -488,7 +495,10 @@ Task<Result<void>> Templates::remove(std::string name) {
   std::erase_if(variants_, [&](const auto& entry) { return entry.first.starts_with(name + "."); });
   auto work = [this, name] {
     std::error_code ignored;
-    fs::remove_all(context_.template_dir() + "/" + name, ignored);
+    // First out of sight: half of one must not be found by its name.
+    std::string gone = context_.template_dir() + "/.gone-" + random_hex(6);
+    fs::rename(context_.template_dir() + "/" + name, gone, ignored);
+    fs::remove_all(gone, ignored);
     for (const std::string& key : snapshots_of(name))
       fs::remove_all(context_.snapshot_dir() + "/" + key, ignored);
     return true;

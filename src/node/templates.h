@@ -84,8 +84,9 @@ class Templates {
   Result<void> sort_snapshots();
   Task<void> remove_snapshot(std::string key);
   void note_use(const std::string& variant);
-  /// Before a snapshot on disk goes: keeps it elsewhere if a machine stands on it.
-  Task<void> retire(std::string key);
+  /// Before a snapshot on disk goes: keeps it elsewhere if a machine stands on it. False where that
+  /// could not be done.
+  Task<bool> retire(std::string key);
   Task<Result<Bases::Base>> load_folder(std::string key);
   Task<void> forget_old_variants(std::string newest);
   std::string key(const std::string& name, engine::MachineSize size) const;

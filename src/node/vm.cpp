@@ -87,8 +87,14 @@ Task<Result<std::unique_ptr<Vm>>> Vm::prepare(Context& context, VmRecord record,
     std::filesystem::create_directory(raw->folder(), error);
     if (error) return Error::from_errno(error.value(), "create " + raw->folder());
     HAKO_TRYV(raw->write_record());
-    HAKO_TRY(raw->doors_, raw->context_.shares.enter(raw->record_.machine, raw->record_.tenant,
-                                                     raw->record_.size));
+    auto doors = raw->context_.shares.enter(raw->record_.machine, raw->record_.tenant,
+                                            raw->record_.size);
+    if (!doors) {
+      log_error("share_not_given",
+                {{"machine", raw->record_.machine}, {"error", doors.error().message()}});
+      return Error(ErrorCode::unavailable, "the machine cannot be given its limits now");
+    }
+    raw->doors_ = std::move(doors).value();
     return copy_disk(disk, raw->folder() + "/scratch.raw");
   };
   auto scratch = co_await run_blocking(context.blocking, work);
@@ -274,8 +280,9 @@ std::unique_ptr<Vm> Vm::known(Context& context, VmRecord record) {
 }
 
 Task<Result<void>> Vm::find_again() {
-  HAKO_CO_TRY(auto slot, context_.slots.open(record_.slot));
+  // This first: it may fail often, and takes little where the VMM is not at fault.
   HAKO_CO_TRY(auto machine, co_await context_.engine.adopt(record_.vmm));
+  HAKO_CO_TRY(auto slot, context_.slots.open(record_.slot));
   // Its end came in between.
   if (slot_.number < 0) co_return does_not_answer();
   slot_ = std::move(slot);

@@ -57,7 +57,8 @@ class Vm {
   /// A machine of an earlier run, by its record; it is still to be found.
   static std::unique_ptr<Vm> known(Context& context, VmRecord record);
   /// Looks for what an earlier run left of this machine: its VMM, its slot. Harmless to try again.
-  /// Errors: not_found (the VMM has ended), timed_out (it does not answer), others that may pass.
+  /// Errors: not_found (the VMM or its network namespace is gone), others that may pass.
+  /// Cancel: safe, unlike all else here.
   Task<Result<void>> find_again();
   /// unavailable, of a machine that has ended or is still to be found.
   static Error does_not_answer();

@@ -46,7 +46,7 @@ class Strace:
         self.output = tempfile.NamedTemporaryFile("r", prefix="hako-strace-", suffix=".txt")
         self.words = ["strace", "-qq", "-o", self.output.name, *arguments]
         self.pid, self.of = pid, of
-        self.process = self.catcher = self.following = None
+        self.process = self.catcher = self.following = self.problem = None
 
     def __enter__(self):
         if self.of != "child":
@@ -71,6 +71,8 @@ class Strace:
             return
         try:
             self._follow([int(child)])
+        except AssertionError as problem:
+            self.problem = problem
         finally:
             os.kill(int(child), signal.SIGCONT)
 
@@ -106,6 +108,8 @@ class Strace:
             self.following.join()
             self.catcher.wait()
             self.catcher.stdout.close()
+        if self.problem:
+            raise self.problem
         if not self.process:
             return
         self.process.send_signal(signal.SIGINT)  # lets go of what it traces

@@ -4,6 +4,7 @@ Judged from outside: from the kernel, the disk and the database, not from what h
 """
 
 import collections
+import glob
 import hashlib
 import json
 import os
@@ -151,12 +152,16 @@ def _kept_states(hako, records):
 
 def _template_parts(hako):
     """Templates of which no build knows, and snapshots and root file systems of no template."""
-    templates, roots = _names_in(hako, "templates"), set()
+    templates, roots, lines = _names_in(hako, "templates"), set(), []
     for name in templates:
-        with open(os.path.join(hako.state, "node", "templates", name, "template.json")) as file:
-            roots.add(json.load(file)["root"])
+        path = os.path.join(hako.state, "node", "templates", name, "template.json")
+        try:
+            with open(path) as file:
+                roots.add(json.load(file)["root"])
+        except (OSError, ValueError):
+            lines.append(f"template: {name} cannot be read")
     builds = {build for build, in _rows(hako, "SELECT id FROM template_builds")}
-    lines = [f"template: {name} is of no build" for name in templates if name not in builds]
+    lines += [f"template: {name} is of no build" for name in templates if name not in builds]
     lines += [f"snapshot: {name} is of no template" for name in _names_in(hako, "snapshots")
               if name.rsplit(".", 1)[0] not in (*templates, "base")]
     return lines + [f"root: {name} is no template's" for name in _names_in(hako, "roots")
@@ -207,16 +212,16 @@ def _groups_in(path, prefix):
 
 
 def _without_limits(hako, records):
-    """VMMs outside of the control group that is their machine's."""
-    found = []
+    """VMMs outside of a control group that is their machine's."""
+    trees, found = cgroup_trees(hako), []
     for folder, record in records.items():
-        try:
-            with open(f"/proc/{record['pid']}/cgroup") as file:
-                inside = f"/box-{folder}\n" in file.read()
-        except (OSError, TypeError):
-            continue  # it has ended, or has no record
-        if not inside and cgroup_trees(hako):
-            found.append(f"limits: VMM {record['pid']} of {folder} has none")
+        for tree in trees if record and os.path.exists(f"/proc/{record['pid']}") else ():
+            members = set()
+            for group in glob.glob(os.path.join(tree, "*", f"box-{folder}", "cgroup.procs")):
+                with open(group) as file:
+                    members |= {int(line) for line in file}
+            if record["pid"] not in members:
+                found.append(f"limits: VMM {record['pid']} of {folder} has none of {tree}")
     return found
 
 

@@ -50,6 +50,8 @@ def main():
     born = wait_for_birth(parent)
     if born is None:
         return 1
+    # Whoever waits for this pid is to learn of one that stands still.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     os.kill(born, signal.SIGSTOP)
     ptrace(DETACH, born)
     print(born, flush=True)

@@ -105,7 +105,7 @@ class Places:
             return len(self.met & set(self.steps)) > len(self.steps) / 2
         found = self.part != "node" or any(re.search(r'"/proc/\d+/stat"', text)
                                            for text in self.opened)
-        return found and self.hits > self.tries / 3
+        return found and self.hits > 0
 
     def __str__(self):
         if not EACH_STEP:

@@ -15,10 +15,10 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kMoment = std::chrono::milliseconds(1);
 /// Loops of Asio look up by themselves once in a second.
 constexpr auto kPatience = std::chrono::milliseconds(900);
+constexpr int kTries = 3;
 
-}  // namespace
-
-Result<void> check_loop(asio::io_context& loop) {
+/// Once. On a host that has much else to do, one that works may be late.
+bool works(asio::io_context& loop) {
   bool fired = false, woken = false;
   auto work = asio::make_work_guard(loop);
   auto done = [&] {
@@ -38,13 +38,19 @@ Result<void> check_loop(asio::io_context& loop) {
   });
   loop.run_for(kPatience);
   other.join();
-  bool works = fired && woken;
   // Whatever still waits is of this call.
   timer.cancel();
   work.reset();
   loop.poll();
   loop.restart();
-  if (works) return ok();
+  return fired && woken;
+}
+
+}  // namespace
+
+Result<void> check_loop(asio::io_context& loop) {
+  for (int i = 0; i < kTries; ++i)
+    if (works(loop)) return ok();
   return Error(ErrorCode::unavailable, "the kernel does not watch an event loop's timers or its wake-up");
 }
 

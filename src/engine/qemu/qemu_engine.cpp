@@ -152,20 +152,19 @@ Task<Result<std::unique_ptr<Machine>>> QemuEngine::clone(const Snapshot& snapsho
 Task<Result<std::unique_ptr<Machine>>> QemuEngine::adopt(const MachineRecord& record) {
   auto executor = co_await asio::this_coro::executor;
   HAKO_CO_TRY(auto process, Process::adopt(executor, record.pid, record.start_time));
+  // Whatever becomes of this call: only kill() ends a machine that is not of our making.
+  process.release();
   auto control = qmp::Client::connect(executor, record.control_path);
   if (!control) {
-    process.release();
     if (control.error().code() == ErrorCode::timed_out) co_return control.error();
     co_return Error(ErrorCode::unavailable, control.error().message());
   }
   QemuProcess found{std::move(process), std::move(control.value()), record.control_path, Fd()};
   auto machine = std::make_unique<QemuMachine>(std::move(found), options_.control_timeout,
                                                blocking_, record.base);
+  machine->release();
   auto greeted = co_await machine->greet();
-  if (!greeted) {
-    machine->release();
-    co_return greeted.error().with_context("adopt");
-  }
+  if (!greeted) co_return greeted.error().with_context("adopt");
   std::unique_ptr<Machine> adopted = std::move(machine);
   co_return std::move(adopted);
 }
