@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <functional>
 #include <iostream>
 
 #include "api/api.h"
@@ -24,6 +25,7 @@ using hako::Task;
 /// A role that does not end in this time after it was asked to is ended: everything a role keeps
 /// survives a kill, so waiting longer would only be politeness.
 constexpr auto kStopTime = std::chrono::seconds(4);
+constexpr auto kHeartbeat = std::chrono::seconds(1);
 
 Task<void> run_role(Task<Result<void>> role, std::optional<Result<void>>& outcome) {
   outcome.emplace(co_await std::move(role));
@@ -34,7 +36,15 @@ int run(asio::io_context& io, Task<Result<void>> role) {
   std::optional<Result<void>> outcome;
   asio::cancellation_signal cancel;
   asio::signal_set signals(io, SIGTERM, SIGINT);
-  asio::steady_timer hard_stop(io);
+  asio::steady_timer hard_stop(io), heartbeat(io);
+  // Another thread wakes the loop by a system call, and Asio does not say when that has failed.
+  std::function<void()> beat = [&] {
+    heartbeat.expires_after(kHeartbeat);
+    heartbeat.async_wait([&](boost::system::error_code error) {
+      if (!error) beat();
+    });
+  };
+  beat();
   int status = 0;
   signals.async_wait([&](boost::system::error_code error, int) {
     if (error) return;

@@ -88,6 +88,8 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   // Without authorities nobody can prove who they are, and nothing that is looked into passes.
   if (auto read = upstream_tls.prepare(); !read)
     log_warn("no_upstream_authorities", {{"error", read.error().message()}});
+  asio::io_context loop(1);
+  HAKO_TRYV(check_loop(loop));
   if (::geteuid() == 0) {
     // It sees the sockets of node and api, which the node may make only later.
     if (::mkdir(config.run_dir.c_str(), 0711) == 0)
@@ -98,8 +100,6 @@ Result<void> start(const std::string& config_path, int listen_fd) {
   }
 
   HAKO_TRY(auto own, OwnAddresses::open());
-  asio::io_context loop(1);
-  HAKO_TRYV(check_loop(loop));
   asio::signal_set signals(loop, SIGTERM, SIGINT);
   uint16_t port = http::local_port(listener);
   tls::Server tls;

@@ -61,7 +61,10 @@ class Strace:
         return self
 
     def _tasks(self):
-        every = [int(task) for task in os.listdir(f"/proc/{self.pid}/task")]
+        try:
+            every = [int(task) for task in os.listdir(f"/proc/{self.pid}/task")]
+        except FileNotFoundError:
+            return []  # it has ended
         return {"all": every, "main": [self.pid],
                 "others": [task for task in every if task != self.pid]}[self.of]
 
@@ -78,7 +81,7 @@ class Strace:
 
     def _follow(self, tasks):
         if not tasks:
-            return
+            return  # strace would wait for more words
         # With -f it takes all threads of a process by itself.
         whole = self.of in ("all", "child")
         words = [*self.words, *(["-f"] if whole else [])]

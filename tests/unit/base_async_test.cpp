@@ -51,11 +51,8 @@ int newest(const std::string& kind) {
 
 TEST(CheckLoop, FindsNothingWrongWithOneThatWorks) {
   asio::io_context loop(1);
-  EXPECT_TRUE(check_loop(loop));
-  bool ran = false;
-  asio::post(loop, [&] { ran = true; });
-  loop.run();
-  EXPECT_TRUE(ran);
+  auto works = check_loop(loop);
+  EXPECT_TRUE(works) << works.error().message();
 }
 
 /// As it is where the kernel had no memory when the loop was made.

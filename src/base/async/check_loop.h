@@ -8,10 +8,10 @@
 
 namespace hako {
 
-/// Tries a new loop's timers, and whether another thread can wake it. Asio does not say where the
-/// kernel has refused to watch its timers or its wake-up: a process of such a loop stands still for
-/// good. Takes some milliseconds where it works. Thread: the loop's; nothing else may run on it yet.
-/// Errors: unavailable.
+/// Whether the kernel watches a new loop's timers and its wake-up, by what /proc says of it. Asio does
+/// not say where that was refused, for want of memory as the loop was made: a process of such a loop
+/// stands still for good. Call it before the process has other loops, and while it sees /proc.
+/// Errors: unavailable; those of reading.
 Result<void> check_loop(asio::io_context& loop);
 
 }  // namespace hako
