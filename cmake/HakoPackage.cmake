@@ -54,6 +54,6 @@ set(CPACK_DEBIAN_PACKAGE_RECOMMENDS "${image_packages}")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "${pull_packages}")
 set(scripts "${CMAKE_SOURCE_DIR}/packaging/debian")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
-  "${scripts}/postinst;${scripts}/prerm;${scripts}/postrm;${scripts}/conffiles")
+  "${scripts}/preinst;${scripts}/postinst;${scripts}/prerm;${scripts}/postrm;${scripts}/conffiles")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 include(CPack)
