@@ -108,7 +108,7 @@ start_machine() {
 # machine_ended SECONDS: whether its first process ends in that time.
 machine_ended() {
   local until=$((SECONDS + $1))
-  while [[ -e /proc/$keeper && $(awk '{ print $3 }' "/proc/$keeper/stat") != Z ]]; do
+  while [[ -e /proc/$keeper && $(awk '{ print $3 }' "/proc/$keeper/stat" 2>/dev/null) != Z ]]; do
     ((SECONDS < until)) || return 1
     sleep 0.2
   done
