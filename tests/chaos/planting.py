@@ -57,6 +57,8 @@ class Planted:
             json.dump({"name": "planted", "memory_mib": 256, "vcpus": 1, "disk_mib": 128,
                        "revision": f"0@{revision}", "root": "", "created_ms": 0}, file)
         shutil.copytree(f"{at}/snapshots/{base}", f"{at}/snapshots/gone.256m1c")
+        with open(f"{at}/snapshots/gone.256m1c/id", "w") as file:
+            file.write("planted")  # no machine stands on it
         with open(f"{at}/roots/planted", "w") as file:
             file.write("left behind")
         return {"template": "planted", "snapshot": "gone.256m1c", "root": "planted"}

@@ -183,9 +183,11 @@ INTERCEPT_TEST(an_answer_brings_no_secret_back) {
   EXPECT_THAT(basic.output,
               Not(HasSubstr(base64_encode("me:" + std::string(kValue)))));
   auto pieces = co_await curl(key_header(kPlaceholder) + "https://web.example/echo-in-pieces");
-  // The first bytes, which all values of a kind have, do not wait for what follows them.
-  EXPECT_EQ(pieces.output, std::string("key=") + std::string(kValue).substr(0, 4) +
-                               std::string(kPlaceholder).substr(4));
+  // The first bytes, which all values of a kind have, do not wait for what follows them; where that is
+  // there already, all of it is masked.
+  std::string masked = std::string("key=") + kPlaceholder;
+  EXPECT_THAT(pieces.output, AnyOf(masked, std::string("key=") + std::string(kValue).substr(0, 4) +
+                                               std::string(kPlaceholder).substr(4)));
   EXPECT_TRUE(arrived(kValue));
   co_await record(R"({"kind":"secret","verdict":"denied","name":"web.example",)"
                   R"("reason":"the answer had a secret in it, which was masked"})");
