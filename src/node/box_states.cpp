@@ -275,7 +275,7 @@ Task<Result<std::vector<Result<Boxes::Created>>>> Boxes::fork_to_end(
   if (children.empty() || children.size() > kMostChildren)
     co_return Error(ErrorCode::invalid_argument,
                     "a box can be forked into 1 to " + std::to_string(kMostChildren));
-  if (!find(id)) co_return no_box(id);
+  HAKO_CO_TRYV(check_answers(id));
   HAKO_CO_TRYV(check_room());
   Forking forking{{}, {}, children, Clock::now() + kForkTime, {}};
   forking.until += rpc::kTimeForEachChild * static_cast<int>(children.size());

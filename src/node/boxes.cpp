@@ -1,7 +1,5 @@
 #include "node/boxes.h"
 
-#include <algorithm>
-
 #include "base/async/both.h"
 #include "base/async/lasting.h"
 #include "base/log.h"
@@ -34,9 +32,6 @@ constexpr size_t kLargestEgress = 256 << 10;
 constexpr size_t kLargestIngress = 64 << 10;
 constexpr size_t kLargestEnvironment = 256 << 10;
 constexpr auto kPoolRetry = std::chrono::seconds(10);
-constexpr auto kFindPatience = std::chrono::seconds(30);
-constexpr auto kFindPause = std::chrono::milliseconds(200);
-constexpr auto kFindPauseLater = std::chrono::seconds(2);
 
 bool is_box_id(const std::string& id) {
   if (id.empty() || id.size() > 64) return false;
@@ -286,75 +281,26 @@ Task<Result<void>> Boxes::publish(Vm& vm, const CreateBox& request) {
 }
 
 void Boxes::keep(std::string id, std::shared_ptr<Vm> vm) {
-  tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
-  // Beside whoever waits for the box: the kernel may take some ten milliseconds for it.
-  tasks_.spawn("share of " + id, give_share(vm));
+  take_in(id, vm);
+  look_after(id, std::move(vm));
+}
+
+void Boxes::take_in(const std::string& id, std::shared_ptr<Vm> vm) {
   auto held = uses_of_pools_.hold(vm->record().tenant);
   boxes_[id] = Box{.vm = std::move(vm), .held = std::move(held)};
+}
+
+void Boxes::look_after(const std::string& id, std::shared_ptr<Vm> vm) {
+  tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
+  // Beside whoever waits for the box: the kernel may take some ten milliseconds for it. One of an
+  // earlier run may have been started without shares.
+  tasks_.spawn("share of " + id, give_share(std::move(vm)));
 }
 
 Task<void> Boxes::give_share(std::weak_ptr<Vm> claimed) {
   co_await sleep_for(kStartTime);
   // Not just returned: the task keeps the machine, which may end meanwhile.
   if (auto vm = claimed.lock()) co_await vm->take_share();
-}
-
-Task<void> Boxes::adopt(std::vector<VmRecord> records, Duration wait) {
-  for (VmRecord& record : records) {
-    std::shared_ptr<Vm> vm = Vm::known(context_, std::move(record));
-    const std::string& id = vm->record().box;
-    auto held = uses_of_pools_.hold(vm->record().tenant);
-    boxes_[id] = Box{.vm = vm, .held = std::move(held)};
-    std::string name = "find " + id;
-    tasks_.spawn(name, lasting(name, [this, vm] { return find_again(vm); }));
-  }
-  auto all = [this]() -> Task<Result<void>> {
-    while (not_found() > 0) co_await found_.wait();
-    co_return ok();
-  };
-  auto in_time = co_await with_deadline(wait, all());
-  if (!in_time) log_warn("boxes_not_found_yet", {{"boxes", not_found()}});
-}
-
-int64_t Boxes::not_found() const {
-  return std::ranges::count_if(boxes_, [](const auto& entry) { return !entry.second.vm->machine(); });
-}
-
-Task<void> Boxes::find_again(std::shared_ptr<Vm> vm) {
-  std::string id = vm->record().box;
-  auto patience = std::chrono::steady_clock::now() + kFindPatience;
-  auto is_still_there = [&] {
-    Box* box = find(id);
-    return box && box->vm == vm;
-  };
-  Result<void> found = Vm::does_not_answer();
-  for (Duration pause = kFindPause;; co_await sleep_for(pause)) {
-    {
-      auto turn = co_await vm->turns().take();
-      if (!is_still_there()) break;
-      found = co_await vm->find_again();
-    }
-    // A busy host may let a VMM answer late, or be short of something for a while; and whoever has taken
-    // over a VMM that does not answer has only what is left of its box's time. Its end is its end.
-    if (!is_still_there() || found || found.error().code() == ErrorCode::not_found) break;
-    if (pause == kFindPause && std::chrono::steady_clock::now() >= patience) {
-      log_error("box_not_found", {{"box", id}, {"error", found.error().message()}});
-      pause = kFindPauseLater;
-    }
-  }
-  if (is_still_there() && !found) {
-    log_error("box_lost", {{"box", id}, {"error", found.error().message()}});
-    std::string detail = "its machine was not found again: " + found.error().message();
-    (void)co_await destroy(id, EndReason::died, std::move(detail));
-  }
-  if (is_still_there()) {
-    tasks_.spawn("watch " + id, watch_end(id, vm->machine()));
-    // It may have been started without shares.
-    tasks_.spawn("share of " + id, give_share(vm));
-    // A gate that has connected meanwhile was not told of it.
-    if (context_.gate.connected()) tasks_.spawn("announce " + id, announce(vm));
-  }
-  found_.notify_all();
 }
 
 Task<Result<void>> Boxes::destroy(std::string id, EndReason reason, std::string detail) {

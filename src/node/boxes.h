@@ -181,7 +181,11 @@ class Boxes {
   Task<Result<void>> wake_and_hand_over(Vm& vm, const CreateBox& request);
   Result<void> promise(Vm& vm, const CreateBox& request);
   Task<Result<void>> publish(Vm& vm, const CreateBox& request);
+  /// From here on it is there, and is looked after.
   void keep(std::string box, std::shared_ptr<Vm> vm);
+  void take_in(const std::string& box, std::shared_ptr<Vm> vm);
+  /// Watches for its machine's end, and gives that its share.
+  void look_after(const std::string& box, std::shared_ptr<Vm> vm);
   Task<void> find_again(std::shared_ptr<Vm> vm);
   /// How many boxes have a machine that is still to be found.
   int64_t not_found() const;

@@ -63,7 +63,8 @@ class Templates {
   /// fresh one that the caller removes when the machine is up (it is in snapshot_dir()).
   Task<Result<Vm::ColdBoot>> boot_for_build(const Template& what);
   /// Takes in (or replaces) a template whose machine was captured; `disk` is taken over. The
-  /// revision and the time are set here. Nothing changes on failure, and `disk` is gone then too.
+  /// revision and the time are set here. Nothing changes on failure, and `disk` is gone then too. Where
+  /// only its snapshot could not be kept, it is there without one, which is made when it is asked for.
   Task<Result<Template>> add(Template what, engine::Snapshot memory, std::string disk);
   /// Also one that was left out. failed_precondition for the default template.
   Task<Result<void>> remove(std::string name);

@@ -373,7 +373,6 @@ Task<void> Vm::destroy() {
 
 Task<Result<BoxState>> Vm::stop_and_take_state(bool memory) {
   if (!base_) co_return Error(ErrorCode::failed_precondition, "what the box stands on is not known");
-  if (!machine_) co_return does_not_answer();
   BoxState state;
   state.base = base_;
   state.generation = record_.generation;
